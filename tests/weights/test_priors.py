@@ -1,0 +1,315 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfbnn.weights import priors
+
+tfd = tfp.distributions
+tfb = tfp.bijectors
+
+
+def mixture(*scales):
+    weights = [1.0 / len(scales)] * len(scales)
+    return tfd.MixtureSameFamily(
+        tfd.Categorical(probs=weights), tfd.Normal([0.0] * len(scales), scales)
+    )
+
+
+DISTRIBUTIONS = [
+    tfd.Normal(0.5, 2.0),
+    tfd.Logistic(loc=np.float32(0.1), scale=tf.constant(0.3)),
+    tfd.Gumbel(0.0, 1.0),
+    tfd.StudentT(df=3, loc=0, scale=1),
+    tfd.JohnsonSU(0.5, 1.0, 0.0, 2.0),
+    mixture(1.0, 0.1, 0.01),
+    tfd.MixtureSameFamily(tfd.Categorical(logits=[0.0, 1.0]), tfd.Laplace([0.0, 1.0], [1.0, 2.0])),
+    tfd.Mixture(tfd.Categorical(probs=[0.2, 0.8]), [tfd.Normal(0.0, 1.0), tfd.Cauchy(0.0, 0.1)]),
+]
+EXAMPLES = [
+    *(cls() for cls in priors.PRIORS.values()),
+    priors.Normal(0.25, 0.1),
+    priors.ScaleMixture(0.25, 1.5, 0.01),
+    priors.ScaleMixture(0.25, 0.01, 1.5),
+    priors.ScaleMixture(0.5, 1.0, 1.0),
+    priors.Laplace(-0.5, 0.2),
+    priors.StudentT(4.5, 0.5, 0.1),
+    priors.Cauchy(-0.5, 0.3),
+    *(priors.Distribution(distribution) for distribution in DISTRIBUTIONS),
+]
+IDS = [f"{type(prior).__name__}-{index}" for index, prior in enumerate(EXAMPLES)]
+each_prior = pytest.mark.parametrize("prior", EXAMPLES, ids=IDS)
+
+
+def config_round_trip(prior):
+    return json.loads(json.dumps(priors.serialize(prior)))
+
+
+@each_prior
+def test_log_prob_is_that_of_the_distribution(prior):
+    # Gumbel's density is zero in float32 below -88: stay within what every law can represent.
+    w = np.linspace(-5.0, 5.0, 1001, dtype=np.float32).reshape(7, 11, 13)
+    log_prob = prior.log_prob(w)
+    assert log_prob.shape == w.shape
+    assert log_prob.dtype == tf.float32
+    assert prior.distribution().dtype == tf.float32
+    np.testing.assert_allclose(log_prob, prior.distribution().log_prob(w), rtol=1e-5, atol=1e-5)
+
+
+@each_prior
+def test_density_integrates_to_one(prior):
+    near = np.geomspace(1e-7, 1e7, 40001)
+    w = np.concatenate([-near[::-1], near])
+    density = np.exp(prior.log_prob(w).numpy().astype(np.float64))
+    np.testing.assert_allclose(np.trapezoid(density, w), 1.0, atol=2e-3)
+
+
+@each_prior
+def test_log_prob_takes_half_precision_and_integers(prior):
+    assert prior.log_prob(tf.constant([1.0], tf.float16)).dtype == tf.float32
+    np.testing.assert_allclose(prior.log_prob([1]), prior.log_prob([1.0]))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("sigma2", [1.0, 0.0025, 1e-6])
+def test_scale_mixture_is_finite_everywhere(sigma2, jit_compile):
+    @tf.function(jit_compile=jit_compile)
+    def value_and_gradient(w):
+        with tf.GradientTape() as tape:
+            tape.watch(w)
+            log_prob = priors.ScaleMixture(sigma2=sigma2).log_prob(w)
+        return log_prob, tape.gradient(log_prob, w)
+
+    w = np.concatenate([[0.0], np.geomspace(1e-30, 1e4, 200)]).astype(np.float32)
+    log_prob, gradient = value_and_gradient(tf.constant(np.concatenate([-w, w])))
+    assert np.all(np.isfinite(log_prob))
+    assert np.all(np.isfinite(gradient))
+
+
+def test_scale_mixture_against_float64():
+    w = np.concatenate([[0.0], np.geomspace(1e-8, 1e4, 500)])
+    wide = tfd.Normal(np.float64(0.0), 1.0).log_prob(w) + np.log(0.25)
+    narrow = tfd.Normal(np.float64(0.0), 0.0025).log_prob(w) + np.log(0.75)
+    log_prob = priors.ScaleMixture(0.25, 1.0, 0.0025).log_prob(w)
+    np.testing.assert_allclose(log_prob, np.logaddexp(wide, narrow), rtol=1e-6, atol=1e-6)
+
+
+def test_scale_mixture_gradient_against_float64():
+    w = np.concatenate([[0.0], np.geomspace(1e-8, 1e4, 500)]).astype(np.float32)
+    components = np.stack(
+        [tfd.Normal(np.float64(0.0), s).prob(w.astype(np.float64)) for s in (1.0, 0.0025)]
+    )
+    with np.errstate(invalid="ignore"):
+        share = np.nan_to_num(components[1] / components.sum(0))
+    x = tf.constant(w)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        log_prob = priors.ScaleMixture().log_prob(x)
+    expected = -w.astype(np.float64) * ((1 - share) + share / 0.0025**2)
+    np.testing.assert_allclose(tape.gradient(log_prob, x), expected, rtol=2e-5, atol=1e-12)
+
+
+@each_prior
+def test_config_round_trip(prior):
+    again = keras.saving.deserialize_keras_object(config_round_trip(prior))
+    assert type(again) is type(prior)
+    assert again == prior
+    assert hash(again) == hash(prior)
+    np.testing.assert_array_equal(again.log_prob([-1.0, 0.5]), prior.log_prob([-1.0, 0.5]))
+
+
+@each_prior
+def test_get_and_from_config(prior):
+    assert priors.get(prior) is prior
+    assert priors.get(config_round_trip(prior)) == prior
+    assert type(prior).from_config(prior.get_config()) == prior
+
+
+@pytest.mark.parametrize("name", priors.PRIORS)
+def test_get_by_name(name):
+    assert priors.get(name) == priors.PRIORS[name]()
+
+
+def test_get_short_config():
+    assert priors.get({"class_name": "Laplace", "config": {"scale": 2.0}}) == priors.Laplace(0, 2)
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda d: d.name)
+def test_get_distribution(distribution):
+    prior = priors.get(distribution)
+    assert isinstance(prior, priors.Distribution)
+    w = tf.constant([-1.0, 0.0, 2.0])
+    expected = distribution.log_prob(tf.cast(w, distribution.dtype))
+    np.testing.assert_allclose(prior.log_prob(w), expected, rtol=1e-6)
+
+
+def test_parameters_of_any_precision_are_the_same_prior():
+    parameters = [0.1, np.float32(0.1), np.float64(0.1), tf.constant(0.1)]
+    config = {"distribution": {"type": "Normal", "parameters": {"loc": 0.0, "scale": 0.1}}}
+    for scale in parameters:
+        assert priors.Distribution(tfd.Normal(0.0, scale)).get_config() == config
+
+
+def test_equality_is_by_config():
+    assert priors.Normal(0, 1) == priors.Normal(0.0, 1.0)
+    assert priors.Normal(0.0, 1.0) != priors.Normal(0.0, 2.0)
+    assert priors.Normal(0.0, 1.0) != priors.Laplace(0.0, 1.0)
+    assert len({priors.Normal(), priors.Normal(), priors.Cauchy()}) == 2
+
+
+def test_float64_distribution_is_computed_in_float32():
+    prior = priors.Distribution(tfd.Normal(np.float64(0.0), np.float64(1.0)))
+    assert prior.log_prob(np.float64(1.0)).dtype == tf.float32
+
+
+def test_distribution_made_and_restored_inside_a_graph():
+    config = priors.serialize(priors.Distribution(tfd.Logistic(0.0, 1.0)))
+
+    @tf.function
+    def log_prob(w):
+        made = priors.Distribution(tfd.Normal(0.0, 1.0))
+        return priors.get(config).log_prob(w), made.log_prob(w)
+
+    logistic, normal = log_prob(tf.constant([0.0]))
+    np.testing.assert_allclose(logistic, [-np.log(4)], rtol=1e-6)
+    np.testing.assert_allclose(normal, [-0.5 * np.log(2 * np.pi)], rtol=1e-6)
+
+
+def test_batch_shape_must_broadcast_to_the_weights():
+    prior = priors.Distribution(tfd.Normal([0.0, 1.0], 1.0))
+    assert prior.log_prob(tf.zeros((3, 2))).shape == (3, 2)
+    with pytest.raises(ValueError, match=r"must broadcast .* Received: batch_shape=\(2,\)"):
+        prior.log_prob(tf.zeros((3, 1)))
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        (priors.Normal, "scale"),
+        (priors.ScaleMixture, "sigma1"),
+        (priors.ScaleMixture, "sigma2"),
+        (priors.Laplace, "scale"),
+        (priors.StudentT, "df"),
+        (priors.StudentT, "scale"),
+        (priors.Cauchy, "scale"),
+    ],
+)
+def test_scales_are_positive_and_finite(cls, name, bad):
+    with pytest.raises(ValueError, match=f"`{name}` must be positive.*Received: {name}={bad}$"):
+        cls(**{name: bad})
+
+
+@pytest.mark.parametrize("cls", [priors.Normal, priors.Laplace, priors.StudentT, priors.Cauchy])
+def test_loc_is_finite(cls):
+    with pytest.raises(ValueError, match="`loc` must be finite. Received: loc=nan$"):
+        cls(loc=float("nan"))
+
+
+@pytest.mark.parametrize("bad", [0.0, 1.0, -0.5, float("nan")])
+def test_pi_is_strictly_between_0_and_1(bad):
+    with pytest.raises(ValueError, match=f"strictly between 0 and 1. Received: pi={bad}$"):
+        priors.ScaleMixture(pi=bad)
+
+
+@pytest.mark.parametrize("bad", ["gaussian", None, 3, "Normal"])
+def test_get_lists_the_known_names(bad):
+    with pytest.raises(ValueError, match=r"\['cauchy', 'laplace', 'normal'.*Received: identifier"):
+        priors.get(bad)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"a": 1},
+        {"class_name": "Nope", "config": {}},
+        {"class_name": "Normal", "config": {"width": 1.0}},
+        keras.saving.serialize_keras_object(keras.initializers.Zeros()),
+    ],
+)
+def test_get_refuses_other_configs(config):
+    with pytest.raises(ValueError, match="not a prior's. Received: config="):
+        priors.get(config)
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        tfd.Gamma(2.0, 1.0),
+        tfd.HalfNormal(1.0),
+        tfd.Uniform(-1e6, 1e6),
+        tfd.TruncatedNormal(0.0, 1.0, -5.0, 5.0),
+        tfd.VonMises(0.0, 1.0),
+        tfd.Poisson(1.0),
+        tfd.Bernoulli(probs=0.5),
+        tfd.MixtureSameFamily(tfd.Categorical(probs=[0.5, 0.5]), tfd.Gamma([1.0, 2.0], 1.0)),
+    ],
+    ids=lambda d: d.name,
+)
+def test_distribution_must_cover_the_real_line(distribution):
+    with pytest.raises(ValueError, match="whole real line.* Received: distribution="):
+        priors.Distribution(distribution)
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        tfd.MultivariateNormalDiag([0.0, 0.0], [1.0, 1.0]),
+        tfd.Dirichlet([1.0, 1.0]),
+        tfd.Independent(tfd.Normal([0.0, 0.0], 1.0), 1),
+        tfd.JointDistributionSequential([tfd.Normal(0.0, 1.0), tfd.Normal(0.0, 1.0)]),
+    ],
+    ids=lambda d: d.name,
+)
+def test_distribution_must_have_scalar_events(distribution):
+    with pytest.raises(ValueError, match="scalar events. Received: event_shape="):
+        priors.Distribution(distribution)
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        tfd.TransformedDistribution(tfd.Normal(0.0, 1.0), tfb.Shift(1.0)),
+        tfd.Normal(tf.Variable(0.0), 1.0),
+        tfd.Normal(tfp.util.TransformedVariable(1.0, tfb.Softplus()), 1.0),
+    ],
+    ids=["bijector", "variable", "transformed_variable"],
+)
+def test_distribution_parameters_are_numbers(distribution):
+    with pytest.raises(ValueError, match="stored without code. Received: "):
+        priors.Distribution(distribution)
+
+
+def test_callable_parameter_is_refused():
+    distribution = tfd.TransformedDistribution(
+        tfd.Normal(0.0, 1.0), tfb.Identity(), kwargs_split_fn=lambda kwargs: (kwargs, {})
+    )
+    with pytest.raises(ValueError, match="stored without code. Received: "):
+        priors.Distribution(distribution)
+
+
+def test_parameters_must_be_finite():
+    with pytest.raises(ValueError, match="`loc` must be real and finite. Received: loc=nan"):
+        priors.Distribution(tfd.Normal(float("nan"), 1.0))
+
+
+def test_own_distribution_class_is_refused():
+    class Own(tfd.Normal):
+        pass
+
+    with pytest.raises(ValueError, match="Only classes of `tfp.distributions`.*Received: "):
+        priors.Distribution(Own(0.0, 1.0))
+
+
+def test_not_a_distribution():
+    with pytest.raises(ValueError, match="instance of .* Received: distribution=3"):
+        priors.Distribution(3)
+
+
+def test_unknown_type_in_a_config():
+    with pytest.raises(ValueError, match="no such distribution. Received: type='Nope'"):
+        priors.Distribution.from_config({"distribution": {"type": "Nope", "parameters": {}}})

@@ -1,0 +1,45 @@
+"""Layers: a linear map, an estimator and a weight law put together.
+
+`{Dense, Convolution1D, Convolution2D, Convolution3D}` x `{Reparameterization,
+LocalReparameterization, Flipout}`, with the arguments of their Keras namesakes.
+
+Which estimator when:
+
+* `Flipout`: the default; examples of a batch get uncorrelated noise at two products a layer.
+* `LocalReparameterization`: the least gradient noise, and the cheapest for wide dense layers: it
+  draws as many normals as there are outputs, not weights.
+* `Reparameterization`: one product a layer; all examples share one draw, so gradients are noisy.
+
+All three have the same posterior and the same predictions after training. Not offered: recurrent,
+transposed and depthwise layers, and embeddings.
+"""
+
+from tfbnn.layers.convolution import AbstractConvolution as AbstractConvolution
+from tfbnn.layers.convolution import Convolution1DFlipout as Convolution1DFlipout
+from tfbnn.layers.convolution import (
+    Convolution1DLocalReparameterization as Convolution1DLocalReparameterization,
+)
+from tfbnn.layers.convolution import (
+    Convolution1DReparameterization as Convolution1DReparameterization,
+)
+from tfbnn.layers.convolution import Convolution2DFlipout as Convolution2DFlipout
+from tfbnn.layers.convolution import (
+    Convolution2DLocalReparameterization as Convolution2DLocalReparameterization,
+)
+from tfbnn.layers.convolution import (
+    Convolution2DReparameterization as Convolution2DReparameterization,
+)
+from tfbnn.layers.convolution import Convolution3DFlipout as Convolution3DFlipout
+from tfbnn.layers.convolution import (
+    Convolution3DLocalReparameterization as Convolution3DLocalReparameterization,
+)
+from tfbnn.layers.convolution import (
+    Convolution3DReparameterization as Convolution3DReparameterization,
+)
+from tfbnn.layers.dense import AbstractDense as AbstractDense
+from tfbnn.layers.dense import DenseFlipout as DenseFlipout
+from tfbnn.layers.dense import DenseLocalReparameterization as DenseLocalReparameterization
+from tfbnn.layers.dense import DenseReparameterization as DenseReparameterization
+from tfbnn.layers.variational import AbstractVariationalLayer as AbstractVariationalLayer
+from tfbnn.layers.variational import variational_layers as variational_layers
+from tfbnn.layers.variational import variational_weights as variational_weights

@@ -1,0 +1,472 @@
+"""How sure is the model? Pure functions of posterior draws.
+
+Axis 0 is always the draw: one network from the posterior, applied to the whole batch.
+
+Classification, `probabilities` of shape `(num_samples, batch, ..., classes)`:
+
+| function | question | unit | result |
+|---|---|---|---|
+| `predictive_entropy` | how unsure in all? | nats | `(batch, ...)` |
+| `expected_entropy` | how much of it is noise in the labels (aleatoric)? | nats | `(batch, ...)` |
+| `mutual_information` | how much would more data remove (epistemic)? | nats | `(batch, ...)` |
+| `variation_ratio` | what share of the draws votes against the majority? | share | `(batch, ...)` |
+| `variance` | how far do the draws disagree, class by class? | probability**2 | `(batch, ..., classes)` |
+
+Regression, each draw a normal with mean `loc` of shape `(num_samples, batch, ..., outputs)` and
+standard deviation `scale`, which broadcasts to it; results have shape `(batch, ..., outputs)`:
+
+| function | question | unit |
+|---|---|---|
+| `aleatoric_variance` | how much of the spread is noise in the targets? | target**2 |
+| `epistemic_variance` | how much would more data remove? | target**2 |
+| `total_standard_deviation` | how unsure in all? | target |
+| `mixture_quantile`, `credible_interval` | where does the target lie? | target |
+
+Everything is computed in float64. A single draw (`num_samples=1`) is allowed: its epistemic parts
+are zero. Binary probabilities `(num_samples, batch, 1)` first go through
+`tfbnn.prediction.calibration.as_categorical`.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+# Wide enough for float16 (eps 1e-3) and int8 (steps of 1/256) softmax outputs, narrow enough to
+# catch logits and sigmoids.
+_SUM_TOLERANCE = 1e-2
+# Position of a quantile, in units of the narrowest component: 1000 times below the promised 1e-6.
+_ROOT_TOLERANCE = 1e-9
+# Bisection alone shrinks a bracket by 2**200 (1e60); float64 is exhausted long before.
+_ROOT_STEPS = 200
+
+
+def entropy(probabilities: ArrayLike) -> np.ndarray:
+    """Entropy of categorical distributions.
+
+    `H[p] = -sum(p * log(p))`, with `0 * log(0) = 0`: between 0 (certain) and `log(classes)`.
+
+    Args:
+        probabilities: Shape `(..., classes)`; there is no axis of draws.
+
+    Returns:
+        Entropy in nats, float64, shape `(...)`.
+
+    Raises:
+        ValueError: If `probabilities` are not finite, not probabilities, or of one class only.
+
+    Example:
+
+    >>> from tfbnn.prediction import uncertainty
+    >>> uncertainty.entropy([[0.5, 0.5], [0.0, 1.0]]).round(4).tolist()
+    [0.6931, 0.0]
+
+    Reference:
+        Shannon 1948, "A Mathematical Theory of Communication", sec. 6.
+    """
+    return _entropy(checked_probabilities(probabilities, min_rank=1))
+
+
+def predictive_entropy(probabilities: ArrayLike) -> np.ndarray:
+    """Entropy of the mean prediction: the total uncertainty.
+
+    `H[mean(p, axis=draws)]`, where `H[p] = -sum(p * log(p))`.
+
+    Args:
+        probabilities: Shape `(num_samples, batch, ..., classes)`.
+
+    Returns:
+        Entropy in nats, float64, shape `(batch, ...)`, between 0 and `log(classes)`.
+
+    Raises:
+        ValueError: If `probabilities` are not finite or not probabilities.
+
+    Example:
+
+    >>> from tfbnn.prediction import uncertainty
+    >>> draws_disagree = [[[1.0, 0.0]], [[0.0, 1.0]]]
+    >>> uncertainty.predictive_entropy(draws_disagree).round(4).tolist()
+    [0.6931]
+
+    Reference:
+        Gal 2016, "Uncertainty in Deep Learning", sec. 3.3.1.
+    """
+    return _entropy(checked_probabilities(probabilities).mean(axis=0))
+
+
+def expected_entropy(probabilities: ArrayLike) -> np.ndarray:
+    """Mean entropy of the draws: the aleatoric part of the predictive entropy.
+
+    `mean(H[p], axis=draws)`: what stays when the weights are known.
+
+    Args:
+        probabilities: Shape `(num_samples, batch, ..., classes)`.
+
+    Returns:
+        Entropy in nats, float64, shape `(batch, ...)`.
+
+    Raises:
+        ValueError: If `probabilities` are not finite or not probabilities.
+
+    Example:
+
+    >>> from tfbnn.prediction import uncertainty
+    >>> draws_disagree = [[[1.0, 0.0]], [[0.0, 1.0]]]
+    >>> uncertainty.expected_entropy(draws_disagree).tolist()
+    [0.0]
+
+    Reference:
+        Depeweg et al. 2018, "Decomposition of Uncertainty in Bayesian Deep Learning for Efficient
+        and Risk-sensitive Learning", the entropy decomposition.
+    """
+    return _entropy(checked_probabilities(probabilities)).mean(axis=0)
+
+
+def mutual_information(probabilities: ArrayLike) -> np.ndarray:
+    """Information a label would give about the weights: the epistemic part.
+
+    `I[y; w] = H[mean(p)] - mean(H[p])`, means over draws. It is never negative in exact arithmetic
+    (entropy is concave); a difference below zero is rounding and is returned as 0.
+
+    Args:
+        probabilities: Shape `(num_samples, batch, ..., classes)`.
+
+    Returns:
+        Mutual information in nats, float64, shape `(batch, ...)`, between 0 and the predictive
+        entropy. With few draws it is too small: it cannot exceed `log(num_samples)`.
+
+    Raises:
+        ValueError: If `probabilities` are not finite or not probabilities.
+
+    Example:
+
+    >>> from tfbnn.prediction import uncertainty
+    >>> draws_disagree, draws_agree = [[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]
+    >>> uncertainty.mutual_information([draws_disagree, draws_agree]).round(4).tolist()
+    [0.6931, 0.0]
+
+    Reference:
+        Houlsby et al. 2011, "Bayesian Active Learning for Classification and Preference Learning",
+        eq. 2 (BALD); Depeweg et al. 2018, the entropy decomposition.
+    """
+    checked = checked_probabilities(probabilities)
+    total, aleatoric = _entropy(checked.mean(axis=0)), _entropy(checked).mean(axis=0)
+    return np.maximum(total - aleatoric, 0.0)
+
+
+def variation_ratio(probabilities: ArrayLike) -> np.ndarray:
+    """Share of the draws that do not vote for the most voted class.
+
+    `1 - count(votes == mode(votes)) / num_samples`, where a draw votes for its most probable class
+    (for the first one, if several are equally probable).
+
+    Args:
+        probabilities: Shape `(num_samples, batch, ..., classes)`.
+
+    Returns:
+        Share, float64, shape `(batch, ...)`, between 0 (unanimous) and `1 - 1 / classes`.
+
+    Raises:
+        ValueError: If `probabilities` are not finite or not probabilities.
+
+    Example:
+
+    >>> from tfbnn.prediction import uncertainty
+    >>> three_votes_to_one = [[[0.9, 0.1]], [[0.6, 0.4]], [[0.7, 0.3]], [[0.2, 0.8]]]
+    >>> uncertainty.variation_ratio(three_votes_to_one).tolist()
+    [0.25]
+
+    Reference:
+        Gal 2016, "Uncertainty in Deep Learning", sec. 3.3.1; Freeman 1965.
+    """
+    votes = checked_probabilities(probabilities).argmax(axis=-1)
+    shares = [np.mean(votes == label, axis=0) for label in np.unique(votes)]
+    return 1.0 - np.max(shares, axis=0)
+
+
+def variance(probabilities: ArrayLike) -> np.ndarray:
+    """Variance of each class probability over the draws.
+
+    `mean(p**2) - mean(p)**2`, means over draws: the variance of the draws themselves, not the
+    unbiased estimate, so that one draw has variance 0.
+
+    Args:
+        probabilities: Shape `(num_samples, batch, ..., classes)`.
+
+    Returns:
+        Variance (probability squared), float64, shape `(batch, ..., classes)`, at most 1/4.
+
+    Raises:
+        ValueError: If `probabilities` are not finite or not probabilities.
+
+    Example:
+
+    >>> from tfbnn.prediction import uncertainty
+    >>> uncertainty.variance([[[1.0, 0.0]], [[0.0, 1.0]]]).tolist()
+    [[0.25, 0.25]]
+    """
+    return checked_probabilities(probabilities).var(axis=0)
+
+
+def sample_quantile(samples: ArrayLike, q: float) -> np.ndarray:
+    """Quantile over the draws, of class probabilities or of any other quantity.
+
+    Linear interpolation between order statistics, as `numpy.quantile`. For the quantile of a target
+    with noise use `mixture_quantile`.
+
+    Args:
+        samples: Shape `(num_samples, batch, ...)`.
+        q: Level, between 0 and 1, both included.
+
+    Returns:
+        Quantile in the unit of `samples`, float64, shape `(batch, ...)`.
+
+    Raises:
+        ValueError: If `samples` are not finite or `q` is not a number from 0 to 1.
+
+    Example:
+
+    >>> from tfbnn.prediction import uncertainty
+    >>> uncertainty.sample_quantile([[1.0], [2.0], [4.0]], q=0.5).tolist()
+    [2.0]
+    """
+    if not (np.ndim(q) == 0 and 0 <= q <= 1):
+        raise ValueError(f"`q` must be one number from 0 to 1. Received: q={q}")
+    return np.quantile(finite_array("samples", samples, min_rank=1), q, axis=0)
+
+
+def epistemic_variance(loc: ArrayLike) -> np.ndarray:
+    """Variance of the mean over the draws: what more data would remove.
+
+    `var(loc, axis=draws)`, not the unbiased estimate: the variance of the mixture of these draws.
+
+    Args:
+        loc: Means, shape `(num_samples, batch, ..., outputs)`.
+
+    Returns:
+        Variance in the square of the target's unit, float64, shape `(batch, ..., outputs)`.
+
+    Raises:
+        ValueError: If `loc` is not finite.
+
+    Example:
+
+    >>> from tfbnn.prediction import uncertainty
+    >>> uncertainty.epistemic_variance([[[1.0]], [[3.0]]]).tolist()
+    [[1.0]]
+
+    Reference:
+        Depeweg et al. 2018, the variance decomposition.
+    """
+    return finite_array("loc", loc, min_rank=2).var(axis=0)
+
+
+def aleatoric_variance(loc: ArrayLike, scale: ArrayLike) -> np.ndarray:
+    """Mean variance of the noise over the draws: what no amount of data removes.
+
+    `mean(scale**2, axis=draws)`.
+
+    Args:
+        loc: Means, shape `(num_samples, batch, ..., outputs)`; only the shape is used.
+        scale: Standard deviations, not negative; any shape that broadcasts to that of `loc`.
+
+    Returns:
+        Variance in the square of the target's unit, float64, shape `(batch, ..., outputs)`.
+
+    Raises:
+        ValueError: If `loc` or `scale` is not finite, or their shapes do not fit.
+
+    Example:
+
+    >>> from tfbnn.prediction import uncertainty
+    >>> uncertainty.aleatoric_variance([[[1.0]], [[3.0]]], scale=[[[1.0]], [[2.0]]]).tolist()
+    [[2.5]]
+
+    Reference:
+        Depeweg et al. 2018, the variance decomposition.
+    """
+    _, checked_scale = checked_normals(loc, scale)
+    return np.square(checked_scale).mean(axis=0)
+
+
+def total_standard_deviation(loc: ArrayLike, scale: ArrayLike) -> np.ndarray:
+    """Standard deviation of the predictive distribution, by the law of total variance.
+
+    `sqrt(var(loc) + mean(scale**2))`, over draws: epistemic plus aleatoric.
+
+    Args:
+        loc: Means, shape `(num_samples, batch, ..., outputs)`.
+        scale: Standard deviations, not negative; any shape that broadcasts to that of `loc`.
+
+    Returns:
+        Standard deviation in the target's unit, float64, shape `(batch, ..., outputs)`.
+
+    Raises:
+        ValueError: If `loc` or `scale` is not finite, or their shapes do not fit.
+
+    Example:
+
+    >>> from tfbnn.prediction import uncertainty
+    >>> uncertainty.total_standard_deviation([[[-4.0]], [[4.0]]], scale=3.0).tolist()
+    [[5.0]]
+
+    Reference:
+        Lakshminarayanan et al. 2017, "Simple and Scalable Predictive Uncertainty Estimation using
+        Deep Ensembles", sec. 2.4 (the variance of the mixture).
+    """
+    return np.sqrt(epistemic_variance(loc) + aleatoric_variance(loc, scale))
+
+
+def mixture_quantile(loc: ArrayLike, scale: ArrayLike, q: float) -> np.ndarray:
+    """Quantile of the predictive distribution, an equal mixture of one normal per draw.
+
+    The root x of `mean(cdf((x - loc) / scale), axis=draws) = q`, exact to 1e-6 of the narrowest
+    draw's standard deviation, as far as float64 can tell: between modes more than about 15 standard
+    deviations apart the mixture is flat, and any point of the flat part may be returned.
+
+    Args:
+        loc: Means, shape `(num_samples, batch, ..., outputs)`.
+        scale: Standard deviations, positive; any shape that broadcasts to that of `loc`.
+        q: Level, between 0 and 1, both excluded.
+
+    Returns:
+        Quantile in the target's unit, float64, shape `(batch, ..., outputs)`.
+
+    Raises:
+        ValueError: If `loc` is not finite, `scale` not positive, or `q` not inside (0, 1).
+
+    Example:
+
+    >>> from tfbnn.prediction import uncertainty
+    >>> uncertainty.mixture_quantile([[[5.0]]], scale=2.0, q=0.975).round(2).tolist()
+    [[8.92]]
+    >>> uncertainty.mixture_quantile([[[0.0]], [[1.0]]], scale=1.0, q=0.5).round(6).tolist()
+    [[0.5]]
+
+    Reference:
+        Chandrupatla 1997, "A new hybrid quadratic/bisection algorithm for finding the zero of a
+        nonlinear function without using derivatives" (the root search).
+    """
+    if not (np.ndim(q) == 0 and 0 < q < 1):
+        raise ValueError(f"`q` must be one number inside (0, 1). Received: q={q}")
+    checked_loc, checked_scale = checked_normals(loc, scale)
+    if not (checked_scale > 0).all():
+        raise ValueError(
+            "`scale` must be positive; for draws without noise use `sample_quantile`. "
+            f"Received: smallest scale={checked_scale.min()}"
+        )
+    # Mirrored above the median: a CDF near 1 has no digits left, its complement has all of them.
+    if q > 0.5:
+        return 0.0 - _lower_quantile(-checked_loc, checked_scale, 1.0 - q)
+    return _lower_quantile(checked_loc, checked_scale, q)
+
+
+def credible_interval(
+    loc: ArrayLike, scale: ArrayLike, mass: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Central interval that holds the target with probability `mass`.
+
+    The quantiles `(1 - mass) / 2` and `(1 + mass) / 2` of the equal mixture of one normal per draw.
+
+    Args:
+        loc: Means, shape `(num_samples, batch, ..., outputs)`.
+        scale: Standard deviations, positive; any shape that broadcasts to that of `loc`.
+        mass: Probability, between 0 and 1, both excluded.
+
+    Returns:
+        Lower and upper ends in the target's unit, float64, each `(batch, ..., outputs)`.
+
+    Raises:
+        ValueError: If `loc` is not finite, `scale` not positive, or `mass` not inside (0, 1).
+
+    Example:
+
+    >>> from tfbnn.prediction import uncertainty
+    >>> lower, upper = uncertainty.credible_interval([[[0.0]]], scale=1.0)
+    >>> lower.round(2).tolist(), upper.round(2).tolist()
+    ([[-1.96]], [[1.96]])
+    """
+    if not (np.ndim(mass) == 0 and 0 < mass < 1):
+        raise ValueError(f"`mass` must be one number inside (0, 1). Received: mass={mass}")
+    tail = 0.5 * (1.0 - mass)
+    return mixture_quantile(loc, scale, tail), mixture_quantile(loc, scale, 1.0 - tail)
+
+
+def finite_array(name: str, value: ArrayLike, min_rank: int) -> np.ndarray:
+    """`value` as a float64 array, or an error if it is too flat, empty or not finite."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim < min_rank:
+        raise ValueError(f"`{name}` needs {min_rank} axes or more. Received: shape={array.shape}")
+    if array.size == 0:
+        raise ValueError(f"`{name}` is empty: pass some data. Received: shape={array.shape}")
+    bad = array.size - np.count_nonzero(np.isfinite(array))
+    if bad:
+        raise ValueError(
+            f"`{name}` must be finite; find out where the model makes NaN or infinity. "
+            f"Received: {bad} of {array.size} values not finite"
+        )
+    return array
+
+
+def checked_probabilities(probabilities: ArrayLike, min_rank: int = 3) -> np.ndarray:
+    """`probabilities` in float64, or an error if the last axis does not hold probabilities."""
+    array = finite_array("probabilities", probabilities, min_rank)
+    if array.shape[-1] < 2:
+        raise ValueError(
+            "`probabilities` need two classes or more on the last axis; pass probabilities of one "
+            f"event through `calibration.as_categorical`. Received: shape={array.shape}"
+        )
+    if array.min() < 0:
+        raise ValueError(
+            "`probabilities` must not be negative; are these logits? "
+            f"Received: minimum={array.min():.6g}"
+        )
+    sums = array.sum(axis=-1)
+    worst = sums.flat[np.argmax(np.abs(sums - 1.0))]
+    if abs(worst - 1.0) > _SUM_TOLERANCE:
+        raise ValueError(
+            "`probabilities` must sum to 1 over the last axis; are these logits or sigmoids? "
+            f"Received: a sum of {worst:.6g}"
+        )
+    return array
+
+
+def checked_normals(loc: ArrayLike, scale: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """`loc` and `scale` in float64 and in the shape of `loc`, or an error."""
+    checked_loc = finite_array("loc", loc, min_rank=2)
+    checked_scale = finite_array("scale", scale, min_rank=0)
+    if checked_scale.min() < 0:
+        raise ValueError(
+            "`scale` is a standard deviation and must not be negative; is it a logarithm? "
+            f"Received: smallest scale={checked_scale.min():.6g}"
+        )
+    try:
+        return checked_loc, np.broadcast_to(checked_scale, checked_loc.shape)
+    except ValueError:
+        raise ValueError(
+            "`scale` must broadcast to the shape of `loc`. "
+            f"Received: loc shape={checked_loc.shape}, scale shape={checked_scale.shape}"
+        ) from None
+
+
+def _entropy(probabilities: np.ndarray) -> np.ndarray:
+    log = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
+    # 0.0 - x rather than -x: certainty is 0.0, not -0.0.
+    return 0.0 - np.sum(probabilities * log, axis=-1)
+
+
+def _lower_quantile(loc: np.ndarray, scale: np.ndarray, q: float) -> np.ndarray:
+    """The quantile `q <= 1/2` of the equal mixture over axis 0, by a bracketed root search."""
+    # Here and not above: the rest of this file needs NumPy only.
+    import tensorflow_probability as tfp
+
+    components = tfp.distributions.Normal(loc, scale)
+    # The mixture's CDF is a mean of the components', so its quantile lies between theirs.
+    quantiles = components.quantile(np.float64(q)).numpy()
+    search = tfp.math.find_root_chandrupatla(
+        # Logarithms keep far tails, where the CDF is flat, within reach of the interpolation.
+        lambda x: tfp.math.reduce_logmeanexp(components.log_cdf(x), axis=0) - np.log(q),
+        low=quantiles.min(axis=0),
+        high=quantiles.max(axis=0),
+        position_tolerance=_ROOT_TOLERANCE * scale.min(axis=0),
+        max_iterations=_ROOT_STEPS,
+    )
+    return search.estimated_root.numpy()

@@ -1,0 +1,12 @@
+"""Weights: the law of one weight tensor.
+
+* `priors`: `p(w)`, before the data.
+* `families`: `q(w)`, after the data, and its variables.
+* `divergences`: `KL(q || p)`, what the data cost in nats.
+* `noise`: where every random number comes from.
+"""
+
+from tfbnn.weights import divergences as divergences
+from tfbnn.weights import families as families
+from tfbnn.weights import noise as noise
+from tfbnn.weights import priors as priors

@@ -1,0 +1,273 @@
+"""Families: the law `q(w)` of one weight tensor after the data, and its variables.
+
+| family | law of each weight | variables |
+|---|---|---|
+| `Normal` | `N(loc, scale**2)`, independent (mean field) | `<name>_loc`, `<name>_rho` |
+| `Point` | a single value, no KL | `<name>` |
+
+A family is configuration. `family.build(...)` makes the variables and gives the weight: an object
+with `loc`, `scale`, `sample(seed)` and `kl(...)`, which is all that estimators, priors, callbacks,
+pruning and export know of it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfbnn.weights import noise
+from tfbnn.weights.divergences import has_closed_form, kl_divergence
+from tfbnn.weights.priors import AbstractPrior
+
+tfd = tfp.distributions
+
+# softplus(-5), a usual start for Bayes by Backprop: small beside the weights, so that the first
+# epochs learn as an ordinary network does.
+DEFAULT_INITIAL_SCALE = math.log1p(math.exp(-5.0))
+
+# Far below any useful scale, far above where 1 / scale**2 overflows float32.
+_SMALLEST_SCALE = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightSpecification:
+    """What a layer asks of a family for one of its weights."""
+
+    name: str
+    shape: tuple[int, ...]
+    initializer: Any
+    prior: AbstractPrior
+    constraint: Any = None
+    regularizer: Any = None
+    masked: bool = False
+
+
+class Weight:
+    """One weight tensor with a law: fixed (`Point`).
+
+    Tensors come out in float32 whatever the policy of the layer is: variances and KL sums overflow
+    in float16.
+    """
+
+    is_random = False
+
+    def __init__(self, specification: WeightSpecification, loc: keras.Variable):
+        self.name = specification.name
+        self.shape = specification.shape
+        self.loc_variable = loc
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+    @property
+    def loc(self) -> tf.Tensor:
+        """Mean of each weight."""
+        return tf.convert_to_tensor(self.loc_variable.value)
+
+    def sample(self, seed: tf.Tensor) -> tf.Tensor:
+        """One draw of the weights."""
+        del seed
+        return self.loc
+
+
+class NormalWeight(Weight):
+    """One weight tensor, each element `N(loc, scale**2)`, `scale = softplus(rho)`.
+
+    With a mask, pruned elements are exactly zero: their `loc`, `scale`, draw and KL are multiplied
+    by it here, so that no optimizer state can bring them back.
+    """
+
+    is_random = True
+
+    def __init__(
+        self,
+        specification: WeightSpecification,
+        loc: keras.Variable,
+        rho: keras.Variable,
+        mask: keras.Variable | None,
+        initial_scale: float,
+    ):
+        super().__init__(specification, loc)
+        self.rho_variable = rho
+        self.mask_variable = mask
+        self.prior = specification.prior
+        self.initial_scale = initial_scale
+
+    @property
+    def mask(self) -> tf.Tensor | None:
+        """1 where the weight is kept, 0 where it was pruned; None if the layer has no mask."""
+        return None if self.mask_variable is None else tf.convert_to_tensor(self.mask_variable.value)
+
+    @property
+    def loc(self) -> tf.Tensor:
+        """Posterior mean of each weight."""
+        return self._masked(super().loc)
+
+    @property
+    def scale(self) -> tf.Tensor:
+        """Posterior standard deviation of each weight."""
+        return self._masked(self._unmasked_scale)
+
+    def perturbation(self, seed: tf.Tensor) -> tf.Tensor:
+        """One draw of `w - loc`, which is `scale * N(0, 1)`."""
+        return self.scale * noise.standard_normal(self.shape, seed)
+
+    def sample(self, seed: tf.Tensor) -> tf.Tensor:
+        """One draw of the weights, `loc + scale * N(0, 1)`, differentiable in both."""
+        return self.loc + self.perturbation(seed)
+
+    def kl(self, draw: tf.Tensor | None, seed: tf.Tensor | None) -> tf.Tensor:
+        """`KL(q || p)` summed over the weights that are not pruned, in nats.
+
+        Args:
+            draw: The weights the estimator drew, or None if it drew none.
+            seed: A seed for the Monte Carlo estimate, used if the prior needs a draw and has none.
+
+        Returns:
+            A float32 scalar.
+        """
+        # Pruned elements have scale 0; the law before the mask keeps their terms finite.
+        posterior = tfd.Normal(super().loc, self._unmasked_scale)
+        return tf.reduce_sum(self._masked(kl_divergence(posterior, self.prior, draw, seed)))
+
+    @property
+    def kl_is_exact(self) -> bool:
+        """Whether the KL has a closed form, or is a Monte Carlo estimate."""
+        return has_closed_form(self.prior)
+
+    @property
+    def _unmasked_scale(self) -> tf.Tensor:
+        scale = tf.math.softplus(tf.convert_to_tensor(self.rho_variable.value))
+        return tf.maximum(scale, _SMALLEST_SCALE)
+
+    def _masked(self, value: tf.Tensor) -> tf.Tensor:
+        mask = self.mask
+        return value if mask is None else value * mask
+
+
+@keras.saving.register_keras_serializable("tfbnn.families")
+class Normal:
+    """Mean-field normal family: `q(w) = N(w; loc, scale**2)`, `scale = softplus(rho)`.
+
+    Args:
+        initial_scale: Standard deviation of every weight before training, positive. About 0.0067
+            (`softplus(-5)`) by default.
+
+    Raises:
+        ValueError: If `initial_scale` is not positive and finite.
+
+    Example:
+
+    >>> from tfbnn.weights import families
+    >>> families.Normal(initial_scale=0.05).get_config()
+    {'initial_scale': 0.05}
+
+    Reference:
+        Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 3.2.
+    """
+
+    def __init__(self, initial_scale: float = DEFAULT_INITIAL_SCALE):
+        if not (math.isfinite(initial_scale) and initial_scale > 0):
+            raise ValueError(
+                "`initial_scale` is a standard deviation and must be positive and finite. "
+                f"Received: initial_scale={initial_scale}"
+            )
+        self.initial_scale = float(initial_scale)
+
+    def build(
+        self, add_weight: Callable[..., keras.Variable], specification: WeightSpecification
+    ) -> NormalWeight:
+        """Make the variables of one weight with the layer's `add_weight`."""
+        if specification.regularizer is not None:
+            raise ValueError(
+                "A regularizer on a weight that has a prior would be a second prior: choose the "
+                f"prior instead. Received: {specification.name}_regularizer="
+                f"{specification.regularizer}"
+            )
+        make = _variable_maker(add_weight, specification)
+        loc = make("loc", specification.initializer, constraint=specification.constraint)
+        # softplus^-1(s) = log(exp(s) - 1), in the form that neither overflows nor cancels.
+        rho = self.initial_scale + math.log(-math.expm1(-self.initial_scale))
+        rho = make("rho", keras.initializers.Constant(rho))
+        mask = make("mask", "ones", trainable=False) if specification.masked else None
+        return NormalWeight(specification, loc, rho, mask, self.initial_scale)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"initial_scale": self.initial_scale}
+
+
+@keras.saving.register_keras_serializable("tfbnn.families")
+class Point:
+    """A single trained value: an ordinary Keras weight, without a prior and without KL.
+
+    Example:
+
+    >>> from tfbnn.weights import families
+    >>> families.Point().get_config()
+    {}
+    """
+
+    def build(
+        self, add_weight: Callable[..., keras.Variable], specification: WeightSpecification
+    ) -> Weight:
+        """Make the variable of one weight with the layer's `add_weight`."""
+        variable = add_weight(
+            name=specification.name,
+            shape=specification.shape,
+            initializer=specification.initializer,
+            regularizer=specification.regularizer,
+            constraint=specification.constraint,
+            dtype="float32",
+            autocast=False,
+        )
+        return Weight(specification, variable)
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+FAMILIES = {"normal": Normal, "point": Point}
+"""The families `get` knows by name; each can be made without arguments."""
+
+
+def get(identifier: "Normal | Point | str | dict") -> "Normal | Point":
+    """The family that an object, a name in `FAMILIES` or a configuration stands for.
+
+    Example:
+
+    >>> from tfbnn.weights import families
+    >>> type(families.get("point")).__name__
+    'Point'
+    """
+    if isinstance(identifier, dict):
+        identifier = keras.saving.deserialize_keras_object(identifier)
+    if isinstance(identifier, tuple(FAMILIES.values())):
+        return identifier
+    if isinstance(identifier, str) and identifier in FAMILIES:
+        return FAMILIES[identifier]()
+    raise ValueError(
+        f"A posterior family must be one of the names {sorted(FAMILIES)} or an object of "
+        f"`tfbnn.families`. Received: {identifier!r}"
+    )
+
+
+def _variable_maker(
+    add_weight: Callable[..., keras.Variable], specification: WeightSpecification
+) -> Callable[..., keras.Variable]:
+    def make(part: str, initializer: Any, **options: Any) -> keras.Variable:
+        return add_weight(
+            name=f"{specification.name}_{part}",
+            shape=specification.shape,
+            initializer=initializer,
+            dtype="float32",
+            autocast=False,
+            **options,
+        )
+
+    return make
