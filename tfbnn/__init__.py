@@ -1,0 +1,49 @@
+"""tfbnn: Bayesian neural networks for Keras 3.
+
+The flow is the layout:
+
+    weights -> layers -> training -> posterior -> prediction -> pruning -> export
+
+with `search` and the trainers on top. Names are loaded when they are first used, so that
+`import tfbnn.lite` works on a device without TensorFlow.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Model": "tfbnn.training.models",
+    "Sequential": "tfbnn.training.models",
+    "clone_model": "tfbnn.training.models",
+    "load_model": "tfbnn.training.models",
+    "check_elbo": "tfbnn.training.diagnostics",
+    "predict": "tfbnn.prediction.predictive",
+    "evaluate": "tfbnn.prediction.evaluation",
+    "calibrate": "tfbnn.prediction.evaluation",
+    "prune": "tfbnn.pruning.masks",
+    "pruning_curve": "tfbnn.pruning.curves",
+}
+_MODULES = ("callbacks", "export", "families", "layers", "lite", "losses", "priors", "schedules")
+
+__all__ = sorted([*_HOMES, *_MODULES])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"tfbnn.{name}")
+    raise AttributeError(f"module 'tfbnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+# `keras.models.load_model` finds classes that are registered, and registers none by itself: where
+# Keras is there already, `import tfbnn` has to bring them in.
+if "keras" in sys.modules:
+    importlib.import_module("tfbnn.training.models")

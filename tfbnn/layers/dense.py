@@ -35,7 +35,7 @@ class AbstractDense(AbstractVariationalLayer):
     def _linear_map(self) -> linear_maps.Dense:
         return linear_maps.Dense(self.units)
 
-    def _input_spec(self, input_shape: tuple[int | None, ...]) -> keras.InputSpec:
+    def _accepted_inputs(self, input_shape: tuple[int | None, ...]) -> keras.InputSpec:
         if input_shape[-1] is None:
             raise ValueError(
                 "The last axis of the inputs must have a known size. "

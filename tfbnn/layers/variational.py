@@ -104,7 +104,7 @@ class AbstractVariationalLayer(keras.layers.Layer):
         return tuple(w for w in weights if isinstance(w, NormalWeight))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        self.input_spec = self._input_spec(input_shape)
+        self.input_spec = self._accepted_inputs(input_shape)
         shape = self._linear_map.kernel_shape(input_shape)
         self.kernel = self.posterior.build(
             self.add_weight,
@@ -176,7 +176,7 @@ class AbstractVariationalLayer(keras.layers.Layer):
             collector.record(self, draws)
         return outputs
 
-    def _input_spec(self, input_shape: tuple[int | None, ...]) -> keras.InputSpec:
+    def _accepted_inputs(self, input_shape: tuple[int | None, ...]) -> keras.InputSpec:
         raise NotImplementedError
 
 

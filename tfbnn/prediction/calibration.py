@@ -31,6 +31,7 @@ from numpy.typing import ArrayLike
 from tfbnn.prediction.uncertainty import checked_normals, checked_probabilities, finite_array
 
 if TYPE_CHECKING:
+    import tensorflow as tf
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -40,8 +41,8 @@ _SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 _MAX_TEMPERATURE = 20.0
 # Steps of a quarter in log(temperature): a minimum is several times as wide.
 _NUM_TEMPERATURES = 25
-# The diagram's colours: blue, orange and green of Wong 2011 would do; two tones and a grey suffice.
-_BAR, _GAP, _INK = "#3b6ea8", "#d1495b", "#444444"
+# Told apart by red-green blind readers (Wong 2011, "Points of view: Color blindness").
+_BAR, _OVER, _UNDER, _INK = "#0072b2", "#d55e00", "#56b4e9", "#333333"
 
 
 class Reliability(NamedTuple):
@@ -220,8 +221,8 @@ def expected_calibration_error(
     """Mean gap between confidence and accuracy.
 
     `sum(count / n * abs(accuracy - confidence))` over the bins of `reliability`. It is a share, not
-    a percentage. It is biased upwards: a perfectly calibrated model scores about
-    `sqrt(num_bins / n)` times a constant below 1, so compare models on the same number of examples.
+    a percentage. It is biased upwards: a perfectly calibrated model scores up to
+    about `0.4 * sqrt(num_bins / n)` by chance, so compare models on the same number of examples.
 
     Args:
         probabilities: Mean over draws, shape `(batch, ..., classes)` or `(batch, ..., 1)`.
@@ -396,8 +397,8 @@ def root_mean_squared_error(predictions: ArrayLike, targets: ArrayLike) -> float
     Example:
 
     >>> from tfbnn.prediction import calibration
-    >>> calibration.root_mean_squared_error([[1.0], [2.0]], [[1.0], [4.0]]) ** 2
-    2.0000000000000004
+    >>> calibration.root_mean_squared_error([[0.0], [0.0]], [[3.0], [3.0]])
+    3.0
     """
     checked = finite_array("predictions", predictions, min_rank=1)
     residuals = checked - _as_shape("targets", targets, checked.shape)
@@ -497,24 +498,29 @@ def _calibration_error(bins: Reliability) -> float:
     return float(np.nansum(bins.count * gaps) / bins.count.sum())
 
 
-def _tempered_nll(logits: np.ndarray, labels: np.ndarray, log_temperature):
+def _tempered_nll(
+    logits: np.ndarray, labels: np.ndarray, log_temperature: "float | tf.Tensor"
+) -> "tf.Tensor":
     """`-mean(log(mean(softmax(logits / T)[label], axis=draws)))` as a float64 tensor."""
     # Here and not above: the scores need NumPy only.
     import tensorflow as tf
     import tensorflow_probability as tfp
 
-    scaled = logits * tf.exp(-tf.convert_to_tensor(log_temperature, tf.float64))
-    log_probabilities = tf.nn.log_softmax(scaled, axis=-1)
-    chosen = tf.gather(log_probabilities, labels[None, :, None].repeat(len(logits), 0), batch_dims=2)
-    return -tf.reduce_mean(tfp.math.reduce_logmeanexp(chosen[..., 0], axis=0))
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=np.broadcast_to(labels, logits.shape[:2]),
+        logits=logits * tf.exp(-tf.convert_to_tensor(log_temperature, tf.float64)),
+    )
+    return -tf.reduce_mean(tfp.math.reduce_logmeanexp(-losses, axis=0))
 
 
 def _stationary_point(logits: np.ndarray, labels: np.ndarray, low: float, high: float) -> float:
     """The log temperature between `low` and `high` at which the loss stops falling."""
     import tensorflow_probability as tfp
 
-    def slope(log_temperature):
-        loss = lambda value: _tempered_nll(logits, labels, value)  # noqa: E731
+    def loss(log_temperature: "tf.Tensor") -> "tf.Tensor":
+        return _tempered_nll(logits, labels, log_temperature)
+
+    def slope(log_temperature: "tf.Tensor") -> "tf.Tensor":
         return tfp.math.value_and_gradient(loss, log_temperature)[1]
 
     search = tfp.math.find_root_chandrupatla(
@@ -524,37 +530,32 @@ def _stationary_point(logits: np.ndarray, labels: np.ndarray, low: float, high: 
 
 
 def _draw_gaps(axes: "Axes", bins: Reliability) -> None:
-    """Bars of accuracy, the gap to the confidence, and the diagonal."""
-    width = 1.0 / len(bins.count)
+    """Accuracy and the gap to the confidence, bin by bin, with the diagonal."""
     filled = bins.count > 0
-    centers = (np.arange(len(bins.count)) + 0.5)[filled] * width
+    width = 1.0 / len(filled)
+    left = np.arange(len(filled))[filled] * width
     accuracy, confidence = bins.accuracy[filled], bins.confidence[filled]
-    style = {"width": width, "linewidth": 0.8}
-    axes.bar(centers, accuracy, color=_BAR, edgecolor="white", label="accuracy", **style)
-    axes.bar(
-        centers,
-        confidence - accuracy,
-        bottom=accuracy,
-        facecolor=_GAP + "40",
-        edgecolor=_GAP,
-        hatch="///",
-        label="gap to confidence",
-        **style,
-    )
-    axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1.2, label="perfect calibration")
-    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    over, under = np.maximum(confidence - accuracy, 0), np.maximum(accuracy - confidence, 0)
+    common = np.minimum(accuracy, confidence)
+    style = {"width": width, "align": "edge", "edgecolor": "white", "linewidth": 0.8}
+    axes.bar(left, common, color=_BAR, **style)
+    axes.bar(left, over, bottom=common, color=_OVER, alpha=0.55, label="overconfident", **style)
+    axes.bar(left, under, bottom=common, color=_UNDER, alpha=0.8, label="underconfident", **style)
+    axes.hlines(accuracy, left, left + width, color=_INK, linewidth=2.0, label="accuracy")
+    axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1.0, label="perfect calibration")
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
     axes.set_title(f"ECE {_calibration_error(bins):.4f}   ({bins.count.sum():,} examples)")
     axes.legend(loc="upper left", frameon=False)
     _tidy(axes)
 
 
 def _draw_counts(axes: "Axes", bins: Reliability) -> None:
-    """Bars of the share of the examples in each bin."""
+    """How many examples each bin holds: a short bar means a noisy accuracy above it."""
     width = 1.0 / len(bins.count)
-    centers = (np.arange(len(bins.count)) + 0.5) * width
-    share = bins.count / bins.count.sum()
-    axes.bar(centers, share, width=width, color="#9aa5b1", edgecolor="white", linewidth=0.8)
-    axes.set(xlabel="confidence", ylabel="share of\nexamples")
+    left = np.arange(len(bins.count)) * width
+    style = {"width": width, "align": "edge", "edgecolor": "white", "linewidth": 0.8}
+    axes.bar(left, bins.count, color="#9aa5b1", **style)
+    axes.set(xlabel="confidence", ylabel="examples")
     _tidy(axes)
 
 
@@ -568,7 +569,7 @@ def _save_whole(figure: "Figure", path: pathlib.Path) -> None:
     """Saves beside `path` first, so that a reader never sees half a picture."""
     unfinished = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        figure.savefig(unfinished)
+        figure.savefig(unfinished, format=path.suffix[1:] or "png")
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

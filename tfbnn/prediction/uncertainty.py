@@ -10,7 +10,7 @@ Classification, `probabilities` of shape `(num_samples, batch, ..., classes)`:
 | `expected_entropy` | how much of it is noise in the labels (aleatoric)? | nats | `(batch, ...)` |
 | `mutual_information` | how much would more data remove (epistemic)? | nats | `(batch, ...)` |
 | `variation_ratio` | what share of the draws votes against the majority? | share | `(batch, ...)` |
-| `variance` | how far do the draws disagree, class by class? | probability**2 | `(batch, ..., classes)` |
+| `variance` | how far apart are the draws, by class? | share**2 | `(batch, ..., classes)` |
 
 Regression, each draw a normal with mean `loc` of shape `(num_samples, batch, ..., outputs)` and
 standard deviation `scale`, which broadcasts to it; results have shape `(batch, ..., outputs)`:
@@ -387,7 +387,9 @@ def credible_interval(
     if not (np.ndim(mass) == 0 and 0 < mass < 1):
         raise ValueError(f"`mass` must be one number inside (0, 1). Received: mass={mass}")
     tail = 0.5 * (1.0 - mass)
-    return mixture_quantile(loc, scale, tail), mixture_quantile(loc, scale, 1.0 - tail)
+    # Mirrored: 1 - tail would round a small tail away.
+    upper = 0.0 - mixture_quantile(np.negative(loc), scale, tail)
+    return mixture_quantile(loc, scale, tail), upper
 
 
 def finite_array(name: str, value: ArrayLike, min_rank: int) -> np.ndarray:

@@ -201,6 +201,10 @@ class Normal:
     def get_config(self) -> dict[str, Any]:
         return {"initial_scale": self.initial_scale}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Normal":
+        return cls(**config)
+
 
 @keras.saving.register_keras_serializable("tfbnn.families")
 class Point:
@@ -230,6 +234,10 @@ class Point:
 
     def get_config(self) -> dict[str, Any]:
         return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Point":
+        return cls(**config)
 
 
 FAMILIES = {"normal": Normal, "point": Point}

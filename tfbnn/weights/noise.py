@@ -58,7 +58,7 @@ def rademacher(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor, dtype: Any) ->
 
 def as_seed(seed: int) -> tf.Tensor:
     """The seed tensor of shape `(2,)` that the whole number `seed` stands for."""
-    return tf.constant([seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF], tf.int32)
+    return tf.constant([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF], tf.int64)
 
 
 def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
@@ -77,7 +77,7 @@ def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
     Replicas of a model share the state of its seed generators. Without the replica's number in the
     seed they would all draw the same noise, and more replicas would not reduce its variance.
     """
-    seed = tf.bitcast(tf.convert_to_tensor(generator.next()), tf.int32)
+    seed = tf.cast(tf.convert_to_tensor(generator.next()), tf.int64)
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
         return seed

@@ -1,0 +1,270 @@
+"""Uncertainties against closed forms, identities and brute force."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+
+from tfbnn.prediction import uncertainty
+
+CLASSIFICATION = [
+    uncertainty.predictive_entropy,
+    uncertainty.expected_entropy,
+    uncertainty.mutual_information,
+    uncertainty.variation_ratio,
+    uncertainty.variance,
+]
+
+
+def draws(seed, shape=(8, 5, 4), concentration=0.5):
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet(np.full(shape[-1], concentration), size=shape[:-1])
+
+
+def mixture_cdf(x, loc, scale):
+    return stats.norm.cdf(x, loc, scale).mean(axis=0)
+
+
+# Classification
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 1000])
+def test_entropy_of_the_uniform_law_is_log_classes(classes):
+    value = uncertainty.entropy(np.full((2, classes), 1 / classes))
+    np.testing.assert_allclose(value, np.log(classes), rtol=1e-12)
+
+
+def test_entropy_of_certainty_is_zero_without_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        value = uncertainty.entropy(np.eye(3))
+    assert value.tolist() == [0.0, 0.0, 0.0]
+    assert not np.signbit(value).any()
+
+
+def test_entropy_matches_scipy():
+    probabilities = draws(0)
+    expected = stats.entropy(probabilities, axis=-1)
+    np.testing.assert_allclose(uncertainty.entropy(probabilities), expected, rtol=1e-12)
+
+
+def test_entropy_is_float64_inside():
+    probabilities = np.full((1, 7), 1 / 7, np.float32)
+    value = uncertainty.entropy(probabilities)
+    assert value.dtype == np.float64
+    expected = -np.sum(probabilities.astype(np.float64) * np.log(probabilities, dtype=np.float64))
+    np.testing.assert_allclose(value, expected, rtol=1e-14)
+
+
+def test_draws_that_disagree_are_epistemic():
+    probabilities = [[[1.0, 0.0]], [[0.0, 1.0]]]
+    np.testing.assert_allclose(uncertainty.predictive_entropy(probabilities), [np.log(2)])
+    assert uncertainty.expected_entropy(probabilities) == [0.0]
+    np.testing.assert_allclose(uncertainty.mutual_information(probabilities), [np.log(2)])
+    assert uncertainty.variation_ratio(probabilities) == [0.5]
+    assert uncertainty.variance(probabilities).tolist() == [[0.25, 0.25]]
+
+
+def test_draws_that_agree_are_aleatoric():
+    probabilities = np.full((6, 1, 2), 0.5)
+    np.testing.assert_allclose(uncertainty.predictive_entropy(probabilities), [np.log(2)])
+    np.testing.assert_allclose(uncertainty.expected_entropy(probabilities), [np.log(2)])
+    assert uncertainty.mutual_information(probabilities) == [0.0]
+    assert uncertainty.variation_ratio(probabilities) == [0.0]
+
+
+def test_variation_ratio_counts_votes():
+    votes = np.array([[0, 2], [0, 1], [1, 2], [0, 0], [2, 2]])
+    value = uncertainty.variation_ratio(0.9 * np.eye(3)[votes] + 0.1 / 3)
+    np.testing.assert_allclose(value, [2 / 5, 2 / 5])
+
+
+def test_variation_ratio_matches_the_mode_by_hand():
+    probabilities = draws(3, (16, 50, 6))
+    votes = probabilities.argmax(-1)
+    expected = [1 - np.bincount(column).max() / 16 for column in votes.T]
+    np.testing.assert_allclose(uncertainty.variation_ratio(probabilities), expected)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=3, max_dims=4, min_side=2, max_side=5),
+        elements=st.floats(-30, 30, width=32),
+    )
+)
+def test_decomposition(logits):
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities = shifted / shifted.sum(-1, keepdims=True)
+    total = uncertainty.predictive_entropy(probabilities)
+    aleatoric = uncertainty.expected_entropy(probabilities)
+    epistemic = uncertainty.mutual_information(probabilities)
+    np.testing.assert_allclose(aleatoric + epistemic, total, atol=1e-5)
+    assert (epistemic >= 0).all()
+    assert (epistemic <= np.log(len(probabilities)) + 1e-5).all()
+    assert (total <= np.log(probabilities.shape[-1]) + 1e-5).all()
+
+
+@pytest.mark.parametrize("function", CLASSIFICATION, ids=lambda function: function.__name__)
+def test_shapes_and_event_axes(function):
+    probabilities = draws(1, (4, 5, 2, 3))
+    value = function(probabilities)
+    assert value.shape == (5, 2, 3) if function is uncertainty.variance else (5, 2)
+    assert value.dtype == np.float64
+    np.testing.assert_array_equal(value[:, 1], function(probabilities[:, :, 1]))
+
+
+@pytest.mark.parametrize("function", CLASSIFICATION, ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    ("probabilities", "message"),
+    [
+        (np.ones((3, 2)) / 2, r"needs 3 axes or more. Received: shape=\(3, 2\)"),
+        (np.ones((0, 2, 2)), r"is empty.*Received: shape=\(0, 2, 2\)"),
+        (np.full((1, 1, 2), np.nan), "must be finite.*Received: 2 of 2 values"),
+        (np.ones((1, 2, 1)), r"as_categorical.*Received: shape=\(1, 2, 1\)"),
+        ([[[1.5, -0.5]]], "not be negative.*Received: minimum=-0.5"),
+        ([[[0.5, 0.5], [0.5, 0.9]]], "sum to 1.*Received: a sum of 1.4"),
+    ],
+)
+def test_bad_probabilities(function, probabilities, message):
+    with pytest.raises(ValueError, match=message):
+        function(probabilities)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_rounded_probabilities_are_accepted(dtype):
+    uncertainty.predictive_entropy(draws(2, (4, 50, 1000)).astype(dtype))
+
+
+# Regression
+
+
+def test_law_of_total_variance_against_the_moments_of_a_mixture():
+    loc = np.array([[[1.0]], [[2.0]], [[6.0]]])
+    scale = np.array([[[1.0]], [[0.5]], [[2.0]]])
+    second_moment = np.mean(loc**2 + scale**2)
+    expected = np.sqrt(second_moment - 3.0**2)
+    np.testing.assert_allclose(uncertainty.total_standard_deviation(loc, scale), [[expected]])
+    np.testing.assert_allclose(uncertainty.epistemic_variance(loc), [[14 / 3]])
+    np.testing.assert_allclose(uncertainty.aleatoric_variance(loc, scale), [[1.75]])
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (4, 1), (5, 1, 1), (5, 4, 3)])
+def test_scale_broadcasts_to_loc(shape):
+    loc, scale = np.zeros((5, 4, 3)), np.full(shape, 2.0)
+    np.testing.assert_array_equal(uncertainty.aleatoric_variance(loc, scale), np.full((4, 3), 4.0))
+
+
+@pytest.mark.parametrize("q", [1e-12, 0.001, 0.3, 0.5, 0.9, 0.999, 1 - 1e-12])
+def test_mixture_quantile_of_one_normal(q):
+    value = uncertainty.mixture_quantile([[[3.0, -1e3]]], [[[0.5, 10.0]]], q)
+    expected = stats.norm.ppf(q, [[3.0, -1e3]], [[0.5, 10.0]])
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("q", [1e-9, 0.025, 0.4, 0.5, 0.6, 0.975, 1 - 1e-9])
+def test_mixture_quantile_inverts_the_cdf(q):
+    rng = np.random.default_rng(4)
+    loc = 3 * rng.normal(size=(16, 200, 2))
+    scale = np.exp(rng.normal(size=loc.shape))
+    value = uncertainty.mixture_quantile(loc, scale, q)
+    # 1e-6 of the narrowest standard deviation to either side must straddle the level.
+    step = 1e-6 * scale.min(axis=0)
+    if q > 0.5:
+        value, loc, q = -value, -loc, 1 - q
+    assert (mixture_cdf(value - step, loc, scale) <= q).all()
+    assert (mixture_cdf(value + step, loc, scale) >= q).all()
+
+
+def test_mixture_quantile_against_sampling():
+    rng = np.random.default_rng(5)
+    loc, scale, num_draws, q = np.array([-1.0, 0.0, 4.0]), np.array([0.5, 2.0, 1.0]), 400_000, 0.8
+    which = rng.integers(3, size=num_draws)
+    samples = rng.normal(loc[which], scale[which])
+    value = uncertainty.mixture_quantile(loc[:, None, None], scale[:, None, None], q).item()
+    density = stats.norm.pdf(value, loc, scale).mean()
+    standard_error = np.sqrt(q * (1 - q) / num_draws) / density
+    assert abs(np.quantile(samples, q) - value) < 4 * standard_error
+
+
+def test_mixture_quantile_with_scales_far_apart():
+    loc = np.array([0.0, 1e6])[:, None, None]
+    scale = np.array([1e-6, 1e3])[:, None, None]
+    value = uncertainty.mixture_quantile(loc, scale, 0.25).item()
+    assert abs(value) < 1e-12
+    value = uncertainty.mixture_quantile(loc, scale, 0.75).item()
+    assert abs(value - 1e6) < 1e-3
+
+
+def test_mixture_quantile_in_a_gap_stays_in_the_gap():
+    value = uncertainty.mixture_quantile([[[-1000.0]], [[1000.0]]], 1.0, 0.5).item()
+    assert -1000 < value < 1000
+
+
+def test_credible_interval_is_central_and_symmetric():
+    loc = np.array([-1.0, 0.0, 1.0])[:, None, None]
+    lower, upper = uncertainty.credible_interval(loc, 0.7, mass=0.9)
+    np.testing.assert_allclose(lower, -upper, rtol=1e-9)
+    np.testing.assert_allclose(mixture_cdf(upper, loc, 0.7), 0.95, rtol=1e-7)
+
+
+def test_credible_interval_keeps_tiny_tails():
+    tail = 5e-13
+    lower, upper = uncertainty.credible_interval([[[0.0]]], 1.0, mass=1 - 2 * tail)
+    assert upper == -lower
+    np.testing.assert_allclose(upper, -stats.norm.ppf(tail), rtol=1e-6)
+
+
+def test_credible_interval_widens_with_mass():
+    narrow = uncertainty.credible_interval(np.zeros((2, 1, 1)), 1.0, mass=0.5)
+    wide = uncertainty.credible_interval(np.zeros((2, 1, 1)), 1.0, mass=0.95)
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    np.testing.assert_allclose(wide, [[[-1.959964]], [[1.959964]]], rtol=1e-6)
+
+
+def test_sample_quantile_is_over_draws():
+    samples = draws(6)
+    np.testing.assert_array_equal(
+        uncertainty.sample_quantile(samples, 0.3), np.quantile(samples, 0.3, axis=0)
+    )
+    np.testing.assert_array_equal(uncertainty.sample_quantile(samples, 0), samples.min(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("loc", "scale", "message"),
+    [
+        ([1.0], 1.0, r"`loc` needs 2 axes or more. Received: shape=\(1,\)"),
+        ([[np.inf]], 1.0, "`loc` must be finite.*Received: 1 of 1"),
+        ([[1.0]], np.nan, "`scale` must be finite"),
+        ([[1.0]], -1.0, "logarithm.*Received: smallest scale=-1"),
+        ([[1.0]], [1.0, 2.0], r"broadcast.*Received: loc shape=\(1, 1\), scale shape=\(2,\)"),
+        ([[1.0]], [[[1.0]]], r"Received: loc shape=\(1, 1\), scale shape=\(1, 1, 1\)"),
+    ],
+)
+def test_bad_normals(loc, scale, message):
+    with pytest.raises(ValueError, match=message):
+        uncertainty.total_standard_deviation(loc, scale)
+
+
+@pytest.mark.parametrize("q", [0.0, 1.0, -0.1, np.nan, [0.5, 0.6]])
+def test_bad_levels(q):
+    with pytest.raises(ValueError, match=r"`q` must be one number inside \(0, 1\). Received: q="):
+        uncertainty.mixture_quantile([[[0.0]]], 1.0, q)
+    with pytest.raises(ValueError, match="`mass` must be one number.*Received: mass="):
+        uncertainty.credible_interval([[[0.0]]], 1.0, q)
+
+
+@pytest.mark.parametrize("q", [-0.1, 1.1, np.nan, [0.5, 0.6]])
+def test_bad_sample_levels(q):
+    with pytest.raises(ValueError, match="`q` must be one number from 0 to 1. Received: q="):
+        uncertainty.sample_quantile([[0.0]], q)
+
+
+def test_quantile_needs_noise():
+    with pytest.raises(ValueError, match="must be positive.*Received: smallest scale=0.0"):
+        uncertainty.mixture_quantile([[[0.0]]], 0.0, 0.5)

@@ -1,0 +1,3 @@
+"""`tfbnn.losses`: the public names of `tfbnn.training.losses`."""
+
+from tfbnn.training.losses import NormalNLL as NormalNLL

@@ -1,0 +1,11 @@
+"""Training: the exact ELBO from an ordinary `compile` and `fit`.
+
+* `models`: `tfbnn.Sequential` and `tfbnn.Model`.
+* `objective`: the loss per example; the only place that knows the number of training examples.
+* `likelihoods`: what a Keras loss says about `p(y | outputs)`.
+* `losses`: `NormalNLL`, for regression.
+* `schedules`: KL warm-up and Blundell's minibatch weights, never defaults.
+* `data`: how many training examples there are.
+* `callbacks`: `SigmaLogger`.
+* `diagnostics`: `tfbnn.check_elbo`.
+"""

@@ -1,0 +1,155 @@
+"""Training data: how many examples there are, and whether they can be learnt from."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_ASK = (
+    "pass `num_examples=` to `fit` (or to the model's constructor): the number of training "
+    "examples in the whole data set, over all workers, each counted once"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSize:
+    """Number of training examples, of batches in an epoch, and where the first came from."""
+
+    num_examples: int
+    num_batches: int
+    source: str
+
+
+def training_size(
+    x: Any,
+    batch_size: int | None,
+    validation_split: float,
+    steps_per_epoch: int | None,
+    num_examples: int | None,
+    announce: Callable[[str], None],
+) -> TrainingSize:
+    """The size of what `fit(x, ...)` will train on.
+
+    Arrays are measured, after the validation split. A finite `tf.data.Dataset` is read once and
+    counted: its cardinality times its batch size is not exact. For anything else the caller has
+    to give `num_examples`.
+
+    Args:
+        x: The first argument of `fit`.
+        batch_size: As in `fit`.
+        validation_split: As in `fit`.
+        steps_per_epoch: As in `fit`.
+        num_examples: The number given by the user, or None.
+        announce: Called with a line before a pass over the data.
+
+    Returns:
+        The size.
+
+    Raises:
+        ValueError: If the number is not known, or the data are empty.
+    """
+    if num_examples is not None and not num_examples > 0:
+        raise ValueError(f"`num_examples` must be positive. Received: num_examples={num_examples}")
+    if is_arrays(x):
+        size = _array_size(x, batch_size, validation_split)
+    elif isinstance(x, tf.data.Dataset):
+        size = _dataset_size(x, steps_per_epoch, num_examples, announce)
+    else:
+        size = _other_size(x, steps_per_epoch, num_examples)
+    if size.num_examples == 0:
+        raise ValueError("There is no example to train on. Received: empty data")
+    return TrainingSize(
+        num_examples or size.num_examples,
+        steps_per_epoch or size.num_batches,
+        "given" if num_examples else size.source,
+    )
+
+
+def is_arrays(x: Any) -> bool:
+    """Whether `x` is an array or a structure of arrays, as opposed to a data set or generator."""
+    leaves = tf.nest.flatten(x)
+    return bool(leaves) and all(
+        isinstance(leaf, np.ndarray | tf.Tensor) or hasattr(leaf, "__array__") for leaf in leaves
+    )
+
+
+def check_arrays(name: str, arrays: Any) -> None:
+    """Raise a `ValueError` if a structure of arrays has NaN or infinite elements.
+
+    Args:
+        name: What to call the arrays in the message.
+        arrays: An array or a structure of arrays; anything that is no array passes.
+    """
+    for array in tf.nest.flatten(arrays):
+        if not (isinstance(array, np.ndarray) and np.issubdtype(array.dtype, np.floating)):
+            continue
+        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        if bad:
+            raise ValueError(
+                f"`{name}` has NaN or infinite elements; remove or replace them. "
+                f"Received: {bad} of {array.size} elements"
+            )
+
+
+def _array_size(x: Any, batch_size: int | None, validation_split: float) -> TrainingSize:
+    rows = {len(leaf) for leaf in tf.nest.flatten(x)}
+    if len(rows) != 1:
+        raise ValueError(f"All inputs must have the same number of rows. Received: {sorted(rows)}")
+    # The formula that Keras splits with.
+    num_examples = math.floor(rows.pop() * (1.0 - validation_split))
+    return TrainingSize(num_examples, math.ceil(num_examples / (batch_size or 32)), "counted")
+
+
+def _dataset_size(
+    dataset: tf.data.Dataset,
+    steps_per_epoch: int | None,
+    num_examples: int | None,
+    announce: Callable[[str], None],
+) -> TrainingSize:
+    cardinality = int(dataset.cardinality())
+    infinite = cardinality == tf.data.INFINITE_CARDINALITY
+    if num_examples is None and (infinite or steps_per_epoch is not None):
+        why = "an infinite data set" if infinite else "`steps_per_epoch`"
+        raise ValueError(
+            f"With {why} an epoch does not tell how many examples there are: {_ASK}. "
+            f"Received: num_examples=None, steps_per_epoch={steps_per_epoch}"
+        )
+    if infinite and steps_per_epoch is None:
+        raise ValueError(
+            "An epoch of an infinite data set never ends: pass `steps_per_epoch=` to `fit`. "
+            "Received: steps_per_epoch=None"
+        )
+    if num_examples is not None:
+        return TrainingSize(num_examples, steps_per_epoch or max(cardinality, 0), "given")
+    announce("counting the training examples: one pass over the data set")
+    return _counted(dataset)
+
+
+def _counted(dataset: tf.data.Dataset) -> TrainingSize:
+    num_examples = num_batches = 0
+    for batch in dataset:
+        inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
+        leaves = tf.nest.flatten(inputs)
+        if leaves[0].shape.rank == 0:
+            raise ValueError("The data set must be batched: call `.batch(...)` on it.")
+        check_arrays("x", [leaf.numpy() for leaf in leaves if leaf.dtype.is_floating])
+        num_examples += int(leaves[0].shape[0])
+        num_batches += 1
+    return TrainingSize(num_examples, num_batches, "counted")
+
+
+def _other_size(x: Any, steps_per_epoch: int | None, num_examples: int | None) -> TrainingSize:
+    if num_examples is None:
+        raise ValueError(
+            f"The number of training examples of a {type(x).__name__} is not known: {_ASK}. "
+            "Received: num_examples=None"
+        )
+    num_batches = steps_per_epoch or getattr(x, "num_batches", None)
+    if num_batches is None and hasattr(x, "__len__"):
+        num_batches = len(x)
+    # 0: unknown. Only schedules need the number, and they say so.
+    return TrainingSize(num_examples, int(num_batches or 0), "given")

@@ -1,0 +1,98 @@
+"""Losses that are likelihoods and that Keras does not have."""
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+# Keeps a predicted scale away from 0, where the density has no maximum.
+SMALLEST_SCALE = 1e-6
+
+
+@keras.saving.register_keras_serializable("tfbnn.losses")
+class NormalNLL(keras.losses.Loss):
+    """Negative log likelihood of targets with normal noise, summed over the last axis.
+
+    `-log(N(y; loc, scale**2)) = ((y - loc) / scale)**2 / 2 + log(scale) + log(2 * pi) / 2`
+
+    Args:
+        scale: Standard deviation of the noise, in the unit of the targets. A positive number:
+            fixed. `"learned"`: one number, trained with the network (needs `tfbnn.Model` or
+            `tfbnn.Sequential`). `"head"`: predicted for each input: the network has twice as many
+            outputs as there are targets, first `loc`, then `rho` with `scale = softplus(rho)`.
+        initial_scale: Where a learned scale starts, positive.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If `scale` is none of these.
+
+    Example:
+
+    >>> import numpy as np, tfbnn
+    >>> loss = tfbnn.losses.NormalNLL(scale=1.0)
+    >>> round(float(loss(np.zeros((2, 1)), np.zeros((2, 1)))), 4)
+    0.9189
+    """
+
+    def __init__(
+        self, scale: float | str = "learned", initial_scale: float = 1.0, name: str = "normal_nll"
+    ):
+        super().__init__(name=name)
+        if isinstance(scale, str):
+            valid = scale in ("learned", "head")
+        else:
+            valid = math.isfinite(scale) and scale > 0
+        if not valid or not initial_scale > 0:
+            raise ValueError(
+                "`scale` must be a positive number, 'learned' or 'head', and `initial_scale` a "
+                f"positive number. Received: scale={scale!r}, initial_scale={initial_scale}"
+            )
+        self.scale = scale
+        self.initial_scale = initial_scale
+        self.rho_variable: keras.Variable | None = None
+
+    def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
+        loc, scale = self.loc_and_scale(y_pred)
+        return tf.reduce_sum(self.elementwise(y_true, loc, scale), axis=-1)
+
+    def elementwise(self, targets: Any, loc: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """The negative log density of each target, in nats, in the shape of `loc`."""
+        targets = tf.cast(tf.convert_to_tensor(targets), loc.dtype)
+        if len(targets.shape) == len(loc.shape) - 1:
+            targets = targets[..., tf.newaxis]
+        error = (targets - loc) / scale
+        return 0.5 * tf.square(error) + tf.math.log(scale) + 0.5 * math.log(2 * math.pi)
+
+    def loc_and_scale(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean and standard deviation of the targets for the network's `outputs`.
+
+        Args:
+            outputs: `(..., targets)`, or `(..., 2 * targets)` for `scale="head"`.
+
+        Returns:
+            Two float32 tensors `(..., targets)`.
+        """
+        outputs = tf.cast(outputs, tf.float32)
+        if self.scale == "head":
+            loc, rho = tf.split(outputs, 2, axis=-1)
+            return loc, tf.math.softplus(rho) + SMALLEST_SCALE
+        return outputs, tf.broadcast_to(self._constant_scale(), tf.shape(outputs))
+
+    def initial_rho(self) -> float:
+        """`softplus^-1(initial_scale)`: where the variable of a learned scale starts."""
+        return self.initial_scale + math.log(-math.expm1(-self.initial_scale))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"scale": self.scale, "initial_scale": self.initial_scale, "name": self.name}
+
+    def _constant_scale(self) -> tf.Tensor:
+        if self.scale != "learned":
+            return tf.constant(self.scale, tf.float32)
+        if self.rho_variable is None:
+            raise ValueError(
+                "A learned scale is a variable of the model: compile a `tfbnn.Model` or "
+                "`tfbnn.Sequential` with this loss, or use `scale='head'` or a number. "
+                "Received: scale='learned'"
+            )
+        return tf.math.softplus(tf.convert_to_tensor(self.rho_variable.value)) + SMALLEST_SCALE

@@ -1,0 +1,478 @@
+"""Models: `keras.Sequential` and `keras.Model` whose `fit` maximises the exact ELBO."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.models.functional import Functional as KerasFunctional
+
+from tfbnn.layers import scopes
+from tfbnn.layers.variational import variational_layers, variational_weights
+from tfbnn.training import likelihoods, schedules
+from tfbnn.training.data import check_arrays, is_arrays, training_size
+from tfbnn.training.likelihoods import AbstractLikelihood, Normal
+from tfbnn.training.objective import Objective, mean_nll, total_kl
+
+_METRICS = ("nll", "kl", "kl_weight", "weighted_kl")
+
+
+class BayesianModel:
+    """What `tfbnn.Sequential` and `tfbnn.Model` add to their Keras classes.
+
+    `fit` minimises, per example and in nats,
+    `mean over the batch of (NLL summed over event axes) + beta / num_examples * sum of KL(q || p)`,
+    which is the negative ELBO divided by `num_examples` (Blundell et al. 2015, eq. 2).
+
+    Metrics in training: `nll` (nats per example), `kl` (nats, summed over all weights, for the draw
+    used in the loss), `kl_weight`, and `weighted_kl`, their product. `evaluate` and `predict` use
+    the posterior mean of the weights; see `tfbnn.predict` and `tfbnn.evaluate` for the predictive
+    distribution.
+    """
+
+    def __init__(self, *args: Any, num_examples: int | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.objective = Objective(num_examples)
+        self.num_draws = 1
+        self.likelihoods: list[AbstractLikelihood] = []
+        self._loss_weights = [1.0]
+        self._bayesian_metrics = [keras.metrics.Mean(name=name) for name in _METRICS]
+
+    @property
+    def num_examples(self) -> int | None:
+        """Number of training examples that the KL is weighed against; None before `fit`."""
+        return self.objective.num_examples
+
+    @num_examples.setter
+    def num_examples(self, value: int) -> None:
+        self.objective.set_num_examples(value)
+
+    @property
+    def likelihood(self) -> AbstractLikelihood:
+        """The likelihood of a model with one output."""
+        if len(self.likelihoods) != 1:
+            raise ValueError(
+                "The model has no likelihood yet, or several: call `compile(loss=...)`, or use "
+                f"`likelihoods`. Received: {len(self.likelihoods)} likelihoods"
+            )
+        return self.likelihoods[0]
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        *args: Any,
+        beta: float = 1.0,
+        kl_schedule: Any = None,
+        num_draws: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        """Configure training, as in Keras.
+
+        Args:
+            optimizer: As in Keras.
+            loss: A loss that is a negative log likelihood: the categorical and binary
+                cross-entropies of Keras, `tfbnn.losses.NormalNLL`; a list or dict of them for
+                several outputs.
+            *args: As in Keras: `loss_weights`, `metrics`, ...
+            beta: Factor of the KL. 1 is the ELBO; less gives a cold posterior (tempering).
+            kl_schedule: None, an object of `tfbnn.schedules` (warm-up), or `"minibatch_weights"`.
+            num_draws: Weight draws per training step, whose losses are averaged.
+            **kwargs: As in Keras.
+
+        Raises:
+            ValueError: If a loss is no likelihood, or an argument is out of its range.
+        """
+        if num_draws < 1:
+            raise ValueError(f"`num_draws` must be at least 1. Received: num_draws={num_draws}")
+        if loss is not None:
+            # First: a model must not be left half compiled with a loss that is no likelihood.
+            new = [likelihoods.likelihood_of(one) for one in self._flat_losses(loss)]
+            loss = self._same_structure(loss, [likelihood.loss for likelihood in new])
+            self._set_likelihoods(new)
+        self.objective.set_beta(beta)
+        self.objective.kl_schedule = schedules.get(kl_schedule)
+        self.num_draws = num_draws
+        super().compile(optimizer, loss, *args, **kwargs)
+        self._loss_weights = self._flat_loss_weights()
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+        num_examples: int | None = None,
+    ) -> keras.callbacks.History:
+        """Train, as in Keras, on the exact ELBO.
+
+        Args:
+            num_examples: Number of training examples in the whole data set, over all workers. Not
+                needed for arrays (exact, after `validation_split`) and finite `tf.data` sets (one
+                announced pass counts them); required for generators, infinite data, and with
+                `steps_per_epoch`.
+
+        The other arguments and the result are those of Keras.
+
+        Raises:
+            ValueError: If `num_examples` is needed, or the data cannot be learnt from.
+        """
+        announce = _printer(verbose)
+        given = num_examples
+        if given is None and (not is_arrays(x) or steps_per_epoch is not None):
+            given = self.num_examples
+        self._check_training_data(x, y)
+        self._check_layers()
+        size = training_size(x, batch_size, validation_split, steps_per_epoch, given, announce)
+        self.objective.set_size(size)
+        announce(self._summary_line(size))
+        return super().fit(
+            x=x,
+            y=y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+        )
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """One training step, as in Keras. `num_examples` must have been set."""
+        self._check_layers()
+        return super().train_on_batch(*args, **kwargs)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            losses = []
+            for _ in range(self.num_draws):
+                with scopes.collect_draws():
+                    outputs = self(x, training=True)
+                    losses.append(self.compute_loss(x, y, outputs, sample_weight, training=True))
+            loss = tf.add_n(losses) / self.num_draws
+            scaled_loss = self.optimizer.scale_loss(loss)
+        variables = self.trainable_weights
+        gradients = tape.gradient(scaled_loss, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self._track("loss", loss * _num_replicas(), _rows(x))
+        return self.compute_metrics(x, y, outputs, sample_weight=sample_weight)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        outputs = self._call_without_noise(x)
+        loss = self.compute_loss(x, y, outputs, sample_weight, training=False)
+        self._track("loss", loss * _num_replicas(), _rows(x))
+        results = self.compute_metrics(x, y, outputs, sample_weight=sample_weight)
+        # The KL is no property of the evaluated data.
+        return {k: v for k, v in results.items() if k == "nll" or k not in _METRICS}
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """The loss per example, in nats: NLL, and in training the weighted KL.
+
+        Under `tf.distribute` it is this replica's share: the shares add up to the loss.
+        """
+        if not self.likelihoods:
+            raise ValueError("Call `compile(loss=...)` before training or evaluating the model.")
+        nll = mean_nll(self.likelihoods, self._loss_weights, y, y_pred, sample_weight)
+        self._track("nll", nll * _num_replicas(), _rows(y_pred))
+        loss = nll
+        if training:
+            loss += self._weighted_kl() / _num_replicas()
+        for other in self.losses:
+            loss += tf.reduce_sum(tf.cast(other, tf.float32)) / _num_replicas()
+        return loss
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config["bayesian"] = {
+            "num_examples": self.num_examples,
+            "likelihoods": [likelihood.get_config() for likelihood in self.likelihoods],
+        }
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        config = dict(config)
+        state = config.pop("bayesian", {"num_examples": None, "likelihoods": []})
+        model = super().from_config(config, custom_objects=custom_objects)
+        if state["num_examples"] is not None:
+            model.num_examples = state["num_examples"]
+        model._set_likelihoods([likelihoods.from_config(c) for c in state["likelihoods"]])
+        return model
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        config = super().get_compile_config()
+        if config is not None:
+            config["beta"] = self.objective.beta
+            config["num_draws"] = self.num_draws
+            schedule = self.objective.kl_schedule
+            config["kl_schedule"] = schedule and keras.saving.serialize_keras_object(schedule)
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        temperatures = [likelihood.temperature for likelihood in self.likelihoods]
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        for likelihood, temperature in zip(self.likelihoods, temperatures, strict=False):
+            likelihood.temperature = temperature
+        if self.built and self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def _weighted_kl(self) -> tf.Tensor:
+        collector = scopes.active_collector()
+        layers = set(variational_layers(self))
+        if collector is not None and layers and not collector.layers & layers:
+            raise ValueError(
+                "No variational layer was called with noise, so the model would be trained at the "
+                "posterior mean. Give the model's `call` an argument `training=None`. "
+                f"Received: model={self.name!r}"
+            )
+        if self.num_examples is None:
+            raise ValueError(
+                "The ELBO needs the number of training examples: use `fit`, or set it with "
+                "`model.num_examples = ...`. Received: num_examples=None"
+            )
+        kl = total_kl(self, collector)
+        step = 0 if self.optimizer is None else self.optimizer.iterations.value
+        kl_weight = self.objective.kl_weight(step)
+        self._track("kl", kl)
+        self._track("kl_weight", kl_weight)
+        self._track("weighted_kl", kl_weight * kl)
+        return kl_weight * kl
+
+    def _track(self, name: str, value: tf.Tensor, weight: tf.Tensor | None = None) -> None:
+        for metric in self.metrics:
+            if metric.name == name and isinstance(metric, keras.metrics.Mean):
+                metric.update_state(value, sample_weight=weight)
+                return
+
+    def _call_without_noise(self, x: Any) -> Any:
+        return self(x, training=False) if self._call_has_training_arg else self(x)
+
+    def _check_layers(self) -> None:
+        for layer in variational_layers(self):
+            if layer.kl_weight is not None:
+                raise ValueError(
+                    "The model collects the KL of its layers; with a `kl_weight` of its own the "
+                    f"KL of {layer.name!r} would count twice. Received: "
+                    f"kl_weight={layer.kl_weight}"
+                )
+
+    def _check_training_data(self, x: Any, y: Any) -> None:
+        check_arrays("x", x)
+        check_arrays("y", y)
+        check_arrays("the weights of the model", [np.asarray(w) for w in self.get_weights()])
+        shapes = self._output_shapes()
+        targets = tf.nest.flatten(y)
+        if shapes is None or len(targets) != len(self.likelihoods):
+            return
+        for likelihood, target, shape in zip(self.likelihoods, targets, shapes, strict=True):
+            if isinstance(target, np.ndarray):
+                likelihood.check_targets(target, shape)
+
+    def _output_shapes(self) -> list[tuple[int | None, ...]] | None:
+        """Shapes of the outputs, or None if the model has no fixed ones (yet)."""
+        outputs = getattr(self, "outputs", None)
+        return None if not outputs else [tuple(o.shape) for o in tf.nest.flatten(outputs)]
+
+    def _summary_line(self, size: Any) -> str:
+        schedule = self.objective.kl_schedule
+        return (
+            f"ELBO: num_examples={size.num_examples} ({size.source}), beta={self.objective.beta:g}"
+            + (f", kl_schedule={type(schedule).__name__}" if schedule else "")
+            + f", {size.num_batches or 'an unknown number of'} batches per epoch, "
+            f"kl_weight={self.objective.beta / size.num_examples:.3g}, "
+            f"{sum(weight.size for weight in variational_weights(self))} random weights"
+        )
+
+    def _flat_losses(self, loss: Any) -> list[Any]:
+        if isinstance(loss, dict):
+            return [loss[name] for name in self._output_names(loss)]
+        return list(loss) if isinstance(loss, list | tuple) else [loss]
+
+    def _same_structure(self, like: Any, values: list[Any]) -> Any:
+        if isinstance(like, dict):
+            return dict(zip(self._output_names(like), values, strict=True))
+        return values if isinstance(like, list | tuple) else values[0]
+
+    def _output_names(self, by_name: dict[str, Any]) -> list[str]:
+        """Keys of a dict in the order in which `tf.nest` flattens the outputs."""
+        structure = getattr(self, "_outputs_struct", None)
+        if isinstance(structure, dict) or structure is None:
+            return sorted(by_name)
+        return [name for name in self.output_names if name in by_name]
+
+    def _flat_loss_weights(self) -> list[float]:
+        given = self._compile_config.config.get("loss_weights")
+        if given is None:
+            return [1.0] * len(self.likelihoods)
+        if isinstance(given, dict):
+            names = self._output_names(self.loss)
+            return [float(given.get(name, 1.0)) for name in names]
+        return [float(weight) for weight in tf.nest.flatten(given)]
+
+    def _set_likelihoods(self, new: list[AbstractLikelihood]) -> None:
+        """Take on the likelihoods, with a variable of the model for each learned scale."""
+        old = [likelihood.loss.rho_variable for likelihood in self.likelihoods if _learns(likelihood)]
+        for likelihood in filter(_learns, new):
+            likelihood.loss.rho_variable = old.pop(0) if old else self._add_rho(likelihood.loss)
+        for variable in old:
+            self._untrack_variable(variable)
+        self.likelihoods = new
+
+    def _add_rho(self, loss: Any) -> keras.Variable:
+        # Keras locks the state of a built model; compiling after building is the normal order.
+        locked = self._tracker.locked
+        self._tracker.unlock()
+        variable = self.add_weight(
+            name="noise_rho",
+            shape=(),
+            initializer=keras.initializers.Constant(loss.initial_rho()),
+            dtype="float32",
+            autocast=False,
+        )
+        if locked:
+            self._tracker.lock()
+        return variable
+
+
+@keras.saving.register_keras_serializable("tfbnn")
+class Sequential(BayesianModel, keras.Sequential):
+    """A `keras.Sequential` trained on the exact ELBO. See `BayesianModel`.
+
+    Args:
+        layers: As in Keras.
+        num_examples: Number of training examples; found by `fit` where it can be.
+        **kwargs: As in Keras.
+
+    Example:
+
+    >>> import keras, numpy as np, tfbnn
+    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> model.compile("adam", loss=loss, metrics=["accuracy"])
+    >>> history = model.fit(np.eye(3), np.array([0, 1, 1]), verbose=0)
+    >>> sorted(history.history)
+    ['accuracy', 'kl', 'kl_weight', 'loss', 'nll', 'weighted_kl']
+    """
+
+    def __init__(
+        self, layers: Any = None, *, num_examples: int | None = None, **kwargs: Any
+    ):
+        super().__init__(layers, num_examples=num_examples, **kwargs)
+
+
+@keras.saving.register_keras_serializable("tfbnn")
+class Model(BayesianModel, keras.Model):
+    """A `keras.Model`, functional or subclassed, trained on the exact ELBO. See `BayesianModel`.
+
+    Args:
+        *args: As in Keras: `inputs, outputs` for a functional model.
+        num_examples: Number of training examples; found by `fit` where it can be.
+        **kwargs: As in Keras.
+
+    Example:
+
+    >>> import keras, tfbnn
+    >>> inputs = keras.Input((3,))
+    >>> model = tfbnn.Model(inputs, tfbnn.layers.DenseFlipout(2)(inputs))
+    >>> isinstance(model, tfbnn.Model)
+    True
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        # Keras would write its functional class into the bases of `Model` itself, which breaks
+        # every subclass with a `call` of its own.
+        functional = len(args) == 2 or "outputs" in kwargs
+        if functional and not issubclass(cls, KerasFunctional):
+            cls = Functional if cls is Model else type(cls.__name__, (cls, KerasFunctional), {})
+        return super().__new__(cls, *args, **kwargs)
+
+
+@keras.saving.register_keras_serializable("tfbnn")
+class Functional(Model, KerasFunctional):
+    """What `tfbnn.Model(inputs, outputs)` makes."""
+
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any):
+        super().__init__(inputs, outputs, name=name, **kwargs)
+
+
+def clone_model(model: Any) -> Any:
+    """A new model of the same class, configuration and objective, with fresh weights.
+
+    `keras.models.clone_model` turns a `tfbnn.Sequential` into a plain `keras.Sequential`.
+
+    Args:
+        model: A `tfbnn.Sequential` or `tfbnn.Model`; a subclass needs `get_config`.
+
+    Returns:
+        The new model, not compiled.
+
+    Example:
+
+    >>> import keras, tfbnn
+    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    >>> type(tfbnn.clone_model(model)).__name__
+    'Sequential'
+    """
+    return keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+
+
+def load_model(path: Any, **kwargs: Any) -> Any:
+    """`keras.models.load_model`, with every layer, prior and loss of tfbnn known.
+
+    Args:
+        path: A `.keras` file.
+        **kwargs: As in Keras.
+
+    Returns:
+        The model.
+    """
+    return keras.models.load_model(path, **kwargs)
+
+
+def _learns(likelihood: AbstractLikelihood) -> bool:
+    return isinstance(likelihood, Normal) and likelihood.loss.scale == "learned"
+
+
+def _printer(verbose: Any) -> Any:
+    def announce(line: str) -> None:
+        if verbose != 0:
+            print(line)
+
+    return announce
+
+
+def _num_replicas() -> int:
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _rows(structure: Any) -> tf.Tensor:
+    return tf.shape(tf.nest.flatten(structure)[0])[0]

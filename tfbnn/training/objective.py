@@ -1,0 +1,158 @@
+"""The objective: the only place that knows the number of training examples.
+
+Per example, in nats:
+
+`loss = mean over the batch of (NLL summed over event axes) + kl_weight * sum of KL(q || p)`
+
+with `kl_weight = beta * schedule / num_examples`. The KL is summed over all weights, never
+averaged. With `beta = 1` and no schedule this is the negative ELBO divided by `num_examples`
+(Blundell et al. 2015, eq. 2).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfbnn.layers.scopes import DrawCollector
+from tfbnn.layers.variational import variational_layers
+from tfbnn.training import likelihoods
+from tfbnn.training.data import TrainingSize
+from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.weights import noise
+
+
+class Objective:
+    """Weights of the two terms of the loss, and their computation.
+
+    `num_examples`, `beta` and `num_batches` are variables: Keras caches its train function, in
+    which a Python number would be frozen.
+    """
+
+    def __init__(self, num_examples: int | None = None):
+        self.num_examples: int | None = None
+        self.beta = 1.0
+        self.kl_schedule: Callable[[Any, Any], tf.Tensor] | None = None
+        self.num_batches = 0
+        self._variables = {
+            name: keras.Variable(value, dtype="float32", trainable=False, name=name)
+            for name, value in (("num_examples", 0.0), ("beta", 1.0), ("num_batches", 0.0))
+        }
+        if num_examples is not None:
+            self.set_num_examples(num_examples)
+
+    def set_num_examples(self, num_examples: int) -> None:
+        """Set the number of training examples in the whole data set, over all workers."""
+        if not num_examples > 0:
+            raise ValueError(
+                f"`num_examples` must be positive. Received: num_examples={num_examples}"
+            )
+        self.num_examples = int(num_examples)
+        self._variables["num_examples"].assign(float(num_examples))
+
+    def set_beta(self, beta: float) -> None:
+        """Set the factor of the KL: 1 is the ELBO, less is a cold posterior."""
+        if not 0 <= beta < float("inf"):
+            raise ValueError(f"`beta` must be finite and at least 0. Received: beta={beta}")
+        self.beta = float(beta)
+        self._variables["beta"].assign(self.beta)
+
+    def set_size(self, size: TrainingSize) -> None:
+        """Set the numbers of examples and of batches in an epoch."""
+        if self.kl_schedule is not None and size.num_batches == 0:
+            raise ValueError(
+                "A KL schedule needs the number of batches in an epoch: pass `steps_per_epoch=` "
+                "to `fit`. Received: steps_per_epoch=None"
+            )
+        self.set_num_examples(size.num_examples)
+        self.num_batches = size.num_batches
+        self._variables["num_batches"].assign(float(size.num_batches))
+
+    def kl_weight(self, step: Any) -> tf.Tensor:
+        """`beta * schedule(step) / num_examples`, a float32 scalar.
+
+        Args:
+            step: Number of training steps done so far.
+        """
+        values = {name: tf.convert_to_tensor(v.value) for name, v in self._variables.items()}
+        factor = 1.0
+        if self.kl_schedule is not None:
+            factor = self.kl_schedule(step, values["num_batches"])
+        return values["beta"] * factor / values["num_examples"]
+
+
+def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:
+    """Sum of `KL(q || p)` over all random weights of a model, in nats, each weight once.
+
+    Args:
+        model: A model with variational layers.
+        collector: Draws of the forward pass; priors without a closed-form KL use them. Weights
+            without one get a draw of their own.
+
+    Returns:
+        A float32 scalar.
+    """
+    total = tf.zeros([])
+    for layer in variational_layers(model):
+        for weight in layer.variational_weights:
+            draw = None if collector is None else collector.draws.get(weight)
+            seed = None
+            if draw is None and not weight.kl_is_exact:
+                seed = noise.next_seed(layer.seed_generator)
+            total += weight.kl(draw, seed)
+    return total
+
+
+def mean_nll(
+    output_likelihoods: list[AbstractLikelihood],
+    weights: list[float],
+    targets: Any,
+    outputs: Any,
+    sample_weight: Any = None,
+) -> tf.Tensor:
+    """Negative log likelihood of a batch, summed over outputs and event axes, mean over examples.
+
+    The sum over a replica's examples is divided by the number of examples in the global batch, so
+    that replicas with fewer examples weigh less: the sum over replicas is what one device computes.
+
+    Args:
+        output_likelihoods: One for each output.
+        weights: Weight of each output's log likelihood; 1 is the ELBO.
+        targets: Targets, in the structure of the outputs.
+        outputs: Outputs of the network.
+        sample_weight: How many observations an example counts as, or None. The mean divides by
+            the number of examples, not by the sum of the weights, as Keras does.
+
+    Returns:
+        A float32 scalar, in nats per example.
+    """
+    flat_outputs = tf.nest.flatten(outputs)
+    flat_targets = tf.nest.flatten(targets)
+    if len(flat_targets) != len(flat_outputs):
+        raise ValueError(
+            "There must be one array of targets for each output of the network. "
+            f"Received: {len(flat_targets)} targets for {len(flat_outputs)} outputs"
+        )
+    flat_weights = tf.nest.flatten(sample_weight)
+    if len(flat_weights) == 1:
+        flat_weights = flat_weights * len(flat_outputs)
+    nll = 0.0
+    for likelihood, weight, y, output, rows in zip(
+        output_likelihoods, weights, flat_targets, flat_outputs, flat_weights, strict=True
+    ):
+        mask = getattr(output, "_keras_mask", None)
+        log_prob = likelihood.log_prob(y, output)
+        nll -= weight * tf.reduce_sum(likelihoods.sum_events(log_prob, mask, rows))
+    return nll / global_batch_size(flat_outputs[0])
+
+
+def global_batch_size(batch: tf.Tensor) -> tf.Tensor:
+    """Number of examples in the batch, over all replicas, as a float32 scalar."""
+    local = tf.cast(tf.shape(batch)[0], tf.float32)
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return local
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, local)
+
+
