@@ -60,7 +60,7 @@ class AbstractConvolution(AbstractVariationalLayer):
         self._check_arguments()
 
     @property
-    def _linear_map(self) -> linear_maps.Convolution:
+    def linear_map(self) -> linear_maps.Convolution:
         return linear_maps.Convolution(
             self.rank,
             self.filters,
@@ -73,7 +73,7 @@ class AbstractConvolution(AbstractVariationalLayer):
         )
 
     def _accepted_inputs(self, input_shape: tuple[int | None, ...]) -> keras.InputSpec:
-        axis = self._linear_map.channel_axis
+        axis = self.linear_map.channel_axis
         return keras.InputSpec(ndim=self.rank + 2, axes={axis: input_shape[axis]})
 
     def get_config(self) -> dict[str, Any]:

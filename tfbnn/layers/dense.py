@@ -32,7 +32,7 @@ class AbstractDense(AbstractVariationalLayer):
         self.units = units
 
     @property
-    def _linear_map(self) -> linear_maps.Dense:
+    def linear_map(self) -> linear_maps.Dense:
         return linear_maps.Dense(self.units)
 
     def _accepted_inputs(self, input_shape: tuple[int | None, ...]) -> keras.InputSpec:

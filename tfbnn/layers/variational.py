@@ -15,7 +15,7 @@ from tfbnn.weights.families import NormalWeight, Weight, WeightSpecification
 class AbstractVariationalLayer(keras.layers.Layer):
     """A linear map with a random kernel, a bias and an activation.
 
-    Subclasses give the map (`_linear_map`) and bind the name of an estimator. What a call does
+    Subclasses give the map (`linear_map`) and bind the name of an estimator. What a call does
     is asked for by the caller: with `training=True` the outputs carry the estimator's noise;
     otherwise they are those at the posterior mean of the weights, without noise.
 
@@ -94,7 +94,7 @@ class AbstractVariationalLayer(keras.layers.Layer):
         self._called_with_noise = False
 
     @property
-    def _linear_map(self) -> LinearMap:
+    def linear_map(self) -> LinearMap:
         raise NotImplementedError
 
     @property
@@ -105,7 +105,7 @@ class AbstractVariationalLayer(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.input_spec = self._accepted_inputs(input_shape)
-        shape = self._linear_map.kernel_shape(input_shape)
+        shape = self.linear_map.kernel_shape(input_shape)
         self.kernel = self.posterior.build(
             self.add_weight,
             WeightSpecification(
@@ -140,11 +140,11 @@ class AbstractVariationalLayer(keras.layers.Layer):
         elif training:
             outputs = self._noisy(inputs)
         else:
-            outputs = mean(self._linear_map, inputs, self.kernel, self.bias)
+            outputs = mean(self.linear_map, inputs, self.kernel, self.bias)
         return self.activation(outputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return self._linear_map.output_shape(input_shape)
+        return self.linear_map.output_shape(input_shape)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -170,7 +170,7 @@ class AbstractVariationalLayer(keras.layers.Layer):
     def _noisy(self, inputs: tf.Tensor) -> tf.Tensor:
         seed = noise.next_seed(self.seed_generator)
         estimator = ESTIMATORS[self.estimator]
-        outputs, draws = estimator(self._linear_map, inputs, self.kernel, self.bias, seed)
+        outputs, draws = estimator(self.linear_map, inputs, self.kernel, self.bias, seed)
         collector = scopes.active_collector()
         if collector is not None:
             collector.record(self, draws)

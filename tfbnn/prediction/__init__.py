@@ -1,5 +1,8 @@
-"""Prediction: use what was learnt.
+"""Prediction: use a posterior.
 
-* `uncertainty`: how sure is the model? Functions of posterior draws of probabilities or of normals.
-* `calibration`: is it right to be that sure? Functions of predictions and labels.
+* `predictive`: `tfbnn.predict`, networks drawn from the posterior and averaged.
+* `summaries`: what it returns.
+* `uncertainty`: entropy, mutual information, epistemic and aleatoric parts, quantiles.
+* `evaluation`: `tfbnn.evaluate` and `tfbnn.calibrate`.
+* `calibration`, `diagrams`, `regression_scores`: scores of mean predictions, and pictures of them.
 """

@@ -14,6 +14,7 @@ from tfbnn.training.data import check_arrays, is_arrays, training_size
 from tfbnn.training.likelihoods import AbstractLikelihood, Normal
 from tfbnn.training.objective import Objective, mean_nll, total_kl
 
+_EXAMPLE_ROWS = 256
 _METRICS = ("nll", "kl", "kl_weight", "weighted_kl")
 
 
@@ -34,6 +35,8 @@ class BayesianModel:
         super().__init__(*args, **kwargs)
         self.objective = Objective(num_examples)
         self.num_draws = 1
+        # A few rows of what `fit` saw, on which an export can be compared with this model.
+        self.example_rows: np.ndarray | None = None
         self.likelihoods: list[AbstractLikelihood] = []
         self._loss_weights = [1.0]
         self._bayesian_metrics = [keras.metrics.Mean(name=name) for name in _METRICS]
@@ -138,6 +141,8 @@ class BayesianModel:
         size = training_size(x, batch_size, validation_split, steps_per_epoch, given, announce)
         self.objective.set_size(size)
         announce(self._summary_line(size))
+        if isinstance(x, np.ndarray):
+            self.example_rows = x[:_EXAMPLE_ROWS].copy()
         return super().fit(
             x=x,
             y=y,

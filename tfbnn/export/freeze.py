@@ -1,0 +1,157 @@
+"""Freeze: the posterior as numbers, and how a variational layer computes with them in a file.
+
+A file has no Keras layers, no `rho` and no masks: only means, standard deviations (zero where a
+weight is pruned) and rules that stand in for the layers while the graph is traced.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.layers.scopes import forward_rule
+from tfbnn.layers.variational import AbstractVariationalLayer, variational_layers
+from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.weights.families import Weight
+
+Normals = Callable[[Any], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenWeight:
+    """Mean and standard deviation of one weight tensor; `scale` is None for a fixed weight."""
+
+    loc: Any
+    scale: Any | None
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenLayer:
+    """The weights of one variational layer."""
+
+    kernel: FrozenWeight
+    bias: FrozenWeight | None
+
+
+FrozenModel = dict[AbstractVariationalLayer, FrozenLayer]
+
+
+def freeze(posterior: AbstractPosterior) -> FrozenModel:
+    """The weights of every variational layer as NumPy arrays, pruned elements exactly zero."""
+    return {
+        layer: FrozenLayer(_frozen(layer.kernel), layer.bias and _frozen(layer.bias))
+        for layer in variational_layers(posterior.model)
+    }
+
+
+class MeanRule:
+    """A layer's linear part at the posterior mean of its weights."""
+
+    def __init__(self, frozen: FrozenModel):
+        self._frozen = frozen
+
+    def __call__(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
+        weights = self._frozen[layer]
+        outputs = layer.linear_map(inputs, _constant(weights.kernel.loc))
+        return outputs if weights.bias is None else outputs + _bias(layer, weights.bias.loc, outputs)
+
+
+class MonteCarloRule:
+    """A layer's linear part for `num_samples` networks at once, with noise drawn in the file.
+
+    The rows of `inputs` are `num_samples` groups, one for each network, each of which holds the
+    whole batch.
+
+    A dense layer that sees each example once draws its outputs, `loc + scale * noise`, which have
+    the law that drawn weights give them (given the inputs, outputs of different rows and units are
+    independent normals). Layers in which one kernel meets an example more than once (convolutions,
+    dense layers on sequences, layers called several times) draw kernels, one for each network.
+
+    Args:
+        frozen: The weights.
+        num_samples: Number of networks.
+        calls: How often each layer is called.
+        normals: The source of noise: `normals(shape)` gives independent `N(0, 1)`.
+    """
+
+    def __init__(
+        self,
+        frozen: FrozenModel,
+        num_samples: int,
+        calls: Counter,
+        normals: Normals = tf.random.normal,
+    ):
+        self._frozen = frozen
+        self._num_samples = num_samples
+        self._calls = calls
+        self._normals = normals
+        self._draws: dict[AbstractVariationalLayer, tuple[list[Any], list[Any]]] = {}
+
+    def __call__(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
+        if self._calls[layer] == 1 and not layer.linear_map.shares_kernel(inputs):
+            return self._draw_outputs(layer, inputs)
+        return self._draw_kernels(layer, inputs)
+
+    def _draw_outputs(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
+        weights = self._frozen[layer]
+        outputs = MeanRule(self._frozen)(layer, inputs)
+        # The variances relative to the largest stay in the range of float16; a zero matrix too.
+        unit = max(float(np.max(weights.kernel.scale)), 1e-30)
+        relative = np.square(weights.kernel.scale / unit)
+        variance = layer.linear_map(tf.square(inputs), _constant(relative))
+        if weights.bias is not None and weights.bias.scale is not None:
+            variance += _bias(layer, np.square(weights.bias.scale / unit), outputs)
+        return outputs + unit * tf.sqrt(variance) * self._normals(tf.shape(outputs))
+
+    def _draw_kernels(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
+        kernels, biases = self._drawn(layer)
+        groups = tf.split(inputs, self._num_samples)
+        outputs = [layer.linear_map(g, k) for g, k in zip(groups, kernels, strict=True)]
+        if biases:
+            pairs = zip(outputs, biases, strict=True)
+            outputs = [output + _bias(layer, bias, output) for output, bias in pairs]
+        return tf.concat(outputs, axis=0)
+
+    def _drawn(self, layer: AbstractVariationalLayer) -> tuple[list[Any], list[Any]]:
+        """One kernel and bias for each network; the same ones at each call of the layer."""
+        if layer not in self._draws:
+            weights = self._frozen[layer]
+            biases = [] if weights.bias is None else self._draw(weights.bias)
+            self._draws[layer] = self._draw(weights.kernel), biases
+        return self._draws[layer]
+
+    def _draw(self, weight: FrozenWeight) -> list[tf.Tensor]:
+        if weight.scale is None:
+            return [_constant(weight.loc)] * self._num_samples
+        noise = self._normals((self._num_samples, *weight.loc.shape))
+        return tf.unstack(_constant(weight.loc) + _constant(weight.scale) * noise)
+
+
+def count_calls(posterior: AbstractPosterior, inputs: Any) -> Counter:
+    """How often the model calls each of its variational layers."""
+    calls: Counter = Counter()
+    rule = MeanRule(freeze(posterior))
+
+    def counting(layer: AbstractVariationalLayer, layer_inputs: tf.Tensor) -> tf.Tensor:
+        calls[layer] += 1
+        return rule(layer, layer_inputs)
+
+    with forward_rule(counting):
+        posterior.model(inputs, training=False)
+    return calls
+
+
+def _frozen(weight: Weight) -> FrozenWeight:
+    scale = weight.scale.numpy() if weight.is_random else None
+    return FrozenWeight(weight.loc.numpy(), scale)
+
+
+def _constant(value: Any) -> tf.Tensor:
+    return tf.convert_to_tensor(value, tf.float32)
+
+
+def _bias(layer: AbstractVariationalLayer, bias: Any, outputs: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(_constant(bias), layer.linear_map.bias_shape(len(outputs.shape)))

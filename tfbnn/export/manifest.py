@@ -1,0 +1,78 @@
+"""Manifests: what is in an exported file, in JSON beside it."""
+
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+from typing import Any
+
+from tfbnn.export.files import num_bytes, num_gzip_bytes
+from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.pruning.masks import num_weights, sparsity_of
+from tfbnn.weights import priors
+
+_PACKAGES = ("tfbnn", "tensorflow", "keras", "tensorflow-probability", "ai-edge-litert", "numpy")
+
+
+def manifest_path(path: pathlib.Path) -> pathlib.Path:
+    """Where the manifest of the file or folder `path` is: `<path>.json`."""
+    return path.with_name(f"{path.name}.json")
+
+
+def describe(posterior: AbstractPosterior, path: pathlib.Path, **facts: Any) -> dict[str, Any]:
+    """The manifest of an exported file.
+
+    Args:
+        posterior: What was exported.
+        path: The written file or folder.
+        **facts: What the exporter knows: format, mode, tolerances and so on.
+
+    Returns:
+        A dict for `json.dump`.
+    """
+    model = posterior.model
+    likelihood = posterior.likelihoods[0]
+    weights = posterior.weights
+    return {
+        **facts,
+        "model": model.name,
+        "input_shape": list(model.input_shape),
+        "likelihood": {
+            "kind": likelihood.kind,
+            "loss": type(likelihood.loss).__name__,
+            "temperature": likelihood.temperature,
+        },
+        "prediction": _MEANINGS[likelihood.kind][0],
+        "uncertainty": _MEANINGS[likelihood.kind][1],
+        "num_examples": model.num_examples,
+        "priors": sorted({json.dumps(priors.serialize(w.prior)["config"]) for w in weights}),
+        "kernel_weights": num_weights(model),
+        "sparsity": sparsity_of(model),
+        "bytes": num_bytes(path),
+        "gzip_bytes": num_gzip_bytes(path),
+        "sha256": _digest(path),
+        "versions": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def write(manifest: dict[str, Any], path: pathlib.Path) -> None:
+    """Write a manifest as JSON."""
+    path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+
+_MEANINGS = {
+    "categorical": ("mean probability of each class", "predictive entropy, nats"),
+    "bernoulli": ("mean probability of yes", "predictive entropy, nats"),
+    "normal": ("mean of the target", "total standard deviation, in the unit of the target"),
+}
+
+
+def _digest(path: pathlib.Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

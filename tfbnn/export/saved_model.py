@@ -1,0 +1,228 @@
+"""`tfbnn.export.saved_model`: a TensorFlow SavedModel with sparse weights, which needs no tfbnn."""
+
+import functools
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.export import manifest, verification
+from tfbnn.export.answers import answer
+from tfbnn.export.files import written_whole
+from tfbnn.export.freeze import freeze
+from tfbnn.export.sparse import SparseWeight
+from tfbnn.export.tflite import check_one_input_and_output
+from tfbnn.layers.scopes import forward_rule
+from tfbnn.layers.variational import AbstractVariationalLayer
+from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.posterior.variational import posterior_of
+from tfbnn.weights import noise
+
+# Float32 sums in another order; the same operations otherwise.
+TOLERANCE = 1e-4
+
+
+def saved_model(
+    model: Any,
+    path: str | os.PathLike,
+    uncertainty: str = "monte_carlo",
+    num_samples: int = 32,
+    check_data: Any = None,
+    tolerance: float = TOLERANCE,
+    class_names: list[str] | None = None,
+    preprocessing: str | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Write a SavedModel that plain `tf.saved_model.load` reads where tfbnn is not installed.
+
+    Of each weight tensor only the elements that are not pruned are stored. Signatures:
+
+    * `serving_default(inputs)`: `prediction` and `uncertainty` of the network at the posterior
+      mean.
+    * `predict_with_uncertainty(inputs)`: the same pair over `num_samples` drawn networks, other ones
+      at each call.
+
+    The loaded object also has `predict(inputs, num_samples, seed)`, whose draws repeat with the
+    seed.
+
+    Args:
+        model: A trained `tfbnn.Sequential` or `tfbnn.Model` with one input and one output.
+        path: Folder to write; the manifest goes to `<path>.json`.
+        uncertainty: `"monte_carlo"`, or `"none"` for the posterior mean alone, in half the bytes.
+        num_samples: Number of networks in the signature `predict_with_uncertainty`.
+        check_data: Rows of inputs to compare on; those kept from `fit` by default.
+        tolerance: Largest accepted difference of a mean prediction.
+        class_names: Names of the classes, for the manifest.
+        preprocessing: What the inputs have gone through, in words, for the manifest.
+        overwrite: Whether an existing folder may be replaced.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        RuntimeError: If the written model disagrees with the Keras model.
+        FileExistsError: If `path` exists.
+
+    Example:
+
+    >>> import keras, numpy as np, os, tempfile, tensorflow as tf, tfbnn
+    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> path = os.path.join(tempfile.mkdtemp(), "saved_model")
+    >>> written = tfbnn.export.saved_model(model, path, check_data=np.eye(3))
+    >>> loaded = tf.saved_model.load(path)
+    >>> answer = loaded.signatures["predict_with_uncertainty"](inputs=tf.eye(3))
+    >>> sorted(answer)
+    ['prediction', 'uncertainty']
+    """
+    posterior = posterior_of(model)
+    check_one_input_and_output(posterior)
+    if uncertainty not in ("monte_carlo", "none") or num_samples < 1:
+        raise ValueError(
+            "`uncertainty` must be 'monte_carlo' or 'none', and `num_samples` at least 1. "
+            f"Received: uncertainty={uncertainty!r}, num_samples={num_samples}"
+        )
+    path = pathlib.Path(path)
+    rows = verification.check_rows(posterior, check_data)
+    builder = _Builder(posterior, num_samples, with_uncertainty=uncertainty == "monte_carlo")
+    with written_whole(path, overwrite) as temporary:
+        tf.saved_model.save(builder.module, str(temporary), signatures=builder.signatures())
+        agreement = _verify(posterior, temporary, rows, num_samples, tolerance)
+        described = manifest.describe(
+            posterior,
+            temporary,
+            format="saved_model",
+            mode=uncertainty,
+            num_samples=num_samples,
+            precision="float32",
+            stored_sparse=True,
+            tolerance=tolerance,
+            agreement=agreement,
+            class_names=class_names,
+            preprocessing=preprocessing,
+            minimum_runtime=tf.__version__,
+        )
+        with written_whole(manifest.manifest_path(path), True) as description:
+            manifest.write(described, description)
+    return described
+
+
+class _Builder:
+    """Makes the module that is saved: sparse weights, the other layers' variables, functions."""
+
+    def __init__(self, posterior: AbstractPosterior, num_samples: int, with_uncertainty: bool):
+        self._posterior = posterior
+        self._num_samples = num_samples
+        self._stored = {
+            layer: [
+                weight and SparseWeight(weight, with_uncertainty)
+                for weight in (frozen.kernel, frozen.bias)
+            ]
+            for layer, frozen in freeze(posterior).items()
+        }
+        self.module = self._module(with_uncertainty)
+
+    def signatures(self) -> dict[str, Any]:
+        """The functions that a server calls by name."""
+        functions = {"serving_default": self.module.mean}
+        if hasattr(self.module, "predict"):
+            functions["predict_with_uncertainty"] = self.module.predict_with_uncertainty
+        return functions
+
+    def _module(self, with_uncertainty: bool) -> tf.Module:
+        module = tf.Module()
+        # A SavedModel wants every variable that a function reads to hang on an attribute.
+        module.weights = [w for pair in self._stored.values() for w in pair if w is not None]
+        replaced = {id(v) for layer in self._stored for v in layer.variables}
+        others = [v for v in self._posterior.model.variables if id(v) not in replaced]
+        module.variables_of_other_layers = [v.value for v in others]
+
+        inputs = tf.TensorSpec(self._posterior.model.input_shape, tf.float32, name="inputs")
+        scalar = tf.TensorSpec([], tf.int64)
+        function = functools.partial(tf.function, autograph=False)
+        module.mean = function(self._mean, input_signature=[inputs])
+        if with_uncertainty:
+            module.predict = function(self._predict, input_signature=[inputs, scalar, scalar])
+            module.predict_with_uncertainty = function(
+                self._predict_with_uncertainty, input_signature=[inputs]
+            )
+        return module
+
+    def _mean(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        weights = _map(self._stored, lambda weight: weight.decode().mean())
+        return self._answer(self._network(weights, inputs)[tf.newaxis])
+
+    def _predict(
+        self, inputs: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        decoded = _map(self._stored, lambda weight: weight.decode())
+
+        def draw(number: tf.Tensor) -> tf.Tensor:
+            seeds = iter(noise.split(tf.stack([seed, number]), 2 * len(decoded)))
+            return self._network(_map(decoded, lambda w: w.sample(next(seeds))), inputs)
+
+        outputs = tf.map_fn(draw, tf.range(num_samples), fn_output_signature=tf.float32)
+        return self._answer(outputs)
+
+    def _predict_with_uncertainty(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        seed = tf.random.uniform([], maxval=tf.int64.max, dtype=tf.int64)
+        return self._predict(inputs, tf.constant(self._num_samples, tf.int64), seed)
+
+    def _network(
+        self, weights: dict[AbstractVariationalLayer, list[Any]], inputs: tf.Tensor
+    ) -> tf.Tensor:
+        with forward_rule(_FixedRule(weights)):
+            return tf.cast(self._posterior.model(inputs, training=False), tf.float32)
+
+    def _answer(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(self._posterior.likelihoods[0], outputs)
+
+
+class _FixedRule:
+    """A layer's linear part with given weights."""
+
+    def __init__(self, weights: dict[AbstractVariationalLayer, list[tf.Tensor | None]]):
+        self._weights = weights
+
+    def __call__(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
+        kernel, bias = self._weights[layer]
+        outputs = layer.linear_map(inputs, kernel)
+        if bias is None:
+            return outputs
+        return outputs + tf.reshape(bias, layer.linear_map.bias_shape(len(outputs.shape)))
+
+
+def _map(weights: dict[Any, list[Any]], function: Any) -> dict[Any, list[Any]]:
+    return {
+        layer: [None if weight is None else function(weight) for weight in pair]
+        for layer, pair in weights.items()
+    }
+
+
+def _verify(
+    posterior: AbstractPosterior,
+    path: pathlib.Path,
+    rows: np.ndarray,
+    num_samples: int,
+    tolerance: float,
+) -> dict[str, Any]:
+    """Load the folder and compare both signatures with Keras."""
+    loaded = tf.saved_model.load(str(path))
+
+    def runner(name: str) -> verification.Run:
+        def run(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            outputs = loaded.signatures[name](inputs=tf.constant(x))
+            return outputs["prediction"].numpy(), outputs["uncertainty"].numpy()
+
+        return run
+
+    mean = verification.verify_mean(posterior, runner("serving_default"), rows, tolerance)
+    agreement = {"max_error": mean.max_error, "rows": mean.rows}
+    if "predict_with_uncertainty" in loaded.signatures:
+        run = runner("predict_with_uncertainty")
+        monte_carlo = verification.verify_monte_carlo(posterior, run, rows, num_samples, 0.0)
+        agreement |= {"mean_z": monte_carlo.mean_z, "rms_z": monte_carlo.rms_z}
+    return agreement

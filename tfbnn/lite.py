@@ -1,0 +1,120 @@
+"""Run a `.tflite` file written by `tfbnn.export.tflite`, with NumPy and ai-edge-litert alone.
+
+On a device nothing else has to be installed. Either `pip install --no-deps tfbnn` and
+`pip install numpy ai-edge-litert`, then `import tfbnn.lite`; or copy this one file beside the model
+and `import lite`.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+_OUTPUTS = {"prediction", "uncertainty"}
+
+
+class Model:
+    """A `.tflite` file that answers with a prediction and an uncertainty.
+
+    Args:
+        path: The file. If its manifest `<path>.json` is beside it, the file is checked against it.
+        num_threads: Threads of the runtime.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no LiteRT model, is damaged, or was not written by tfbnn.
+
+    Example:
+
+    `prediction, uncertainty = lite.Model("model.tflite").predict(x)`
+    """
+
+    def __init__(self, path: str | os.PathLike, num_threads: int = 1):
+        self.path = pathlib.Path(path)
+        self.manifest = _checked_manifest(self.path)
+        try:
+            self._interpreter = Interpreter(str(self.path), num_threads=num_threads)
+            signatures = self._interpreter.get_signature_list()
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{self.path} cannot be read by LiteRT; it is damaged or needs a newer runtime "
+                f"({_first_line(error)})."
+            ) from error
+        names = signatures.get("serving_default", {"inputs": [], "outputs": []})
+        if not set(names["outputs"]) >= _OUTPUTS or len(names["inputs"]) != 1:
+            raise ValueError(
+                f"{self.path} was not written by `tfbnn.export.tflite`: it must have one input and "
+                f"the outputs {sorted(_OUTPUTS)}. Received: signatures={signatures}"
+            )
+        self._runner = self._interpreter.get_signature_runner("serving_default")
+        self._name = names["inputs"][0]
+        self.input_shape = tuple(int(n) for n in self._runner.get_input_details()[self._name]["shape"])
+
+    def predict(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Prediction and uncertainty.
+
+        Args:
+            x: Inputs `(rows, ...)`, any number of rows.
+
+        Returns:
+            Classes: mean probabilities `(rows, classes)` and predictive entropy in nats `(rows,)`.
+            Real numbers: mean and standard deviation, `(rows, targets)`.
+
+        Raises:
+            ValueError: If `x` is empty, not finite, or of the wrong shape.
+        """
+        x = self._checked(x)
+        batch_size = self.input_shape[0]
+        answers = [self._run(x[start : start + batch_size]) for start in range(0, len(x), batch_size)]
+        prediction, uncertainty = zip(*answers, strict=True)
+        return np.concatenate(prediction), np.concatenate(uncertainty)
+
+    def _run(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        missing = self.input_shape[0] - len(rows)
+        if missing:
+            rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+        outputs = self._runner(**{self._name: rows})
+        kept = slice(0, len(rows) - missing)
+        return outputs["prediction"][kept], outputs["uncertainty"][kept]
+
+    def _checked(self, x: Any) -> np.ndarray:
+        x = np.ascontiguousarray(x, np.float32)
+        if x.shape[1:] != self.input_shape[1:] or not len(x):
+            raise ValueError(
+                f"`x` must have the shape (rows, {', '.join(map(str, self.input_shape[1:]))}). "
+                f"Received: x.shape={x.shape}"
+            )
+        if not np.isfinite(x).all():
+            raise ValueError(
+                "`x` has NaN or infinite elements. "
+                f"Received: {int((~np.isfinite(x)).sum())} of {x.size} elements"
+            )
+        return x
+
+
+def _checked_manifest(path: pathlib.Path) -> dict[str, Any] | None:
+    """The manifest beside the file, or None if there is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    content = path.read_bytes()
+    # The identifier of the format, which every LiteRT file has at this place.
+    if content[4:8] != b"TFL3":
+        raise ValueError(f"{path} is not a LiteRT model: it does not have the identifier 'TFL3'.")
+    beside = path.with_name(f"{path.name}.json")
+    if not beside.is_file():
+        return None
+    manifest = json.loads(beside.read_text())
+    if manifest.get("sha256") not in (None, hashlib.sha256(content).hexdigest()):
+        raise ValueError(
+            f"{path} is not the file that its manifest {beside.name} describes: it was truncated or "
+            f"altered. Received: {len(content)} bytes, expected {manifest.get('bytes')}"
+        )
+    return manifest
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

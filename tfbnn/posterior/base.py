@@ -1,0 +1,101 @@
+"""The waist between what was learnt and what is done with it."""
+
+import abc
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.weights import noise
+
+
+class AbstractPosterior(abc.ABC):
+    """A law over networks: one Keras model, some of whose variables are random.
+
+    A draw is the values of `variables`: one network, which serves every batch. Other layers run
+    as in inference (Dropout off, BatchNormalization with its moving statistics).
+
+    Args:
+        model: A built Keras model.
+        likelihoods: One for each output of the model.
+    """
+
+    def __init__(self, model: keras.Model, likelihoods: list[AbstractLikelihood]):
+        self.model = model
+        self.likelihoods = likelihoods
+
+    @property
+    @abc.abstractmethod
+    def variables(self) -> list[keras.Variable]:
+        """The variables that a draw gives values to."""
+
+    @abc.abstractmethod
+    def draw(self, seed: tf.Tensor) -> list[tf.Tensor]:
+        """One value for each of `variables`: one network. The same seed gives the same network.
+
+        Args:
+            seed: An integer tensor of shape `(2,)`.
+        """
+
+    @abc.abstractmethod
+    def mean(self) -> list[tf.Tensor]:
+        """The mean of each of `variables`."""
+
+    def stddev(self) -> list[tf.Tensor] | None:
+        """The standard deviation of each element, where the law is Gaussian and independent."""
+        return None
+
+    def draws(self, seed: tf.Tensor, first: int, count: int) -> list[tf.Tensor]:
+        """Draws number `first` to `first + count - 1` of the series that starts at `seed`.
+
+        Returns:
+            For each of `variables` a tensor `(count, *variable.shape)`. A draw depends on its
+            number and the seed alone, not on how the series is cut.
+        """
+        return self._draws(seed, tf.range(first, first + count))
+
+    def outputs(self, draws: list[tf.Tensor], inputs: Any) -> Any:
+        """The outputs of several networks for one batch.
+
+        Args:
+            draws: What `draws` gave.
+            inputs: A batch, in the structure that the model takes.
+
+        Returns:
+            The model's outputs with a leading axis: `(count, batch, ...)`.
+        """
+        return self._outputs(draws, inputs)
+
+    def network(self, values: list[tf.Tensor], inputs: Any) -> Any:
+        """The outputs `(batch, ...)` of the network that `values` stand for."""
+        mapping = list(zip(self.variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return self.model(inputs, training=False)
+
+    # One traced function for each posterior object and shape of the inputs.
+
+    @property
+    def _draws(self) -> Any:
+        return self._cached("draws", self._map_draw)
+
+    @property
+    def _outputs(self) -> Any:
+        return self._cached("outputs", self._map_network)
+
+    def _map_draw(self, seed: tf.Tensor, numbers: tf.Tensor) -> list[tf.Tensor]:
+        signature = [tf.TensorSpec(v.shape, v.dtype) for v in self.variables]
+        return tf.map_fn(
+            lambda number: self.draw(noise.fold_in(seed, number)),
+            numbers,
+            fn_output_signature=signature,
+        )
+
+    def _map_network(self, draws: list[tf.Tensor], inputs: Any) -> Any:
+        return tf.vectorized_map(lambda values: self.network(values, inputs), draws)
+
+    def _cached(self, name: str, function: Any) -> Any:
+        functions = self.__dict__.setdefault("_functions", {})
+        if name not in functions:
+            functions[name] = tf.function(function, reduce_retracing=True)
+        return functions[name]

@@ -1,0 +1,175 @@
+"""Predictions: the summary of what many drawn networks said about a batch.
+
+Every prediction unpacks into the same pair, `prediction, uncertainty`.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from tfbnn.prediction import uncertainty as measures
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """A prediction with its uncertainty; unpacks into the two.
+
+    Attributes:
+        prediction: Mean over the draws.
+        uncertainty: One number for how unsure the prediction is.
+        num_samples: Number of networks it is the mean of.
+        samples: Parameters of the likelihood for each draw, `(num_samples, rows, ...)` each, or
+            None if they were not kept.
+    """
+
+    prediction: np.ndarray
+    uncertainty: np.ndarray
+    num_samples: int
+    samples: tuple[np.ndarray, ...] | None = dataclasses.field(repr=False)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter((self.prediction, self.uncertainty))
+
+    def __len__(self) -> int:
+        return 2
+
+    @classmethod
+    def concatenate(cls, parts: list["Prediction"]) -> "Prediction":
+        """One prediction for the rows of several, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        joined = {}
+        for field in dataclasses.fields(parts[0]):
+            values = [getattr(part, field.name) for part in parts]
+            if field.name == "num_samples":
+                joined[field.name] = values[0]
+            elif field.name != "samples":
+                joined[field.name] = np.concatenate(values)
+            elif any(value is None for value in values):
+                joined[field.name] = None
+            else:
+                pairs = zip(*values, strict=True)
+                joined[field.name] = tuple(np.concatenate(v, axis=1) for v in pairs)
+        return type(parts[0])(**joined)
+
+    def _kept_samples(self) -> tuple[np.ndarray, ...]:
+        if self.samples is None:
+            raise ValueError(
+                "Quantiles need the samples, which were not kept: call `predict` with "
+                "`keep_samples=True`. Received: samples=None"
+            )
+        return self.samples
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassPrediction(Prediction):
+    """Prediction of classes. `prediction`: mean probabilities `(rows, ..., classes)`, or
+    `(rows, 1)` for yes or no; `uncertainty`: predictive entropy in nats `(rows, ...)`.
+
+    Attributes:
+        expected_entropy: Aleatoric part of the uncertainty, in nats, `(rows, ...)`.
+        mutual_information: Epistemic part of the uncertainty, in nats, `(rows, ...)`.
+        variation_ratio: Share of the draws that vote against the majority, `(rows, ...)`.
+        variance: Variance of the probabilities over draws, in the shape of `prediction`.
+    """
+
+    expected_entropy: np.ndarray = dataclasses.field(repr=False)
+    mutual_information: np.ndarray = dataclasses.field(repr=False)
+    variation_ratio: np.ndarray = dataclasses.field(repr=False)
+    variance: np.ndarray = dataclasses.field(repr=False)
+
+    @property
+    def predictive_entropy(self) -> np.ndarray:
+        """The uncertainty by its name: entropy of the mean probabilities, in nats."""
+        return self.uncertainty
+
+    def quantile(self, q: float) -> np.ndarray:
+        """Quantile over the draws of each probability, in the shape of `prediction`."""
+        return measures.sample_quantile(self._kept_samples()[0], q)
+
+    def credible_interval(self, mass: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Central interval that holds `mass` of the draws of each probability."""
+        return self.quantile((1 - mass) / 2), self.quantile((1 + mass) / 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalPrediction(Prediction):
+    """Prediction of real numbers. `prediction`: mean; `uncertainty`: total standard deviation;
+    both `(rows, ..., targets)` in the unit of the targets.
+
+    Attributes:
+        epistemic: Standard deviation of the mean over draws: what more data would remove.
+        aleatoric: Standard deviation of the noise in the targets. The squares of the two add up
+            to the square of `uncertainty`.
+    """
+
+    epistemic: np.ndarray = dataclasses.field(repr=False)
+    aleatoric: np.ndarray = dataclasses.field(repr=False)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Total variance, the square of `uncertainty`."""
+        return np.square(self.uncertainty)
+
+    def quantile(self, q: float) -> np.ndarray:
+        """Quantile of the predictive distribution of each target, noise included."""
+        return measures.mixture_quantile(*self._kept_samples(), q)
+
+    def credible_interval(self, mass: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Central interval that holds a target with probability `mass`, noise included."""
+        return measures.credible_interval(*self._kept_samples(), mass)
+
+
+def summarise(kind: str, parameters: tuple[np.ndarray, ...], keep_samples: bool) -> Prediction:
+    """The prediction for a block of rows.
+
+    Args:
+        kind: `kind` of the likelihood.
+        parameters: Its parameters for each draw, `(num_samples, rows, ...)` each.
+        keep_samples: Whether the prediction keeps them.
+
+    Returns:
+        A prediction; its arrays are float32.
+    """
+    samples = parameters if keep_samples else None
+    if kind == "normal":
+        return _normal(*parameters, samples)
+    return _classes(kind, parameters[0], samples)
+
+
+def _normal(
+    loc: np.ndarray, scale: np.ndarray, samples: tuple[np.ndarray, ...] | None
+) -> NormalPrediction:
+    return NormalPrediction(
+        prediction=_float32(loc.mean(axis=0, dtype=np.float64)),
+        uncertainty=_float32(measures.total_standard_deviation(loc, scale)),
+        num_samples=len(loc),
+        samples=samples,
+        epistemic=_float32(np.sqrt(measures.epistemic_variance(loc))),
+        aleatoric=_float32(np.sqrt(measures.aleatoric_variance(loc, scale))),
+    )
+
+
+def _classes(
+    kind: str, probabilities: np.ndarray, samples: tuple[np.ndarray, ...] | None
+) -> ClassPrediction:
+    categories = probabilities
+    if kind == "bernoulli":
+        categories = np.stack([1 - probabilities, probabilities], axis=-1)
+        if probabilities.shape[-1] == 1:
+            categories = categories[..., 0, :]
+    return ClassPrediction(
+        prediction=_float32(probabilities.mean(axis=0, dtype=np.float64)),
+        uncertainty=_float32(measures.predictive_entropy(categories)),
+        num_samples=len(probabilities),
+        samples=samples,
+        expected_entropy=_float32(measures.expected_entropy(categories)),
+        mutual_information=_float32(measures.mutual_information(categories)),
+        variation_ratio=_float32(measures.variation_ratio(categories)),
+        variance=_float32(probabilities.var(axis=0, dtype=np.float64)),
+    )
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, np.float32)

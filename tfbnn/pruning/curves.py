@@ -1,0 +1,126 @@
+"""`tfbnn.pruning_curve`: what pruning costs, and what it does to the uncertainty."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from tfbnn.prediction.evaluation import evaluate
+from tfbnn.pruning.masks import masked_clone, masks_at, num_weights, scores_of, set_masks
+from tfbnn.pruning.scores import CRITERIA
+from tfbnn.training.models import BayesianModel
+
+DEFAULT_SPARSITIES = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98)
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningCurve:
+    """Scores at each sparsity.
+
+    Attributes:
+        rows: One dict for each sparsity: `sparsity`, `weights` (kernel weights left) and the scores
+            of `tfbnn.evaluate`.
+    """
+
+    rows: list[dict[str, float]]
+
+    def plot(self, path: str | pathlib.Path | None = None) -> Figure:
+        """The scores against the share of weights left, a figure, saved to `path` if given."""
+        figure = _plot(self.rows)
+        if path is not None:
+            figure.savefig(path, dpi=150)
+        return figure
+
+
+def pruning_curve(
+    model: BayesianModel,
+    data: Any,
+    sparsities: Sequence[float] = DEFAULT_SPARSITIES,
+    criterion: str = "snr",
+    scope: str = "global",
+    num_samples: int = 32,
+    seed: int = 0,
+    verbose: Any = "auto",
+) -> PruningCurve:
+    """Error, NLL, calibration and mean entropy of the model pruned to each sparsity.
+
+    Choose the sparsity on a validation set. Every point uses the same networks (the same seed),
+    thinned out.
+
+    Args:
+        model: A trained `tfbnn.Sequential` or `tfbnn.Model`.
+        data: `(x, y)`, or a batched `tf.data.Dataset` of such pairs.
+        sparsities: Shares of the kernel weights to remove, in [0, 1).
+        criterion: As in `tfbnn.prune`.
+        scope: As in `tfbnn.prune`.
+        num_samples: Number of networks.
+        seed: Seed of the draws.
+        verbose: As in `tfbnn.predict`.
+
+    Returns:
+        A `PruningCurve`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+
+    >>> import keras, numpy as np, tfbnn
+    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> curve = tfbnn.pruning_curve(model, (np.eye(3), np.array([0, 1, 1])), [0.0, 0.5])
+    >>> [(row["sparsity"], row["weights"]) for row in curve.rows]
+    [(0.0, 6), (0.5, 3)]
+    """
+    _check(sparsities, criterion)
+    x, y = data if isinstance(data, tuple | list) else (data, None)
+    pruned = masked_clone(model)
+    scores = scores_of(pruned, criterion)
+    rows = []
+    for sparsity in sorted(sparsities):
+        # Upwards: setting a mask also clears the means behind it.
+        set_masks(pruned, masks_at(scores, sparsity, scope))
+        scored = evaluate(pruned, x, y, num_samples, seed=seed, verbose=verbose).scores()
+        rows.append({"sparsity": sparsity, "weights": num_weights(pruned), **scored})
+    return PruningCurve(rows)
+
+
+def _check(sparsities: Sequence[float], criterion: str) -> None:
+    if criterion not in CRITERIA:
+        raise ValueError(
+            f"`criterion` must be one of {sorted(CRITERIA)}. Received: criterion={criterion!r}"
+        )
+    if not sparsities or not all(0 <= sparsity < 1 for sparsity in sparsities):
+        raise ValueError(
+            "`sparsities` must be shares of weights to remove, in [0, 1). "
+            f"Received: sparsities={list(sparsities)}"
+        )
+
+
+_PANELS = {
+    "error": ("error (%)", 100.0),
+    "nll": ("NLL (nats)", 1.0),
+    "ece": ("calibration error (%)", 100.0),
+    "mean_entropy": ("mean entropy (nats)", 1.0),
+    "rmse": ("RMSE", 1.0),
+    "coverage": ("95 % coverage (%)", 100.0),
+    "mean_standard_deviation": ("mean standard deviation", 1.0),
+}
+
+
+def _plot(rows: list[dict[str, float]]) -> Figure:
+    panels = [name for name in _PANELS if name in rows[0]]
+    figure = Figure(figsize=(3.2 * len(panels), 3.2), layout="constrained")
+    kept = [100 * (1 - row["sparsity"]) for row in rows]
+    for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        label, factor = _PANELS[name]
+        axes.plot(kept, [factor * row[name] for row in rows], "o-", color="tab:blue")
+        axes.set(xscale="log", xlabel="weights left (%)", ylabel=label)
+        axes.set_xticks(kept, [f"{k:.3g}" for k in kept], rotation=45)
+        axes.minorticks_off()
+        axes.invert_xaxis()
+        axes.grid(alpha=0.3)
+    figure.suptitle("Pruning by the posterior")
+    return figure
