@@ -132,16 +132,16 @@ def _graph(
 ) -> tf.Module:
     """A module whose `serve` is the graph of the file, all weights constant."""
     frozen = freeze(posterior)
-    if uncertainty == "none":
-        rule = MeanRule(frozen)
-    else:
-        rule = MonteCarloRule(frozen, num_samples, count_calls(posterior, rows[:1]))
+    calls = count_calls(posterior, rows[:1])
     likelihood = posterior.likelihoods[0]
     shape = (batch_size, *rows.shape[1:])
     others = [(v, v.numpy()) for v in posterior.model.weights]
 
     def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         tiled = tf.tile(inputs, [num_samples] + [1] * (len(shape) - 1)) if num_samples > 1 else inputs
+        # A rule holds the draws of one graph, so each trace has its own.
+        monte_carlo = uncertainty == "monte_carlo"
+        rule = MonteCarloRule(frozen, num_samples, calls) if monte_carlo else MeanRule(frozen)
         # The converter drops the names of the outputs if the graph reads variables.
         constants = [(v, tf.constant(value)) for v, value in others]
         with forward_rule(rule), keras.StatelessScope(state_mapping=constants):

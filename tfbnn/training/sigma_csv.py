@@ -1,0 +1,59 @@
+"""The file `sigma.csv`: one row for each random weight tensor and each time."""
+
+import csv
+import os
+from typing import Any
+
+Records = list[tuple[int, dict[str, dict[str, float]]]]
+"""What was logged: `(step, {weight name: statistics})`, in the order of time."""
+
+
+class SigmaFile:
+    """Rows `step, epoch, layer, weight, <statistics>`; rows are added, never replaced.
+
+    Args:
+        path: Where it is, or will be.
+        statistics: Names of the statistics, in the order of the columns.
+    """
+
+    def __init__(self, path: str, statistics: list[str]):
+        self.path = path
+        self.statistics = statistics
+        self.columns = ["step", "epoch", "layer", "weight", *statistics]
+
+    def read(self) -> Records:
+        """What the file holds; nothing if there is no file.
+
+        Raises:
+            ValueError: If it has other columns, or a line that is not its own.
+        """
+        if not os.path.exists(self.path):
+            return []
+        by_step: dict[int, dict[str, dict[str, float]]] = {}
+        with open(self.path, newline="", encoding="utf-8") as file:
+            lines = csv.reader(file)
+            columns = next(lines, [])
+            if columns != self.columns:
+                raise ValueError(
+                    f"{self.path} has other columns than this log, so its rows cannot be continued; "
+                    f"choose another `log_dir`. Received: columns={columns}, expected {self.columns}"
+                )
+            for line in lines:
+                if len(line) != len(columns):
+                    # The last line of a run that was killed while it wrote.
+                    continue
+                values = zip(self.statistics, map(float, line[4:]), strict=True)
+                by_step.setdefault(int(line[0]), {})[f"{line[2]}/{line[3]}"] = dict(values)
+        return sorted(by_step.items(), key=lambda item: item[0])
+
+    def add(self, step: int, epoch: int, statistics: dict[str, dict[str, float]]) -> None:
+        """Add a row for each weight tensor."""
+        rows: list[list[Any]] = []
+        for name, values in statistics.items():
+            layer, weight = name.rsplit("/", 1)
+            numbers = [f"{values[statistic]:.6g}" for statistic in self.statistics]
+            rows.append([step, epoch, layer, weight, *numbers])
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            if file.tell() == 0:
+                rows.insert(0, self.columns)
+            csv.writer(file).writerows(rows)
