@@ -234,8 +234,7 @@ def _quantiles(statistic: str, values: np.ndarray, levels: Sequence[float]) -> d
 
 
 def _or_nan(function: Any, values: np.ndarray) -> float:
-    return float(function(values, dtype=np.float64) if function in (np.mean, np.std) else
-                 function(values)) if values.size else math.nan
+    return float(function(values)) if values.size else math.nan
 
 
 def _share_at_prior(weight: NormalWeight, loc: np.ndarray, scale: np.ndarray) -> float:
@@ -277,4 +276,4 @@ def _allowed_at_prior(prior: priors.AbstractPrior) -> float:
 
 
 def _list(shares: dict[str, float]) -> str:
-    return ", ".join(f"{name} ({100 * share:.4g} % of its weights)" for name, share in shares.items())
+    return ", ".join(f"{name} ({100 * share:.4g} % of it)" for name, share in shares.items())

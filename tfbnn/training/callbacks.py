@@ -1,0 +1,285 @@
+"""`SigmaLogger`: watch the posterior standard deviations while a model trains."""
+
+import math
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.training import sigma_picture
+from tfbnn.training.sigma import (
+    named_weights,
+    quantile_name,
+    sigma_values,
+    sigma_warnings,
+    snr_decibels,
+)
+from tfbnn.training.sigma import sigma_statistics as sigma_statistics
+from tfbnn.training.sigma_csv import Records, SigmaFile, earlier_log
+from tfbnn.weights.families import NormalWeight
+
+# What is kept in memory for the picture; a denser curve is not visible.
+_MOST_RECORDS = 2000
+
+
+class SigmaLogger(keras.callbacks.Callback):
+    """Logs sigma, the posterior standard deviation, of every random weight tensor.
+
+    It works in the `fit` of `tfbnn.Sequential` and `tfbnn.Model`, and of a plain `keras.Model`
+    whose variational layers have a `kl_weight`. `sigma_statistics` says what is logged. At the end
+    of training it warns if sigma never left its start (more than 90 % of a tensor's weights) or if
+    the posterior fell back to the prior (more than 90 %; under a `ScaleMixture` prior, whose narrow
+    component is there to gather weights, 99.9 %). Tensors that are not trained raise no warning.
+
+    Files, in `log_dir`:
+
+    * `sigma.csv`: a row for each tensor and time.
+    * TensorBoard events: the statistics as scalars `<layer>/<weight>/<statistic>`, and histograms
+      of sigma and of the signal-to-noise ratio.
+    * `sigma.png`, at the end of training: quantiles of sigma over time, and the distribution of
+      the signal-to-noise ratio before and after.
+
+    Time is the optimizer's number of steps, which goes on in a second `fit` and in a model that was
+    saved and loaded; `epoch` is Keras' count in the current `fit`, 0 before the first. The start
+    and the end of training are always logged. The log of an earlier `fit` is continued if it is
+    this object's, or ends at the step where the model is now, or `append=True`. Any other log in
+    `log_dir` is another run's: that is an error, and nothing is overwritten.
+
+    If a file cannot be written during training (a full disk), it warns, and training goes on.
+    Under `tf.distribute` only the chief writes.
+
+    Args:
+        log_dir: Folder for the files; made if it is missing.
+        every: `"epoch"`, or a number of batches.
+        quantiles: Levels of the quantiles of sigma and of the ratio, rising, between 0 and 1.
+        tensorboard: Whether to write TensorBoard events.
+        csv: Whether to write `sigma.csv`.
+        picture: Whether to write `sigma.png`.
+        append: Whether to continue whatever log is in `log_dir`, as for a run that was interrupted
+            and starts again.
+
+    Raises:
+        ValueError: If an argument is out of its range; at the start of `fit`, if the model has no
+            variational layers or the log to be continued has other columns or layers.
+        OSError: At the start of `fit`, if `log_dir` cannot be written.
+        FileExistsError: At the start of `fit`, if `log_dir` holds the log of another run.
+
+    Example:
+
+    >>> import tempfile
+    >>> import keras, numpy as np, tfbnn
+    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> model.compile(keras.optimizers.Adam(0.1), loss=loss)
+    >>> folder = tempfile.mkdtemp()
+    >>> logger = tfbnn.callbacks.SigmaLogger(folder, every=10, tensorboard=False)
+    >>> x, y = np.eye(3), np.array([0, 1, 1])
+    >>> history = model.fit(x, y, epochs=20, callbacks=[logger], verbose=0)
+    >>> sorted(os.listdir(folder))
+    ['sigma.csv', 'sigma.png']
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str],
+        every: str | int = "epoch",
+        quantiles: Sequence[float] = (0.05, 0.5, 0.95),
+        tensorboard: bool = True,
+        csv: bool = True,
+        picture: bool = True,
+        append: bool = False,
+    ):
+        super().__init__()
+        self.log_dir = os.fspath(log_dir)
+        self.every = _checked_every(every)
+        self.quantiles = _checked_quantiles(quantiles)
+        self.tensorboard = tensorboard
+        self.csv = csv
+        self.picture = picture
+        self.append = append
+        self._records: Records = []
+        self._weights: dict[str, NormalWeight] = {}
+        self._snr_at_start: dict[str, np.ndarray] = {}
+        self._file: SigmaFile | None = None
+        self._writer: Any = None
+        self._active = self._can_write = False
+        self._epoch = self._offset = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._active = _is_chief(self.model)
+        self._weights = named_weights(self.model)
+        if not self._weights:
+            raise ValueError(
+                "SigmaLogger has nothing to log: the model has no variational layers. Use layers "
+                f"of `tfbnn.layers`. Received: model={self.model.name!r}"
+            )
+        if not self._active:
+            return
+        _check_writable(self.log_dir)
+        self._continue_log()
+        if self.tensorboard:
+            self._writer = _make_writer(self.log_dir)
+        self._can_write = True
+        self._epoch = 0
+        # The optimizer counts from 0 again if the model was compiled anew, or is another one.
+        last = self._records[-1][0] if self._records else 0
+        self._offset = max(0, last - self._iterations()) if self._snr_at_start else 0
+        if not self._snr_at_start:
+            self._snr_at_start = self._snr_shares()
+        self._record()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._active and self.every != "epoch":
+            if self._step() - self._records[-1][0] >= self.every:
+                self._record()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._active and self.every == "epoch":
+            self._record()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if not self._active:
+            return
+        self._record()
+        if self.picture:
+            self._write(self._draw)
+        if self._writer is not None:
+            self._write(self._writer.close)
+            self._writer = None
+        for message in sigma_warnings(self._weights, self._records[-1][1]):
+            warnings.warn(message, stacklevel=2)
+
+    def _iterations(self) -> int:
+        return int(self.model.optimizer.iterations)
+
+    def _step(self) -> int:
+        return self._iterations() + self._offset
+
+    def _continue_log(self) -> None:
+        """Find out whether the folder's log is ours to continue, and read it if it is."""
+        self._file = SigmaFile(os.path.join(self.log_dir, "sigma.csv"), self._statistic_names())
+        if not self._records:
+            written = [os.path.join(self.log_dir, "sigma.png")] if self.picture else []
+            written += [self._file.path] if self.csv else []
+            self._records = earlier_log(self._file, written, self._iterations(), self.append)
+        if self._records and set(self._records[-1][1]) != set(self._weights):
+            raise ValueError(
+                "The log to be continued is that of a model with other layers; choose another "
+                f"`log_dir`. Received: log_dir={self.log_dir!r} with "
+                f"{sorted(self._records[-1][1])}, a model with {sorted(self._weights)}"
+            )
+
+    def _statistic_names(self) -> list[str]:
+        return list(sigma_statistics(next(iter(self._weights.values())), self.quantiles))
+
+    def _record(self) -> None:
+        step = self._step()
+        if self._records and self._records[-1][0] == step:
+            return
+        statistics = {
+            name: sigma_statistics(weight, self.quantiles) for name, weight in self._weights.items()
+        }
+        self._records.append((step, statistics))
+        if len(self._records) > _MOST_RECORDS:
+            # The first and the last stay.
+            self._records = [*self._records[:-1:2], self._records[-1]]
+        if self.csv:
+            self._write(lambda: self._file.add(step, self._epoch, statistics))
+        if self._writer is not None:
+            self._write(lambda: self._write_events(step, statistics))
+
+    def _write(self, write: Any) -> None:
+        """A log that cannot be written must not cost the training."""
+        if not self._can_write:
+            return
+        try:
+            write()
+        except (OSError, tf.errors.OpError) as error:
+            self._can_write = False
+            warnings.warn(
+                f"SigmaLogger cannot write in log_dir={self.log_dir!r} any more and stops logging; "
+                f"training goes on. Received: {error}",
+                stacklevel=2,
+            )
+
+    def _write_events(self, step: int, statistics: dict[str, dict[str, float]]) -> None:
+        with self._writer.as_default(step):
+            for name, weight in self._weights.items():
+                for statistic, value in statistics[name].items():
+                    if math.isfinite(value):
+                        tf.summary.scalar(f"{name}/{statistic}", value)
+                tf.summary.histogram(f"{name}/sigma", sigma_values(weight))
+                tf.summary.histogram(f"{name}/snr_db", snr_decibels(weight))
+        self._writer.flush()
+
+    def _snr_shares(self) -> dict[str, np.ndarray]:
+        return {n: sigma_picture.snr_shares(snr_decibels(w)) for n, w in self._weights.items()}
+
+    def _draw(self) -> None:
+        sigma_picture.draw(
+            os.path.join(self.log_dir, "sigma.png"),
+            self._records,
+            self._weights,
+            self.quantiles,
+            self._snr_at_start,
+            self._snr_shares(),
+        )
+
+
+def _is_chief(model: keras.Model) -> bool:
+    """Whether this process is the one, of those that train the model, that writes."""
+    strategy = getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
+    return bool(strategy.extended.should_save_summary)
+
+
+def _checked_every(every: str | int) -> str | int:
+    number = isinstance(every, int | np.integer) and not isinstance(every, bool) and every > 0
+    if every != "epoch" and not number:
+        raise ValueError(
+            f'`every` must be "epoch" or a number of batches, at least 1. Received: every={every!r}'
+        )
+    return every
+
+
+def _checked_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
+    levels = tuple(float(level) for level in quantiles)
+    names = {quantile_name("sigma", level) for level in levels}
+    inside = all(0 < level < 1 for level in levels)
+    if not levels or not inside or list(levels) != sorted(levels) or len(names) < len(levels):
+        raise ValueError(
+            "`quantiles` must be rising numbers strictly between 0 and 1, such as "
+            f"(0.05, 0.5, 0.95). Received: quantiles={quantiles}"
+        )
+    return levels
+
+
+def _check_writable(log_dir: str) -> None:
+    try:
+        os.makedirs(log_dir, exist_ok=True)
+        with tempfile.TemporaryFile(dir=log_dir) as file:
+            file.write(b"tfbnn")
+    except OSError as error:
+        raise OSError(
+            "SigmaLogger cannot write in its folder; choose another one, or make room. "
+            f"Received: log_dir={log_dir!r} ({error})"
+        ) from error
+
+
+def _make_writer(log_dir: str) -> Any:
+    try:
+        # TensorFlow's summaries are those of this package, which it does not require.
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "TensorBoard events need the package tensorboard: `pip install tensorboard`, or pass "
+            "`tensorboard=False`."
+        ) from error
+    return tf.summary.create_file_writer(log_dir)

@@ -1,0 +1,237 @@
+"""`check_elbo`: the two terms of the objective on real data, and what they mean."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.layers.variational import variational_weights
+from tfbnn.training.data import is_arrays
+from tfbnn.training.elbo_report import ElboReport, LayerKL
+from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.training.models import BayesianModel
+from tfbnn.training.objective import mean_nll
+from tfbnn.training.sigma import named_layers
+from tfbnn.weights import noise
+
+
+def check_elbo(
+    model: Any, data: Any, num_draws: int = 8, batch_size: int = 256, verbose: int = 1
+) -> ElboReport:
+    """Compute both terms of the ELBO on data, and say in words what they mean.
+
+    `-ELBO per example = NLL + KL / num_examples`, the NLL with the noise of training (weights,
+    Dropout, BatchNormalization by batch), averaged over `num_draws` passes. Use it before training,
+    to see whether the prior fits the network and the amount of data, and after it.
+
+    The model stays as it is: its weights, metrics, optimizer, and random state. So the same call
+    gives the same numbers until the model is trained further.
+
+    Args:
+        model: A built `tfbnn.Sequential` or `tfbnn.Model`, compiled with a loss.
+        data: `(x, y)` or `(x, y, sample_weight)`, arrays or structures of them, or a finite batched
+            `tf.data.Dataset` of such tuples. A sample of the training data will do.
+        num_draws: Noise draws for each batch.
+        batch_size: Rows at a time, for arrays.
+        verbose: 0 to print nothing.
+
+    Returns:
+        An `ElboReport`; it is printed.
+
+    Raises:
+        TypeError: If `model` is not a tfbnn model, or `data` is none of the above.
+        ValueError: If the model is not built, not compiled, has no random weights or does not know
+            `num_examples`; if the data are empty, infinite or cannot be learnt from.
+
+    Example:
+
+    >>> import keras, numpy as np, tfbnn
+    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)], num_examples=3)
+    >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> report = tfbnn.check_elbo(model, (np.eye(3), np.array([0, 1, 1])), verbose=0)
+    >>> report.num_examples, round(report.kl_weight, 3), round(report.chance_nll, 4)
+    (3, 0.333, 0.6931)
+
+    Reference:
+        Blundell et al. 2015, "Weight Uncertainty in Neural Networks", eq. 2.
+    """
+    _check_model(model)
+    if not isinstance(num_draws, int | np.integer) or num_draws < 1:
+        raise ValueError(f"`num_draws` must be at least 1. Received: num_draws={num_draws}")
+    layers = [
+        _layer_kl(name, layer, noise.as_seed(number), num_draws)
+        for number, (name, layer) in enumerate(named_layers(model).items())
+    ]
+    kl, kl_error = _mean_and_error(np.sum([draws for _, draws in layers], axis=0))
+    if all(layer.exact for layer, _ in layers):
+        kl_error = 0.0
+    terms = _likelihood_terms(model, data, num_draws, batch_size)
+    nll, nll_error = _mean_and_error(terms.noisy)
+    step = 0 if model.optimizer is None else model.optimizer.iterations.value
+    report = ElboReport(
+        nll=nll,
+        nll_standard_error=nll_error,
+        nll_at_mean=terms.at_mean,
+        chance_nll=terms.chance,
+        kl=kl,
+        kl_standard_error=kl_error,
+        layers=tuple(layer for layer, _ in layers),
+        num_examples=model.num_examples,
+        num_rows=terms.rows,
+        num_draws=num_draws,
+        beta=model.objective.beta,
+        kl_weight=float(model.objective.kl_weight(step)),
+        loss_weights=tuple(model._loss_weights),
+        kind=" + ".join(likelihood.kind for likelihood in model.likelihoods),
+    )
+    if verbose:
+        print(report)
+    return report
+
+
+@dataclasses.dataclass
+class _LikelihoodTerms:
+    """NLL per example of each noise draw, at the posterior mean, and of a blind guess."""
+
+    noisy: np.ndarray
+    at_mean: float
+    chance: float | None
+    rows: int
+
+
+def _likelihood_terms(
+    model: BayesianModel, data: Any, num_draws: int, batch_size: int
+) -> _LikelihoodTerms:
+    noisy, at_mean, chance, rows = np.zeros(num_draws), 0.0, 0.0, 0
+    # Updates of seeds and moving averages end up in the scope, not in the model.
+    scope = keras.StatelessScope()
+    for x, y, sample_weight in _batches(data, batch_size):
+        model._check_training_data(_to_numpy(x), _to_numpy(y))
+
+        def nll(outputs: Any, y: Any = y, sample_weight: Any = sample_weight) -> float:
+            weights = model._loss_weights
+            return float(mean_nll(model.likelihoods, weights, y, outputs, sample_weight))
+
+        size = int(tf.nest.flatten(x)[0].shape[0])
+        rows += size
+        with scope:
+            noisy += [size * nll(model(x, training=True)) for _ in range(num_draws)]
+        with keras.StatelessScope():
+            outputs = model._call_without_noise(x)
+        at_mean += size * nll(outputs)
+        guess = _blind_guess(model.likelihoods, outputs)
+        chance = None if guess is None or chance is None else chance + size * nll(guess)
+    if not rows:
+        raise ValueError("There is no example to compute the ELBO on. Received: empty data")
+    chance = None if chance is None else chance / rows
+    return _LikelihoodTerms(noisy / rows, at_mean / rows, chance, rows)
+
+
+def _blind_guess(likelihoods: list[AbstractLikelihood], outputs: Any) -> list[tf.Tensor] | None:
+    """Outputs that give all classes the same probability; None where there are no classes."""
+    guesses = []
+    for likelihood, output in zip(likelihoods, tf.nest.flatten(outputs), strict=True):
+        if likelihood.kind not in ("categorical", "bernoulli"):
+            return None
+        if likelihood.from_logits:
+            guess = tf.zeros_like(output)
+        else:
+            classes = output.shape[-1] if likelihood.kind == "categorical" else 2
+            guess = tf.ones_like(output) / classes
+        mask = getattr(output, "_keras_mask", None)
+        if mask is not None:
+            guess._keras_mask = mask
+        guesses.append(guess)
+    return guesses
+
+
+def _layer_kl(name: str, layer: Any, seed: tf.Tensor, num_draws: int) -> tuple[LayerKL, np.ndarray]:
+    """The KL of a layer, and its value for each draw."""
+    draws, weights, exact = np.zeros(num_draws), 0, True
+    for number, weight in enumerate(layer.variational_weights):
+        if weight.kl_is_exact:
+            draws += float(weight.kl(None, None))
+        else:
+            seeds = noise.split(noise.fold_in(seed, number), num_draws)
+            draws += [float(weight.kl(None, one)) for one in seeds]
+        weights += weight.size if weight.mask is None else int(tf.reduce_sum(weight.mask))
+        exact = exact and weight.kl_is_exact
+    return LayerKL(name, weights, float(draws.mean()), exact), draws
+
+
+def _mean_and_error(draws: np.ndarray) -> tuple[float, float]:
+    """Mean, and its standard error; NaN for one draw."""
+    if len(draws) == 1:
+        return float(draws[0]), math.nan
+    return float(draws.mean()), float(draws.std(ddof=1) / math.sqrt(len(draws)))
+
+
+def _batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
+    """`(x, y, sample_weight)` tensors, batch by batch."""
+    if isinstance(data, tf.data.Dataset):
+        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "The data set never ends: pass a part of it, `data.take(number_of_batches)`. "
+                "Received: an infinite tf.data.Dataset"
+            )
+        dataset = data
+    elif isinstance(data, tuple) and len(data) in (2, 3) and all(map(is_arrays, data)):
+        rows = sorted({len(leaf) for leaf in tf.nest.flatten(data)})
+        if len(rows) != 1:
+            raise ValueError(
+                f"Inputs and targets must have the same number of rows. Received: {rows} rows"
+            )
+        dataset = tf.data.Dataset.from_tensor_slices(_nested_tuples(data)).batch(batch_size)
+    else:
+        raise TypeError(
+            "`data` must be a tuple `(x, y)` or `(x, y, sample_weight)` of arrays, or a batched "
+            f"`tf.data.Dataset` of such tuples. Received: data of type {type(data).__name__}"
+        )
+    for batch in dataset:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        if y is None:
+            raise ValueError("The data have no targets. Received: a data set of `x` alone")
+        yield x, y, sample_weight
+
+
+def _nested_tuples(structure: Any) -> Any:
+    # `from_tensor_slices` would stack the arrays of a list.
+    if isinstance(structure, list | tuple):
+        return tuple(map(_nested_tuples, structure))
+    if isinstance(structure, dict):
+        return {key: _nested_tuples(value) for key, value in structure.items()}
+    return structure
+
+
+def _to_numpy(structure: Any) -> Any:
+    return tf.nest.map_structure(lambda tensor: tensor.numpy(), structure)
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, BayesianModel):
+        raise TypeError(
+            "Expected a `tfbnn.Sequential` or a `tfbnn.Model`: in another Keras model the ELBO is "
+            f"not known. Received: model of type {type(model).__name__}"
+        )
+    problem = _problem(model)
+    if problem:
+        raise ValueError(f"{problem} Received: model={model.name!r}")
+
+
+def _problem(model: BayesianModel) -> str | None:
+    if not model.built:
+        return "The model has no weights yet: train it, or build it by calling it on a batch."
+    if not variational_weights(model):
+        return "The model has no random weights, so it has no ELBO: use layers of `tfbnn.layers`."
+    if not model.likelihoods:
+        return "The model has no likelihood: call `compile(loss=...)` first."
+    if model.num_examples is None:
+        return (
+            "The ELBO needs the number of training examples: set `model.num_examples = ...`, pass "
+            "`num_examples=` to the model's constructor, or train the model first."
+        )
+    return None
