@@ -1,13 +1,11 @@
 """Scores against hand-computed cases, scikit-learn and synthetic data of known calibration."""
 
-import sys
-
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import special
 from sklearn import metrics
 
-from tfbnn.prediction import calibration, uncertainty
+from tfbnn.prediction import calibration
 
 SCORES = [
     calibration.negative_log_likelihood,
@@ -162,47 +160,6 @@ def test_bad_num_bins(num_bins):
         calibration.reliability(PROBABILITIES, LABELS, num_bins)
 
 
-# The diagram
-
-
-def test_reliability_diagram_shows_the_numbers():
-    figure = calibration.reliability_diagram(PROBABILITIES, LABELS, num_bins=4)
-    top, bottom = figure.axes
-    assert "0.3500" in top.get_title()
-    assert "4 examples" in top.get_title()
-    assert [patch.get_height() for patch in bottom.patches] == [0, 0, 2, 2]
-
-
-def test_reliability_diagram_leaves_pyplot_alone():
-    before = "matplotlib.pyplot" in sys.modules
-    calibration.reliability_diagram(PROBABILITIES, LABELS)
-    assert ("matplotlib.pyplot" in sys.modules) == before
-
-
-@pytest.mark.parametrize(
-    ("name", "start"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a", b"\x89PNG")]
-)
-def test_reliability_diagram_is_saved(tmp_path, name, start):
-    calibration.reliability_diagram(PROBABILITIES, LABELS, path=tmp_path / name)
-    assert (tmp_path / name).read_bytes().startswith(start)
-    assert [file.name for file in tmp_path.iterdir()] == [name]
-
-
-def test_failed_save_leaves_the_old_picture(tmp_path, monkeypatch):
-    path = tmp_path / "a.png"
-    path.write_text("old")
-
-    def fail(self, target, **options):
-        target.write_text("half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
-    with pytest.raises(OSError, match="disk full"):
-        calibration.reliability_diagram(PROBABILITIES, LABELS, path=path)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 # Temperature
 
 
@@ -268,94 +225,3 @@ def test_temperature_flattens_event_axes():
 def test_temperature_without_an_answer(logits, message):
     with pytest.raises(ValueError, match=message):
         calibration.fit_temperature(logits, labels=[0, 1])
-
-
-# Regression
-
-
-def test_normal_likelihood_of_one_draw():
-    loc, scale, targets = np.array([[1.0], [2.0]]), 0.5, np.array([[1.5], [0.0]])
-    expected = -stats.norm.logpdf(targets, loc, scale).mean()
-    assert calibration.normal_negative_log_likelihood(loc[None], scale, targets) == pytest.approx(
-        expected
-    )
-    assert calibration.normal_negative_log_likelihood(
-        loc[None], scale, targets[:, 0]
-    ) == pytest.approx(expected)
-
-
-def test_normal_likelihood_mixes_draws_after_joining_outputs():
-    rng = np.random.default_rng(8)
-    loc, targets = rng.normal(size=(7, 4, 3)), rng.normal(size=(4, 3))
-    scale = np.exp(rng.normal(size=(7, 1, 3)))
-    densities = stats.norm.pdf(targets, loc, scale).prod(axis=-1).mean(axis=0)
-    value = calibration.normal_negative_log_likelihood(loc, scale, targets)
-    assert value == pytest.approx(-np.log(densities).mean())
-
-
-def test_normal_likelihood_far_from_the_data_is_finite():
-    value = calibration.normal_negative_log_likelihood(np.zeros((2, 1, 1)), 1.0, [[1e4]])
-    assert value == pytest.approx(0.5e8 + 0.5 * np.log(2 * np.pi))
-
-
-def test_root_mean_squared_error_matches_scikit_learn():
-    rng = np.random.default_rng(9)
-    predictions, targets = rng.normal(size=(2, 20, 1))
-    value = calibration.root_mean_squared_error(predictions, targets)
-    assert value == pytest.approx(metrics.root_mean_squared_error(targets, predictions))
-    assert calibration.root_mean_squared_error(predictions, targets[:, 0]) == value
-
-
-def test_credible_interval_covers_its_mass():
-    rng = np.random.default_rng(10)
-    loc = rng.normal(size=(3, 1, 1)) * np.ones((3, 4_000, 1))
-    scale = np.array([0.5, 1.0, 2.0])[:, None, None]
-    which = rng.integers(3, size=4_000)
-    targets = rng.normal(loc[which, 0, 0], scale[which, 0, 0])
-    lower, upper = uncertainty.credible_interval(loc, scale, mass=0.8)
-    coverage = calibration.interval_coverage(lower, upper, targets)
-    assert abs(coverage - 0.8) < 4 * np.sqrt(0.8 * 0.2 / 4_000)
-
-
-def test_interval_includes_its_ends():
-    assert calibration.interval_coverage([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.1]) == (
-        pytest.approx(2 / 3)
-    )
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (
-            lambda: calibration.root_mean_squared_error(np.zeros((4, 1)), np.zeros((1, 4))),
-            r"shape of the predictions, \(4, 1\). Received: targets shape=\(1, 4\)",
-        ),
-        (
-            lambda: calibration.root_mean_squared_error(np.zeros(4), np.zeros((4, 1))),
-            r"Received: targets shape=\(4, 1\)",
-        ),
-        (
-            lambda: calibration.root_mean_squared_error([], []),
-            r"`predictions` is empty.*Received: shape=\(0,\)",
-        ),
-        (
-            lambda: calibration.normal_negative_log_likelihood([[[0.0]]], 0.0, [[0.0]]),
-            "no density. Received: smallest scale=0.0",
-        ),
-        (
-            lambda: calibration.normal_negative_log_likelihood([[[0.0]]], 1.0, [[np.nan]]),
-            "`targets` must be finite",
-        ),
-        (
-            lambda: calibration.interval_coverage([1.0], [0.0], [0.5]),
-            "swapped.*Received: smallest upper - lower=-1",
-        ),
-        (
-            lambda: calibration.interval_coverage([1.0], [0.0, 1.0], [0.5]),
-            r"`upper` must have the shape.*Received: upper shape=\(2,\)",
-        ),
-    ],
-)
-def test_bad_regression_data(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

@@ -18,6 +18,7 @@ from tfbnn.training.sigma import (
     sigma_values,
     sigma_warnings,
     snr_decibels,
+    statistic_names,
 )
 from tfbnn.training.sigma import sigma_statistics as sigma_statistics
 from tfbnn.training.sigma_csv import Records, SigmaFile, earlier_log
@@ -46,7 +47,7 @@ class SigmaLogger(keras.callbacks.Callback):
 
     Time is the optimizer's number of steps, which goes on in a second `fit` and in a model that was
     saved and loaded; `epoch` is Keras' count in the current `fit`, 0 before the first. The start
-    and the end of training are always logged. The log of an earlier `fit` is continued if it is
+    and the end of training are always logged (the first batch, if it is what builds the model). The log of an earlier `fit` is continued if it is
     this object's, or ends at the step where the model is now, or `append=True`. Any other log in
     `log_dir` is another run's: that is an error, and nothing is overwritten.
 
@@ -107,17 +108,13 @@ class SigmaLogger(keras.callbacks.Callback):
         self._snr_at_start: dict[str, np.ndarray] = {}
         self._file: SigmaFile | None = None
         self._writer: Any = None
-        self._active = self._can_write = False
+        self._active = self._started = self._can_write = False
         self._epoch = self._offset = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._active = _is_chief(self.model)
-        self._weights = named_weights(self.model)
-        if not self._weights:
-            raise ValueError(
-                "SigmaLogger has nothing to log: the model has no variational layers. Use layers "
-                f"of `tfbnn.layers`. Received: model={self.model.name!r}"
-            )
+        self._active, self._started = _is_chief(self.model), False
+        if self.model.built:
+            self._find_weights()
         if not self._active:
             return
         _check_writable(self.log_dir)
@@ -126,27 +123,26 @@ class SigmaLogger(keras.callbacks.Callback):
             self._writer = _make_writer(self.log_dir)
         self._can_write = True
         self._epoch = 0
-        # The optimizer counts from 0 again if the model was compiled anew, or is another one.
-        last = self._records[-1][0] if self._records else 0
-        self._offset = max(0, last - self._iterations()) if self._snr_at_start else 0
-        if not self._snr_at_start:
-            self._snr_at_start = self._snr_shares()
-        self._record()
+        if self.model.built:
+            self._start()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch + 1
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self._active and self.every != "epoch":
-            if self._step() - self._records[-1][0] >= self.every:
-                self._record()
+        if not self._active:
+            return
+        if not self._started:
+            self._start()
+        elif self.every != "epoch" and self._step() - self._records[-1][0] >= self.every:
+            self._record()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self._active and self.every == "epoch":
+        if self._started and self.every == "epoch":
             self._record()
 
     def on_train_end(self, logs: Any = None) -> None:
-        if not self._active:
+        if not self._started:
             return
         self._record()
         if self.picture:
@@ -163,22 +159,39 @@ class SigmaLogger(keras.callbacks.Callback):
     def _step(self) -> int:
         return self._iterations() + self._offset
 
+    def _find_weights(self) -> None:
+        self._weights = named_weights(self.model)
+        if not self._weights:
+            raise ValueError(
+                "SigmaLogger has nothing to log: the model has no variational layers. Use layers "
+                f"of `tfbnn.layers`. Received: model={self.model.name!r}"
+            )
+
     def _continue_log(self) -> None:
         """Find out whether the folder's log is ours to continue, and read it if it is."""
-        self._file = SigmaFile(os.path.join(self.log_dir, "sigma.csv"), self._statistic_names())
+        path = os.path.join(self.log_dir, "sigma.csv")
+        self._file = SigmaFile(path, statistic_names(self.quantiles))
         if not self._records:
             written = [os.path.join(self.log_dir, "sigma.png")] if self.picture else []
-            written += [self._file.path] if self.csv else []
+            written += [path] if self.csv else []
             self._records = earlier_log(self._file, written, self._iterations(), self.append)
+
+    def _start(self) -> None:
+        """The first record: before training, or after one batch if that has built the model."""
+        self._find_weights()
         if self._records and set(self._records[-1][1]) != set(self._weights):
             raise ValueError(
                 "The log to be continued is that of a model with other layers; choose another "
                 f"`log_dir`. Received: log_dir={self.log_dir!r} with "
                 f"{sorted(self._records[-1][1])}, a model with {sorted(self._weights)}"
             )
-
-    def _statistic_names(self) -> list[str]:
-        return list(sigma_statistics(next(iter(self._weights.values())), self.quantiles))
+        # The optimizer counts from 0 again if the model was compiled anew, or is another one.
+        last = self._records[-1][0] if self._records else 0
+        self._offset = max(0, last - self._iterations()) if self._snr_at_start else 0
+        if not self._snr_at_start:
+            self._snr_at_start = self._snr_shares()
+        self._started = True
+        self._record()
 
     def _record(self) -> None:
         step = self._step()

@@ -91,14 +91,8 @@ class ElboReport:
         return tuple(hint for hint in found if hint)
 
     def __str__(self) -> str:
-        parts = [
-            *_numbers(self),
-            "",
-            *_table(self),
-            "",
-            "What it means:",
-            *map(_item, _words(self)),
-        ]
+        parts = [*_numbers(self), "", *_table(self)]
+        parts += ["", "What it means:", *map(_item, _words(self))]
         if self.hints:
             parts += ["", "Hints:", *map(_item, self.hints)]
         return "\n".join(parts)
@@ -106,8 +100,10 @@ class ElboReport:
 
 def _numbers(report: ElboReport) -> list[str]:
     chance = "" if report.chance_nll is None else f"; guessing blindly: {report.chance_nll:.4f}"
+    bound = _with_error(report.negative_elbo, report.negative_elbo_standard_error)
+    draws = "draw" if report.num_draws == 1 else "draws"
     return [
-        f"ELBO on {report.num_rows} examples with {report.num_draws} noise draws each",
+        f"ELBO on {report.num_rows} examples, {report.num_draws} {draws} of the noise each",
         f"  NLL            {_with_error(report.nll, report.nll_standard_error)} nats per example"
         f" ({report.nll_at_mean:.4f} at the posterior mean{chance})",
         f"  KL             {_with_error(report.kl, report.kl_standard_error, 1)} nats over "
@@ -116,9 +112,7 @@ def _numbers(report: ElboReport) -> list[str]:
         f"  kl_weight      {report.kl_weight:.4g} (beta = {report.beta:g})",
         f"  weighted KL    {report.weighted_kl:.4f} nats per example",
         f"  loss           {report.loss:.4f} nats per example, NLL + weighted KL",
-        f"  -ELBO          "
-        f"{_with_error(report.negative_elbo, report.negative_elbo_standard_error)} nats per example,"
-        " NLL + KL / num_examples",
+        f"  -ELBO          {bound} nats per example, NLL + KL / num_examples",
     ]
 
 
@@ -127,10 +121,9 @@ def _table(report: ElboReport) -> list[str]:
     lines = [f"  {'layer':<{width}} {'weights':>10} {'KL, nats':>14} {'per weight':>11}"]
     for layer in report.layers:
         per_weight = layer.kl / layer.weights if layer.weights else 0.0
+        numbers = f"{layer.weights:>10} {layer.kl:>14.1f} {per_weight:>11.4f}"
         note = "" if layer.exact else "  (Monte Carlo)"
-        lines.append(
-            f"  {layer.name:<{width}} {layer.weights:>10} {layer.kl:>14.1f} {per_weight:>11.4f}{note}"
-        )
+        lines.append(f"  {layer.name:<{width}} {numbers}{note}")
     return lines
 
 
@@ -138,8 +131,8 @@ def _words(report: ElboReport) -> list[str]:
     nll = "NLL: what the data cost under networks drawn from the posterior, on average."
     if report.kind == "categorical" and math.isfinite(report.nll):
         nll += (
-            f" The right answer gets a probability of exp(-NLL) = {math.exp(-report.nll):.3g}, as a "
-            "geometric mean."
+            " The right answer gets a probability of exp(-NLL) = "
+            f"{math.exp(-report.nll):.3g}, as a geometric mean."
         )
     gap = report.nll - report.nll_at_mean
     return [
@@ -181,23 +174,20 @@ def _likelihood(report: ElboReport) -> str | None:
 
 
 def _balance(report: ElboReport) -> str | None:
-    """The data can save at most the NLL of guessing; a KL above it cannot pay."""
-    most = report.chance_nll
-    if most is None:
-        most = 10 * abs(report.nll)
-    if not report.weighted_kl > max(most, 0.0):
+    if report.chance_nll is not None:
+        most, against = report.chance_nll, f"the NLL of guessing ({report.chance_nll:.4f})"
+    else:
+        # NLL of a density can be anything, also zero or less: a factor, and a nat at least.
+        most, against = max(10 * abs(report.nll), 1.0), f"ten times the NLL ({report.nll:.4f})"
+    if not report.weighted_kl > most:
         return None
-    against = (
-        f"more than the data can ever save, the NLL of guessing ({report.chance_nll:.4f})"
-        if report.chance_nll is not None
-        else f"more than ten times the NLL ({report.nll:.4f})"
-    )
     return (
-        f"The KL term is {report.weighted_kl:.4f} nats per example, {against}. Before training that "
-        "is usual. If it stays so, the best posterior is the prior itself, and training goes there: "
-        f"the prior is too tight or too wide, or {report.num_weights} random weights are too many "
-        f"for {report.num_examples} examples. Take another prior scale, a smaller network or "
-        "`bias_posterior='point'`; or lower `beta`, which is no ELBO any more."
+        f"The KL term, {report.weighted_kl:.4f} nats per example, is more than {against}. Before "
+        "and early in training that is usual: it falls while sigma grows. If it stays so, the "
+        "loss cares more for the prior than for the data, and the posterior falls back to the "
+        f"prior: the prior is too tight or too wide, or {report.num_weights} random weights are "
+        f"too many for {report.num_examples} examples. Train longer first; then take another "
+        "prior scale or a smaller network, or lower `beta`, which is no ELBO any more."
     )
 
 
@@ -212,8 +202,8 @@ def _size(report: ElboReport) -> str | None:
             f"`model.num_examples = {report.num_rows}`."
         )
     return (
-        f"The data here have {report.num_rows} rows, num_examples is {report.num_examples}. That is "
-        "right for a sample of the training data; if these are all of them, the KL weighs "
+        f"The data here have {report.num_rows} rows, num_examples is {report.num_examples}. That "
+        "is right for a sample of the training data; if these are all of them, the KL weighs "
         f"{report.num_examples / report.num_rows:.3g} times too little: set "
         f"`model.num_examples = {report.num_rows}`."
     )

@@ -1,0 +1,67 @@
+"""What every test gets: a quiet TensorFlow, a fresh Keras state, and real data where there are any."""
+
+import os
+import pathlib
+
+# Before TensorFlow is imported, or it has no effect.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+SEED = 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked `gpu` where TensorFlow sees no GPU."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and not tf.config.list_physical_devices("GPU"):
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="TensorFlow sees no GPU"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras():
+    """Layer names, the dtype policy and the seed as in a new process.
+
+    A test that passes alone passes after any other, and the other way round.
+    """
+    keras.utils.clear_session()
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(SEED)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> pathlib.Path:
+    """The folder of the real data sets that tensorflow-datasets does not have (TFBNN_DATA)."""
+    return _folder("TFBNN_DATA")
+
+
+@pytest.fixture(scope="session")
+def mnist() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """MNIST as `{"train": (images, labels), "test": (images, labels)}`.
+
+    Images are uint8 of shape `(60000 or 10000, 28, 28, 1)`, labels int64. It is read from
+    TFDS_DATA_DIR and never downloaded.
+    """
+    folder = _folder("TFDS_DATA_DIR")
+    if not (folder / "mnist").is_dir():
+        pytest.skip(f"TFDS_DATA_DIR holds no prepared MNIST: {folder}")
+    import tensorflow_datasets as tfds
+
+    sets = tfds.load("mnist", data_dir=folder, batch_size=-1, as_supervised=True, download=False)
+    return {name: (x.numpy(), y.numpy()) for name, (x, y) in sets.items()}
+
+
+def _folder(variable: str) -> pathlib.Path:
+    """The folder that an environment variable names; skips the test where there is none."""
+    if not os.environ.get(variable):
+        pytest.skip(f"real data: {variable} is not set")
+    folder = pathlib.Path(os.environ[variable])
+    if not folder.is_dir():
+        pytest.skip(f"real data: {variable}={folder} is not a folder")
+    return folder

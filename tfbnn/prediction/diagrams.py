@@ -1,0 +1,114 @@
+"""Pictures of how far predictions can be trusted.
+
+* `reliability_diagram`: accuracy against confidence, bin by bin, from
+  `tfbnn.prediction.calibration.reliability`.
+
+A figure is free of pyplot's global state: it opens no window, needs no closing and works without a
+display.
+"""
+
+import os
+import pathlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tfbnn.prediction.calibration import Reliability, calibration_error, reliability
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Told apart by red-green blind readers (Wong 2011, "Points of view: Color blindness").
+_BAR, _OVER, _UNDER, _INK = "#0072b2", "#d55e00", "#56b4e9", "#333333"
+
+
+def reliability_diagram(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    num_bins: int = 15,
+    path: str | os.PathLike | None = None,
+) -> "Figure":
+    """Picture of `reliability`: accuracy against confidence, and how many examples are where.
+
+    Args:
+        probabilities: Mean over draws, shape `(batch, ..., classes)` or `(batch, ..., 1)`.
+        labels: Integers, shape `(batch, ...)`.
+        num_bins: Number of bins, 1 or more.
+        path: Where to save it; the ending gives the format (`.png`, `.svg`, `.pdf`). The file
+            appears whole or not at all. `None` saves nothing.
+
+    Returns:
+        The Matplotlib figure.
+
+    Raises:
+        ValueError: If the inputs are empty, not finite, out of range or do not fit.
+
+    Example:
+
+    >>> from tfbnn.prediction import diagrams
+    >>> figure = diagrams.reliability_diagram([[0.9, 0.1], [0.7, 0.3]], [0, 1])
+    >>> len(figure.axes)
+    2
+
+    Reference:
+        Guo et al. 2017, "On Calibration of Modern Neural Networks".
+    """
+    # Here and not above: scores are needed where nothing is drawn.
+    from matplotlib.figure import Figure
+
+    bins = reliability(probabilities, labels, num_bins)
+    figure = Figure(figsize=(5.0, 6.2), dpi=150, layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])
+    _draw_gaps(top, bins)
+    _draw_counts(bottom, bins)
+    if path is not None:
+        _save_whole(figure, pathlib.Path(path))
+    return figure
+
+
+def _draw_gaps(axes: "Axes", bins: Reliability) -> None:
+    """Accuracy and the gap to the confidence, bin by bin, with the diagonal."""
+    filled = bins.count > 0
+    width = 1.0 / len(filled)
+    left = np.arange(len(filled))[filled] * width
+    accuracy, confidence = bins.accuracy[filled], bins.confidence[filled]
+    over, under = np.maximum(confidence - accuracy, 0), np.maximum(accuracy - confidence, 0)
+    common = np.minimum(accuracy, confidence)
+    style = {"width": width, "align": "edge", "edgecolor": "white", "linewidth": 0.8}
+    axes.bar(left, common, color=_BAR, **style)
+    axes.bar(left, over, bottom=common, color=_OVER, alpha=0.55, label="overconfident", **style)
+    axes.bar(left, under, bottom=common, color=_UNDER, alpha=0.8, label="underconfident", **style)
+    axes.hlines(accuracy, left, left + width, color=_INK, linewidth=2.0, label="accuracy")
+    axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1.0, label="perfect calibration")
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
+    axes.set_title(f"ECE {calibration_error(bins):.4f}   ({bins.count.sum():,} examples)")
+    axes.legend(loc="upper left", frameon=False)
+    _tidy(axes)
+
+
+def _draw_counts(axes: "Axes", bins: Reliability) -> None:
+    """How many examples each bin holds: a short bar means a noisy accuracy above it."""
+    width = 1.0 / len(bins.count)
+    left = np.arange(len(bins.count)) * width
+    style = {"width": width, "align": "edge", "edgecolor": "white", "linewidth": 0.8}
+    axes.bar(left, bins.count, color="#9aa5b1", **style)
+    axes.set(xlabel="confidence", ylabel="examples")
+    _tidy(axes)
+
+
+def _tidy(axes: "Axes") -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+
+
+def _save_whole(figure: "Figure", path: pathlib.Path) -> None:
+    """Saves beside `path` first, so that a reader never sees half a picture."""
+    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        figure.savefig(unfinished, format=path.suffix[1:] or "png")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""Train a Bayesian classifier, prune it, ship it, and measure what was shipped.
+
+    python -m trainers.classification                                   # digits, no network
+    python -m trainers.classification --dataset mnist --data-dir ~/tensorflow_datasets
+    python -m trainers.classification --sparsity 0.95 --json table.json
+    tensorboard --logdir saved_models
+
+Fits the exact ELBO, watches sigma, scores the posterior on the test rows, draws the pruning curve on
+the validation rows, prunes to several sparsities and exports each as a .tflite with uncertainty,
+runs the shipped one in LiteRT, and prints one table. Everything is in saved_models/<run>/.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+import time
+from typing import Any
+
+import keras
+
+import tfbnn
+from trainers import command, networks, report, runs, shipping
+from trainers.data import Dataset, load
+from trainers.settings import RECIPES, Settings
+
+
+def main(settings: Settings) -> dict[str, Any]:
+    """Run the whole road once.
+
+    Args:
+        settings: See `trainers.settings`.
+
+    Returns:
+        What `metrics.json` holds; its `table` is what is printed.
+    """
+    settings = settings.effective()
+    name = settings.name or runs.default_name(settings.dataset)
+    if settings.json is not None:
+        runs.check_writable(settings.json)
+    dataset = load(settings.dataset, settings.data_dir, settings.train_on_all, settings.smoke)
+    with runs.run_folder(settings.output, name) as folder:
+        metrics = _run(settings, dataset, folder)
+        runs.write_json(metrics, folder / runs.METRICS)
+    if settings.json is not None:
+        runs.write_json(metrics["table"], settings.json)
+    _print(metrics, pathlib.Path(settings.output) / name)
+    return metrics
+
+
+def _run(settings: Settings, dataset: Dataset, folder: pathlib.Path) -> dict[str, Any]:
+    start = time.perf_counter()
+    model, last_epoch = _trained(settings, dataset, folder)
+    trained = time.perf_counter()
+    print("Scoring, pruning, exporting", flush=True)
+    shipped = _pruned(model, settings, dataset)
+    shipped.save(folder / "pruned.keras")
+    _draw(model, shipped, settings, dataset, folder)
+    metrics = {
+        "settings": dataclasses.asdict(settings),
+        "last_epoch": last_epoch,
+        "table": _table(model, shipped, settings, dataset, folder),
+        "file": _ship(shipped, settings, dataset, folder) if settings.export else None,
+    }
+    end = time.perf_counter()
+    return {**metrics, "seconds": {"training": trained - start, "total": end - start}}
+
+
+def _trained(
+    settings: Settings, dataset: Dataset, folder: pathlib.Path
+) -> tuple[tfbnn.Sequential, dict[str, float]]:
+    keras.utils.set_random_seed(settings.seed)
+    model = networks.build(settings, dataset)
+    print(networks.describe(model, settings, len(dataset.train[0])), flush=True)
+    # A few hundred records make the picture; more only take time.
+    logger = tfbnn.callbacks.SigmaLogger(folder)
+    last_epoch = networks.train(model, dataset.train, settings, settings.epochs, (logger,))
+    model.save(folder / "model.keras")
+    return model, last_epoch
+
+
+def _pruned(model: tfbnn.Sequential, settings: Settings, dataset: Dataset) -> tfbnn.Sequential:
+    pruned = tfbnn.prune(model, sparsity=settings.sparsity)
+    if settings.fine_tune_epochs:
+        networks.train(pruned, dataset.train, settings, settings.fine_tune_epochs)
+    return pruned
+
+
+def _table(
+    model: tfbnn.Sequential,
+    shipped: tfbnn.Sequential,
+    settings: Settings,
+    dataset: Dataset,
+    folder: pathlib.Path,
+) -> list[shipping.Row]:
+    rows = []
+    for sparsity in settings.all_sparsities:
+        final = sparsity == settings.sparsity
+        pruned = shipped if final else tfbnn.prune(model, sparsity=sparsity)
+        path = folder / ("model.tflite" if final else f"sparsity/{sparsity:g}.tflite")
+        rows.append(shipping.table_row(pruned, sparsity, dataset, settings, path))
+    return rows

@@ -1,0 +1,85 @@
+"""Networks of the trainers: from settings to a model, and its training."""
+
+import math
+from typing import Any
+
+import keras
+import tqdm
+
+import tfbnn
+from trainers.data import Dataset, Part
+from trainers.settings import Settings
+
+
+def build(settings: Settings, dataset: Dataset) -> tfbnn.Sequential:
+    """A multi-layer perceptron with a scale mixture prior, as in Blundell et al. 2015, sec. 5.1."""
+    layer = getattr(tfbnn.layers, f"Dense{settings.layer}")
+    prior = tfbnn.priors.ScaleMixture(settings.pi, settings.sigma1, settings.sigma2)
+    options = {
+        "prior": prior,
+        "posterior": tfbnn.families.Normal(initial_scale=settings.initial_scale),
+    }
+    hidden = [layer(settings.width, activation="relu", **options) for _ in range(settings.depth)]
+    return tfbnn.Sequential(
+        [
+            keras.Input(dataset.train[0].shape[1:]),
+            keras.layers.Flatten(),
+            *hidden,
+            layer(len(dataset.class_names), **options),
+        ],
+        name=settings.dataset,
+    )
+
+
+def train(
+    model: tfbnn.Sequential,
+    part: Part,
+    settings: Settings,
+    epochs: int,
+    callbacks: tuple[keras.callbacks.Callback, ...] = (),
+) -> dict[str, float]:
+    """Fit with Adam, whose step size falls to zero along half a cosine.
+
+    Returns:
+        The metrics of the last epoch.
+    """
+    steps = math.ceil(len(part[0]) / settings.batch_size)
+    rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, epochs * steps)
+    model.compile(
+        keras.optimizers.Adam(rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        beta=settings.beta,
+    )
+    history = model.fit(
+        *part,
+        batch_size=settings.batch_size,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[*callbacks, _EpochBar()],
+    )
+    return {name: values[-1] for name, values in history.history.items()}
+
+
+def describe(model: tfbnn.Sequential, settings: Settings, rows: int) -> str:
+    """In one line, what is trained and how."""
+    sizes = "-".join(str(layer.kernel.shape[0]) for layer in tfbnn.layers.variational_layers(model))
+    objective = "exact ELBO" if settings.beta == 1 else f"NOT the ELBO: KL times {settings.beta:g}"
+    return (
+        f"{sizes}-{model.output_shape[-1]} Dense{settings.layer}, {objective}, {rows:,} examples, "
+        f"{settings.epochs} epochs of {math.ceil(rows / settings.batch_size)} batches"
+    )
+
+
+class _EpochBar(keras.callbacks.Callback):
+    """One progress bar for the whole training, with the two terms of the loss in nats."""
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._bar = tqdm.tqdm(total=self.params["epochs"], unit="epoch", mininterval=1.0)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        terms = {"nll": logs["nll"], "kl/N": logs["weighted_kl"]}
+        self._bar.set_postfix({k: f"{v:.3f}" for k, v in terms.items()}, refresh=False)
+        self._bar.update()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._bar.close()

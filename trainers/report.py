@@ -1,0 +1,73 @@
+"""Reports: the table of a run, and a picture of what the model is sure and unsure of."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfbnn.prediction.summaries import Prediction
+from trainers.data import Part
+
+_COLUMNS = {
+    "sparsity": ("sparsity", "{:.4g} %", 100.0),
+    "weights": ("weights left", "{:,}", 1),
+    "error": ("error", "{:.2f} %", 100.0),
+    "nll": ("NLL", "{:.4f}", 1.0),
+    "ece": ("ECE", "{:.2f} %", 100.0),
+    "bytes": ("bytes", "{:,}", 1),
+    "gzip_bytes": ("gzipped", "{:,}", 1),
+    "latency_us": ("latency", "{:.0f} us", 1.0),
+}
+_SHOWN = 10
+# Told apart by red-green blind readers (Wong 2011).
+_RIGHT, _WRONG = "#0072b2", "#d55e00"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as text, a line each, under a header."""
+    lines = [[title for title, _, _ in _COLUMNS.values()]]
+    for row in rows:
+        lines.append([_cell(row[name], *_COLUMNS[name][1:]) for name in _COLUMNS])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+
+
+def _cell(value: Any, form: str, factor: float) -> str:
+    return "-" if value is None else form.format(value * factor)
+
+
+def draw_extremes(
+    prediction: Prediction, part: Part, class_names: list[str], path: pathlib.Path
+) -> None:
+    """A picture of the rows the model is surest of and least sure of, with what it says of them.
+
+    Args:
+        prediction: What the model says about `part`.
+        part: Images `(rows, height, width, 1)` and labels.
+        class_names: Names of the labels.
+        path: The `.png` to write.
+    """
+    images, labels = part
+    order = np.argsort(prediction.uncertainty, kind="stable")
+    shown = min(_SHOWN, len(order))
+    rows = {"most certain": order[:shown], "least certain": order[::-1][:shown]}
+    figure = Figure(figsize=(1.15 * shown + 0.4, 4.2), layout="constrained")
+    for panel, (title, chosen) in zip(figure.subfigures(2, 1), rows.items(), strict=True):
+        panel.suptitle(f"{title}: prediction (p), truth if it differs, entropy in nats", fontsize=10)
+        for axes, row in zip(panel.subplots(1, shown, squeeze=False)[0], chosen, strict=True):
+            axes.imshow(images[row, ..., 0], cmap="gray_r")
+            axes.set(xticks=[], yticks=[])
+            said = int(prediction.prediction[row].argmax())
+            wrong = said != labels[row]
+            text = f"{class_names[said]} ({prediction.prediction[row, said]:.2f})"
+            text += f", is {class_names[labels[row]]}" if wrong else ""
+            text += f"\n{prediction.uncertainty[row]:.3f}"
+            axes.set_xlabel(text, fontsize=8, color=_WRONG if wrong else _RIGHT)
+            for spine in axes.spines.values():
+                spine.set(color=_WRONG if wrong else "#bbbbbb", linewidth=2 if wrong else 1)
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,174 @@
+"""Settings: one frozen dataclass, whose fields are the flags of the trainers.
+
+A field becomes a flag by its annotation: `learning_rate: float` is `--learning-rate 0.001`, a bool
+is `--smoke` and `--no-smoke`, a tuple takes several values. Unknown flags and wrong types are errors.
+"""
+
+import argparse
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+
+def _option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of `trainers.classification`. `RECIPES` has those for each data set.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    dataset: str = _option("digits", "data set", ("digits", "mnist"))
+    data_dir: str | None = _option(None, "folder of tensorflow-datasets; else TFDS_DATA_DIR")
+    train_on_all: bool = _option(False, "train on the validation rows too")
+    layer: str = _option(
+        "Flipout", "estimator", ("Flipout", "LocalReparameterization", "Reparameterization")
+    )
+    width: int = _option(400, "units of a hidden layer")
+    depth: int = _option(2, "number of hidden layers")
+    pi: float = _option(0.5, "share of the wide component of the prior")
+    sigma1: float = _option(1.0, "standard deviation of the wide component of the prior")
+    sigma2: float = _option(math.exp(-6), "standard deviation of the narrow component")
+    initial_scale: float = _option(math.log1p(math.exp(-5)), "posterior standard deviation to start at")
+    epochs: int = _option(60, "epochs of training")
+    batch_size: int = _option(128, "rows in a training step")
+    learning_rate: float = _option(1e-3, "of Adam at the start; it falls to 0 along a cosine")
+    beta: float = _option(1.0, "factor of the KL; anything but 1 is not the ELBO")
+    sparsity: float = _option(0.9, "share of the weights to remove from the model that ships")
+    sparsities: tuple[float, ...] = _option(
+        (0.0, 0.5, 0.75, 0.9, 0.95, 0.98), "sparsities in the table and the pruning curve"
+    )
+    fine_tune_epochs: int = _option(0, "epochs of training after pruning to --sparsity")
+    num_samples: int = _option(64, "networks drawn to score a Keras model")
+    export: bool = _option(True, "write and run the SavedModel and the .tflite files")
+    export_samples: int = _option(16, "networks drawn inside an exported file")
+    precision: str = _option("float32", "of the .tflite files", ("float32", "float16", "int8"))
+    seed: int = _option(0, "seed of the weights, the noise and the order of the rows")
+    output: str = _option("saved_models", "folder that runs are written to")
+    name: str | None = _option(None, "name of the run; else <dataset>-<date-time>")
+    json: str | None = _option(None, "file to write the table to")
+    smoke: bool = _option(False, "a run of seconds on a few rows: does everything, learns nothing")
+
+    def __post_init__(self) -> None:
+        for name in ("width", "epochs", "batch_size", "num_samples", "export_samples"):
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("depth", "fine_tune_epochs", "seed", "beta"):
+            self._check(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("sigma1", "sigma2", "initial_scale", "learning_rate"):
+            self._check(name, 0 < getattr(self, name) < math.inf, "positive and finite")
+        self._check("pi", 0 < self.pi < 1, "between 0 and 1")
+        self._check("sparsity", 0 <= self.sparsity < 1, "in [0, 1)")
+        self._check("sparsities", all(0 <= s < 1 for s in self.sparsities), "in [0, 1)")
+        self._check("name", self.name is None or self.name not in ("", ".", ".."), "a folder name")
+        self._check("name", "/" not in (self.name or ""), "a folder name")
+
+    def _check(self, name: str, holds: bool, range_in_words: str) -> None:
+        if not holds:
+            raise ValueError(
+                f"`{name}` must be {range_in_words}. Received: {name}={getattr(self, name)!r}"
+            )
+
+    @property
+    def all_sparsities(self) -> list[float]:
+        """Those of the table: 0, `sparsities`, and the one that ships, in order."""
+        return sorted({0.0, *self.sparsities, self.sparsity})
+
+    def effective(self) -> "Settings":
+        """These settings, cut down if they ask for a smoke run."""
+        if not self.smoke:
+            return self
+        return dataclasses.replace(
+            self, width=min(self.width, 16), epochs=2, num_samples=4, sparsities=(0.0,)
+        )
+
+
+RECIPES = {
+    "digits": Settings(dataset="digits"),
+    "mnist": Settings(dataset="mnist"),
+}
+
+
+def parse(
+    recipes: dict[str, Settings], description: str | None = None, argv: Sequence[str] | None = None
+) -> Any:
+    """Settings from the command line; the data set chooses the defaults.
+
+    Args:
+        recipes: Settings by data set; the first is the default one.
+        description: What the program does, for `--help`.
+        argv: Arguments; those of the process by default.
+
+    Returns:
+        Settings of the class of `recipes`.
+
+    Raises:
+        SystemExit: With code 2 and a message, on an unknown flag or a value of the wrong type or
+            range; with code 0 after `--help`.
+
+    Example:
+
+    >>> parse(RECIPES, argv=["--dataset", "mnist", "--epochs", "3"]).epochs
+    3
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--dataset", default=next(iter(recipes)))
+    chosen = first.parse_known_args(argv)[0].dataset
+    # An unknown name goes to the full parser, which knows how to refuse it.
+    defaults = recipes.get(chosen, next(iter(recipes.values())))
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    hints = typing.get_type_hints(type(defaults))
+    for field in dataclasses.fields(defaults):
+        _add_flag(parser, field, hints[field.name], getattr(defaults, field.name))
+    values = vars(parser.parse_args(argv))
+    try:
+        return type(defaults)(
+            **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        )
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _add_flag(
+    parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any, default: Any
+) -> None:
+    flag = "--" + field.name.replace("_", "-")
+    help_text = f"{field.metadata['help']} (default: {_in_words(default)})".replace("%", "%%")
+    if hint is bool:
+        parser.add_argument(
+            flag, action=argparse.BooleanOptionalAction, default=default, help=help_text
+        )
+        return
+    several = typing.get_origin(hint) is tuple
+    parser.add_argument(
+        flag,
+        type=_value_type(hint),
+        nargs="+" if several else None,
+        choices=field.metadata["choices"],
+        default=default,
+        metavar=None if field.metadata["choices"] else _value_type(hint).__name__.upper(),
+        help=help_text,
+    )
+
+
+def _value_type(hint: Any) -> type:
+    """`int` for `int`, `int | None` and `tuple[int, ...]`."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union, tuple):
+        return typing.get_args(hint)[0]
+    return hint
+
+
+def _in_words(default: Any) -> str:
+    if isinstance(default, tuple):
+        return " ".join(map(str, default))
+    return f"{default:.6g}" if isinstance(default, float) else str(default)

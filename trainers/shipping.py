@@ -1,0 +1,101 @@
+"""Shipping: exported files, and what they measure on the machine they were made on."""
+
+import pathlib
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+
+import tfbnn
+from tfbnn.prediction import calibration
+from trainers.data import Dataset, Part
+from trainers.settings import Settings
+
+_CHECK_ROWS = 128
+# The median of so many calls moves by a few per cent from run to run on a busy machine.
+_LATENCY_CALLS = 300
+
+Row = dict[str, Any]
+
+
+def table_row(
+    model: tfbnn.Sequential,
+    sparsity: float,
+    dataset: Dataset,
+    settings: Settings,
+    path: pathlib.Path,
+) -> Row:
+    """Scores of a pruned model on the test rows, and of its `.tflite`, which goes to `path`.
+
+    Returns:
+        `sparsity`, `weights`, `error`, `nll`, `ece`, `bytes`, `gzip_bytes` and `latency_us`; the
+        last three are None without `settings.export`.
+    """
+    scores = tfbnn.evaluate(
+        model, *dataset.test, num_samples=settings.num_samples, seed=settings.seed
+    )
+    row: Row = {
+        "sparsity": sparsity,
+        "weights": num_weights(model),
+        **{name: getattr(scores, name) for name in ("error", "nll", "ece")},
+        **dict.fromkeys(("bytes", "gzip_bytes", "latency_us")),
+    }
+    if settings.export:
+        manifest = tfbnn.export.tflite(
+            model,
+            path,
+            num_samples=settings.export_samples,
+            precision=settings.precision,
+            **_facts(dataset),
+        )
+        row |= {name: manifest[name] for name in ("bytes", "gzip_bytes")}
+        row["latency_us"] = latency_us(tfbnn.lite.Model(path), dataset.test[0][:1])
+    return row
+
+
+def export_saved_model(
+    model: tfbnn.Sequential, path: pathlib.Path, dataset: Dataset, settings: Settings
+) -> None:
+    """Write the SavedModel, with its manifest."""
+    tfbnn.export.saved_model(model, path, num_samples=settings.export_samples, **_facts(dataset))
+
+
+def scores_of_file(path: pathlib.Path, part: Part) -> Row:
+    """What a `.tflite` scores, run by LiteRT alone: `rows`, `error`, `nll`, `ece`."""
+    x, labels = part
+    probabilities, _ = tfbnn.lite.Model(path).predict(x)
+    # Averaged in float32, the rows add up to 1 within rounding only.
+    probabilities = probabilities.astype(np.float64)
+    probabilities /= probabilities.sum(axis=-1, keepdims=True)
+    return {
+        "rows": len(labels),
+        "error": calibration.error(probabilities, labels),
+        "nll": calibration.negative_log_likelihood(probabilities, labels),
+        "ece": calibration.expected_calibration_error(probabilities, labels),
+    }
+
+
+def latency_us(model: tfbnn.lite.Model, row: np.ndarray, calls: int = _LATENCY_CALLS) -> float:
+    """Median time of a prediction with its uncertainty for one row, one thread, microseconds."""
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        model.predict(row)
+        times.append(time.perf_counter() - start)
+    return 1e6 * statistics.median(times)
+
+
+def num_weights(model: tfbnn.Sequential) -> int:
+    """Kernel weights that are left."""
+    from tfbnn.pruning import masks
+
+    return masks.num_weights(model)
+
+
+def _facts(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "check_data": dataset.validation[0][:_CHECK_ROWS],
+        "class_names": dataset.class_names,
+        "preprocessing": dataset.preprocessing,
+    }
