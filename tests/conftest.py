@@ -1,4 +1,4 @@
-"""What every test gets: a quiet TensorFlow, a fresh Keras state, and real data where there are any."""
+"""What every test gets: a quiet TensorFlow, a fresh Keras, and real data where there are any."""
 
 import os
 import pathlib
@@ -30,7 +30,8 @@ def fresh_keras():
 
     A test that passes alone passes after any other, and the other way round.
     """
-    keras.utils.clear_session()
+    # Without collecting garbage, which takes a second beside so large libraries.
+    keras.utils.clear_session(free_memory=False)
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(SEED)
 

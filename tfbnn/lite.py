@@ -21,7 +21,8 @@ class Model:
     """A `.tflite` file that answers with a prediction and an uncertainty.
 
     Args:
-        path: The file. If its manifest `<path>.json` is beside it, the file is checked against it.
+        path: The file. If its manifest `<path>.json` is beside it, the file is checked against
+            it, which finds any change; without it a change of the stored numbers is not seen.
         num_threads: Threads of the runtime.
 
     Raises:
@@ -52,7 +53,9 @@ class Model:
             )
         self._runner = self._interpreter.get_signature_runner("serving_default")
         self._name = names["inputs"][0]
-        self.input_shape = tuple(int(n) for n in self._runner.get_input_details()[self._name]["shape"])
+        self.input_shape = tuple(
+            int(n) for n in self._runner.get_input_details()[self._name]["shape"]
+        )
 
     def predict(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
         """Prediction and uncertainty.
@@ -69,7 +72,9 @@ class Model:
         """
         x = self._checked(x)
         batch_size = self.input_shape[0]
-        answers = [self._run(x[start : start + batch_size]) for start in range(0, len(x), batch_size)]
+        answers = [
+            self._run(x[start : start + batch_size]) for start in range(0, len(x), batch_size)
+        ]
         prediction, uncertainty = zip(*answers, strict=True)
         return np.concatenate(prediction), np.concatenate(uncertainty)
 
@@ -107,11 +112,16 @@ def _checked_manifest(path: pathlib.Path) -> dict[str, Any] | None:
     beside = path.with_name(f"{path.name}.json")
     if not beside.is_file():
         return None
-    manifest = json.loads(beside.read_text())
+    try:
+        manifest = dict(json.loads(beside.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"The manifest {beside} is damaged: it is no JSON object ({_first_line(error)})."
+        ) from error
     if manifest.get("sha256") not in (None, hashlib.sha256(content).hexdigest()):
         raise ValueError(
-            f"{path} is not the file that its manifest {beside.name} describes: it was truncated or "
-            f"altered. Received: {len(content)} bytes, expected {manifest.get('bytes')}"
+            f"{path} is not the file that its manifest {beside.name} describes: it was truncated "
+            f"or altered. Received: {len(content)} bytes, expected {manifest.get('bytes')}"
         )
     return manifest
 

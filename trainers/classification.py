@@ -5,14 +5,14 @@
     python -m trainers.classification --sparsity 0.95 --json table.json
     tensorboard --logdir saved_models
 
-Fits the exact ELBO, watches sigma, scores the posterior on the test rows, draws the pruning curve on
-the validation rows, prunes to several sparsities and exports each as a .tflite with uncertainty,
-runs the shipped one in LiteRT, and prints one table. Everything is in saved_models/<run>/.
+Fits the exact ELBO, watches sigma, draws the pruning curve on the validation rows, prunes to
+several sparsities, scores each on the test rows and exports it as a .tflite that answers with
+uncertainty, runs the one that ships in LiteRT, and prints one table. Everything is in
+saved_models/<run>/.
 """
 
 import dataclasses
 import pathlib
-import shutil
 import time
 from typing import Any
 
@@ -71,8 +71,7 @@ def _trained(
     keras.utils.set_random_seed(settings.seed)
     model = networks.build(settings, dataset)
     print(networks.describe(model, settings, len(dataset.train[0])), flush=True)
-    # A few hundred records make the picture; more only take time.
-    logger = tfbnn.callbacks.SigmaLogger(folder)
+    logger = networks.sigma_logger(folder, settings, len(dataset.train[0]))
     last_epoch = networks.train(model, dataset.train, settings, settings.epochs, (logger,))
     model.save(folder / "model.keras")
     return model, last_epoch
@@ -96,6 +95,43 @@ def _table(
     for sparsity in settings.all_sparsities:
         final = sparsity == settings.sparsity
         pruned = shipped if final else tfbnn.prune(model, sparsity=sparsity)
-        path = folder / ("model.tflite" if final else f"sparsity/{sparsity:g}.tflite")
+        path = folder / ("model.tflite" if final else f"tflite/sparsity-{sparsity:g}.tflite")
         rows.append(shipping.table_row(pruned, sparsity, dataset, settings, path))
     return rows
+
+
+def _draw(
+    model: tfbnn.Sequential,
+    shipped: tfbnn.Sequential,
+    settings: Settings,
+    dataset: Dataset,
+    folder: pathlib.Path,
+) -> None:
+    draws = {"num_samples": settings.num_samples, "seed": settings.seed}
+    curve = tfbnn.pruning_curve(model, dataset.validation, settings.all_sparsities, **draws)
+    curve.plot(folder / "pruning_curve.png")
+    tfbnn.evaluate(shipped, *dataset.test, **draws).reliability_diagram(folder / "reliability.png")
+    prediction = tfbnn.predict(shipped, dataset.test[0], **draws)
+    report.draw_extremes(prediction, dataset.test, dataset.class_names, folder / "extremes.png")
+
+
+def _ship(
+    shipped: tfbnn.Sequential, settings: Settings, dataset: Dataset, folder: pathlib.Path
+) -> dict[str, Any]:
+    shipping.export_saved_model(shipped, folder / "saved_model", dataset, settings)
+    return shipping.scores_of_file(folder / "model.tflite", dataset.test)
+
+
+def _print(metrics: dict[str, Any], folder: pathlib.Path) -> None:
+    print(f"\n{report.table(metrics['table'])}\n")
+    if metrics["file"] is not None:
+        print(f"model.tflite in LiteRT, {report.scores(metrics['file'])}")
+    seconds = metrics["seconds"]
+    print(f"{seconds['total']:.0f} s, of which training {seconds['training']:.0f} s")
+    print(f"Everything is in {folder}:")
+    for path in sorted(folder.iterdir()):
+        print(f"  {path.name}{'/' if path.is_dir() else ''}")
+
+
+if __name__ == "__main__":
+    command.run(main, RECIPES, __doc__)

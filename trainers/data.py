@@ -140,8 +140,8 @@ def _tfds_arrays(name: str, splits: tuple[str, ...], data_dir: str | None) -> li
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise OSError(
-            f"The data set {name!r} is not in {folder} (a folder {name}/<version>) and could not be "
-            "downloaded or read. Without a network, set the variable TFDS_DATA_DIR or the flag "
+            f"The data set {name!r} is not in {folder} (a folder {name}/<version>) and could not "
+            "be downloaded or read. Without a network, set the variable TFDS_DATA_DIR or the flag "
             "--data-dir to a folder where tensorflow-datasets has prepared it. "
             f"Received: {type(error).__name__}: {reason}"
         ) from error

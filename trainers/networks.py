@@ -1,6 +1,7 @@
 """Networks of the trainers: from settings to a model, and its training."""
 
 import math
+import pathlib
 from typing import Any
 
 import keras
@@ -9,6 +10,8 @@ import tqdm
 import tfbnn
 from trainers.data import Dataset, Part
 from trainers.settings import Settings
+
+_SIGMA_RECORDS = 100
 
 
 def build(settings: Settings, dataset: Dataset) -> tfbnn.Sequential:
@@ -58,6 +61,14 @@ def train(
         callbacks=[*callbacks, _EpochBar()],
     )
     return {name: values[-1] for name, values in history.history.items()}
+
+
+def sigma_logger(
+    folder: pathlib.Path, settings: Settings, rows: int
+) -> tfbnn.callbacks.SigmaLogger:
+    """Watches sigma, some hundred times in the whole training."""
+    steps = settings.epochs * math.ceil(rows / settings.batch_size)
+    return tfbnn.callbacks.SigmaLogger(folder, every=max(1, steps // _SIGMA_RECORDS))
 
 
 def describe(model: tfbnn.Sequential, settings: Settings, rows: int) -> str:

@@ -37,6 +37,16 @@ def table(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def scores(row: dict[str, Any]) -> str:
+    """The scores of one row as a sentence."""
+    parts = [
+        f"{title} {_cell(row[name], form, factor)}"
+        for name, (title, form, factor) in _COLUMNS.items()
+        if name in ("error", "nll", "ece")
+    ]
+    return f"{row['rows']:,} test rows: " + ", ".join(parts)
+
+
 def _cell(value: Any, form: str, factor: float) -> str:
     return "-" if value is None else form.format(value * factor)
 
@@ -58,7 +68,9 @@ def draw_extremes(
     rows = {"most certain": order[:shown], "least certain": order[::-1][:shown]}
     figure = Figure(figsize=(1.15 * shown + 0.4, 4.2), layout="constrained")
     for panel, (title, chosen) in zip(figure.subfigures(2, 1), rows.items(), strict=True):
-        panel.suptitle(f"{title}: prediction (p), truth if it differs, entropy in nats", fontsize=10)
+        panel.suptitle(
+            f"{title}: prediction (p), truth if it differs, entropy in nats", fontsize=10
+        )
         for axes, row in zip(panel.subplots(1, shown, squeeze=False)[0], chosen, strict=True):
             axes.imshow(images[row, ..., 0], cmap="gray_r")
             axes.set(xticks=[], yticks=[])

@@ -84,8 +84,8 @@ def write_json(content: Any, path: str | os.PathLike) -> None:
 def _refuse_existing(target: pathlib.Path) -> None:
     if target.exists():
         raise FileExistsError(
-            f"{target} exists and a run is never overwritten: choose another --name or --output, or "
-            "remove it."
+            f"{target} exists and a run is never overwritten: choose another --name or --output, "
+            "or remove it."
         )
 
 

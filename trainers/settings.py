@@ -1,7 +1,8 @@
 """Settings: one frozen dataclass, whose fields are the flags of the trainers.
 
 A field becomes a flag by its annotation: `learning_rate: float` is `--learning-rate 0.001`, a bool
-is `--smoke` and `--no-smoke`, a tuple takes several values. Unknown flags and wrong types are errors.
+is `--smoke` and `--no-smoke`, a tuple takes several values. Unknown flags and values of the wrong
+type are errors.
 """
 
 import argparse
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def _option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
+def option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
+    """A field of settings, with what `--help` says of it."""
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
 
@@ -25,36 +27,38 @@ class Settings:
         ValueError: If a value is out of its range.
     """
 
-    dataset: str = _option("digits", "data set", ("digits", "mnist"))
-    data_dir: str | None = _option(None, "folder of tensorflow-datasets; else TFDS_DATA_DIR")
-    train_on_all: bool = _option(False, "train on the validation rows too")
-    layer: str = _option(
+    dataset: str = option("digits", "data set", ("digits", "mnist"))
+    data_dir: str | None = option(None, "folder of tensorflow-datasets; else TFDS_DATA_DIR")
+    train_on_all: bool = option(False, "train on the validation rows too")
+    layer: str = option(
         "Flipout", "estimator", ("Flipout", "LocalReparameterization", "Reparameterization")
     )
-    width: int = _option(400, "units of a hidden layer")
-    depth: int = _option(2, "number of hidden layers")
-    pi: float = _option(0.5, "share of the wide component of the prior")
-    sigma1: float = _option(1.0, "standard deviation of the wide component of the prior")
-    sigma2: float = _option(math.exp(-6), "standard deviation of the narrow component")
-    initial_scale: float = _option(math.log1p(math.exp(-5)), "posterior standard deviation to start at")
-    epochs: int = _option(60, "epochs of training")
-    batch_size: int = _option(128, "rows in a training step")
-    learning_rate: float = _option(1e-3, "of Adam at the start; it falls to 0 along a cosine")
-    beta: float = _option(1.0, "factor of the KL; anything but 1 is not the ELBO")
-    sparsity: float = _option(0.9, "share of the weights to remove from the model that ships")
-    sparsities: tuple[float, ...] = _option(
+    width: int = option(400, "units of a hidden layer")
+    depth: int = option(2, "number of hidden layers")
+    pi: float = option(0.5, "share of the wide component of the prior")
+    sigma1: float = option(1.0, "standard deviation of the wide component of the prior")
+    sigma2: float = option(math.exp(-6), "standard deviation of the narrow component")
+    initial_scale: float = option(
+        math.log1p(math.exp(-5)), "posterior standard deviation to start at"
+    )
+    epochs: int = option(60, "epochs of training")
+    batch_size: int = option(128, "rows in a training step")
+    learning_rate: float = option(1e-3, "of Adam at the start; it falls to 0 along a cosine")
+    beta: float = option(1.0, "factor of the KL; anything but 1 is not the ELBO")
+    sparsity: float = option(0.9, "share of the weights to remove from the model that ships")
+    sparsities: tuple[float, ...] = option(
         (0.0, 0.5, 0.75, 0.9, 0.95, 0.98), "sparsities in the table and the pruning curve"
     )
-    fine_tune_epochs: int = _option(0, "epochs of training after pruning to --sparsity")
-    num_samples: int = _option(64, "networks drawn to score a Keras model")
-    export: bool = _option(True, "write and run the SavedModel and the .tflite files")
-    export_samples: int = _option(16, "networks drawn inside an exported file")
-    precision: str = _option("float32", "of the .tflite files", ("float32", "float16", "int8"))
-    seed: int = _option(0, "seed of the weights, the noise and the order of the rows")
-    output: str = _option("saved_models", "folder that runs are written to")
-    name: str | None = _option(None, "name of the run; else <dataset>-<date-time>")
-    json: str | None = _option(None, "file to write the table to")
-    smoke: bool = _option(False, "a run of seconds on a few rows: does everything, learns nothing")
+    fine_tune_epochs: int = option(0, "epochs of training after pruning to --sparsity")
+    num_samples: int = option(64, "networks drawn to score a Keras model")
+    export: bool = option(True, "write and run the SavedModel and the .tflite files")
+    export_samples: int = option(16, "networks drawn inside an exported file")
+    precision: str = option("float32", "of the .tflite files", ("float32", "float16", "int8"))
+    seed: int = option(0, "seed of the weights, the noise and the order of the rows")
+    output: str = option("saved_models", "folder that runs are written to")
+    name: str | None = option(None, "name of the run; else <dataset>-<date-time>")
+    json: str | None = option(None, "file to write the table to")
+    smoke: bool = option(False, "a run of seconds on a few rows: does everything, learns nothing")
 
     def __post_init__(self) -> None:
         for name in ("width", "epochs", "batch_size", "num_samples", "export_samples"):

@@ -9,6 +9,7 @@ import numpy as np
 
 import tfbnn
 from tfbnn.prediction import calibration
+from tfbnn.pruning import masks
 from trainers.data import Dataset, Part
 from trainers.settings import Settings
 
@@ -37,7 +38,7 @@ def table_row(
     )
     row: Row = {
         "sparsity": sparsity,
-        "weights": num_weights(model),
+        "weights": masks.num_weights(model),
         **{name: getattr(scores, name) for name in ("error", "nll", "ece")},
         **dict.fromkeys(("bytes", "gzip_bytes", "latency_us")),
     }
@@ -65,9 +66,6 @@ def scores_of_file(path: pathlib.Path, part: Part) -> Row:
     """What a `.tflite` scores, run by LiteRT alone: `rows`, `error`, `nll`, `ece`."""
     x, labels = part
     probabilities, _ = tfbnn.lite.Model(path).predict(x)
-    # Averaged in float32, the rows add up to 1 within rounding only.
-    probabilities = probabilities.astype(np.float64)
-    probabilities /= probabilities.sum(axis=-1, keepdims=True)
     return {
         "rows": len(labels),
         "error": calibration.error(probabilities, labels),
@@ -84,13 +82,6 @@ def latency_us(model: tfbnn.lite.Model, row: np.ndarray, calls: int = _LATENCY_C
         model.predict(row)
         times.append(time.perf_counter() - start)
     return 1e6 * statistics.median(times)
-
-
-def num_weights(model: tfbnn.Sequential) -> int:
-    """Kernel weights that are left."""
-    from tfbnn.pruning import masks
-
-    return masks.num_weights(model)
 
 
 def _facts(dataset: Dataset) -> dict[str, Any]:

@@ -8,6 +8,8 @@ behind, if the two disagree. Both write a manifest, `<path>.json`.
 
 * `freeze`: the posterior as constants, and how a layer computes with them.
 * `answers`: from the outputs of many draws to `prediction` and `uncertainty`, in the graph.
+* `sparse`: kept weights and their positions, for the SavedModel.
+* `conversion`, `flatbuffer`: to the bytes of a LiteRT file, and what they say of themselves.
 * `verification`: the comparison with Keras.
 * `manifest`: what is in the file.
 * `files`: writing all or nothing.

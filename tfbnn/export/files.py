@@ -6,43 +6,42 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 @contextlib.contextmanager
-def written_whole(path: str | os.PathLike, overwrite: bool) -> Iterator[pathlib.Path]:
-    """A temporary path beside `path`, which takes its place if the block ends without an error.
+def written_whole(targets: Sequence[pathlib.Path], overwrite: bool) -> Iterator[list[pathlib.Path]]:
+    """Temporary paths, which take the places of `targets` if the block ends without an error.
 
     Args:
-        path: File or folder to write.
-        overwrite: Whether an existing one may be replaced.
+        targets: Files or folders to write, all in one folder.
+        overwrite: Whether existing ones may be replaced. A folder that is no SavedModel never is.
 
     Yields:
-        The path to write to; it does not exist yet.
+        A path to write to for each of `targets`, with the same name; it does not exist yet.
 
     Raises:
-        FileExistsError: If `path` exists and may not be replaced.
-        OSError: If the folder cannot be written to.
+        FileExistsError: If one of `targets` exists and may not be replaced.
+        OSError: If the folder cannot be written to, or is full.
     """
-    target = pathlib.Path(path)
-    if target.exists() and not overwrite:
-        raise FileExistsError(
-            f"{target} exists and is not overwritten; choose another path or pass "
-            "`overwrite=True`. Received: overwrite=False"
-        )
+    for target in targets:
+        _check_free(target, overwrite)
+    parent = targets[0].parent
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{targets[0].name}.", dir=parent))
     except OSError as error:
         raise OSError(
-            f"Cannot write to the folder {target.parent} ({error.strerror}). Received: path={path}"
+            f"Cannot write to the folder {parent} ({error.strerror}). Received: path={targets[0]}"
         ) from error
     try:
-        temporary = folder / target.name
-        yield temporary
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(temporary, target)
+        yield [folder / target.name for target in targets]
+        for target in targets:
+            _replace(folder / target.name, target, folder)
+    except OSError as error:
+        raise OSError(
+            f"Cannot write {targets[0]} ({error.strerror or error}); nothing of it was kept."
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -55,6 +54,28 @@ def num_bytes(path: str | os.PathLike) -> int:
 def num_gzip_bytes(path: str | os.PathLike) -> int:
     """Bytes after gzip, level 9, of a file, or the sum over all files below a folder."""
     return sum(len(gzip.compress(file.read_bytes(), 9)) for file in _files(path))
+
+
+def _check_free(target: pathlib.Path, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(
+            f"{target} exists and is not overwritten; choose another path or pass "
+            "`overwrite=True`. Received: overwrite=False"
+        )
+    if target.is_dir() and not (target / "saved_model.pb").is_file():
+        raise FileExistsError(
+            f"{target} is a folder that holds no SavedModel, and is not replaced even with "
+            "`overwrite=True`; choose another path."
+        )
+
+
+def _replace(source: pathlib.Path, target: pathlib.Path, folder: pathlib.Path) -> None:
+    # The old one is moved away, not deleted first: it is there until the new one is.
+    if target.exists():
+        os.replace(target, folder / f"{target.name}.old")
+    os.replace(source, target)
 
 
 def _files(path: str | os.PathLike) -> list[pathlib.Path]:

@@ -4,11 +4,13 @@ A file has no Keras layers, no `rho` and no masks: only means, standard deviatio
 weight is pruned) and rules that stand in for the layers while the graph is traced.
 """
 
+import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -56,7 +58,9 @@ class MeanRule:
     def __call__(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
         weights = self._frozen[layer]
         outputs = layer.linear_map(inputs, _constant(weights.kernel.loc))
-        return outputs if weights.bias is None else outputs + _bias(layer, weights.bias.loc, outputs)
+        return (
+            outputs if weights.bias is None else outputs + _bias(layer, weights.bias.loc, outputs)
+        )
 
 
 class MonteCarloRule:
@@ -74,7 +78,8 @@ class MonteCarloRule:
         frozen: The weights.
         num_samples: Number of networks.
         calls: How often each layer is called.
-        normals: The source of noise: `normals(shape)` gives independent `N(0, 1)`.
+        normals: The source of noise: `normals(shape)` gives independent `N(0, 1)`. By default an
+            operation that LiteRT has built in and that draws anew at each call.
     """
 
     def __init__(
@@ -82,12 +87,12 @@ class MonteCarloRule:
         frozen: FrozenModel,
         num_samples: int,
         calls: Counter,
-        normals: Normals = tf.random.normal,
+        normals: Normals | None = None,
     ):
         self._frozen = frozen
         self._num_samples = num_samples
         self._calls = calls
-        self._normals = normals
+        self._normals = normals or _fresh_normals
         self._draws: dict[AbstractVariationalLayer, tuple[list[Any], list[Any]]] = {}
 
     def __call__(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
@@ -139,14 +144,34 @@ def count_calls(posterior: AbstractPosterior, inputs: Any) -> Counter:
         calls[layer] += 1
         return rule(layer, layer_inputs)
 
-    with forward_rule(counting):
+    with forward_rule(counting), in_float32(posterior.model):
         posterior.model(inputs, training=False)
     return calls
+
+
+@contextlib.contextmanager
+def in_float32(model: keras.Model) -> Iterator[None]:
+    """Let every layer of a model compute in float32: runtimes have few operations in float16."""
+    layers = list(model._flatten_layers())
+    policies = [layer.dtype_policy for layer in layers]
+    try:
+        for layer in layers:
+            layer.dtype_policy = "float32"
+        yield
+    finally:
+        for layer, policy in zip(layers, policies, strict=True):
+            layer.dtype_policy = policy
 
 
 def _frozen(weight: Weight) -> FrozenWeight:
     scale = weight.scale.numpy() if weight.is_random else None
     return FrozenWeight(weight.loc.numpy(), scale)
+
+
+def _fresh_normals(shape: Any) -> tf.Tensor:
+    # `tf.random.normal` would bake in the global seed of the process that exports, and every
+    # interpreter would repeat the same stream.
+    return tf.raw_ops.RandomStandardNormal(shape=shape, dtype=tf.float32)
 
 
 def _constant(value: Any) -> tf.Tensor:

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 from tfbnn.export.files import num_bytes, num_gzip_bytes
+from tfbnn.export.verification import input_shape
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.pruning.masks import num_weights, sparsity_of
 from tfbnn.weights import priors
@@ -36,7 +37,7 @@ def describe(posterior: AbstractPosterior, path: pathlib.Path, **facts: Any) -> 
     return {
         **facts,
         "model": model.name,
-        "input_shape": list(model.input_shape),
+        "input_shape": list(input_shape(model)),
         "likelihood": {
             "kind": likelihood.kind,
             "loss": type(likelihood.loss).__name__,
@@ -45,7 +46,7 @@ def describe(posterior: AbstractPosterior, path: pathlib.Path, **facts: Any) -> 
         "prediction": _MEANINGS[likelihood.kind][0],
         "uncertainty": _MEANINGS[likelihood.kind][1],
         "num_examples": model.num_examples,
-        "priors": sorted({json.dumps(priors.serialize(w.prior)["config"]) for w in weights}),
+        "priors": _distinct([priors.serialize(weight.prior) for weight in weights]),
         "kernel_weights": num_weights(model),
         "sparsity": sparsity_of(model),
         "bytes": num_bytes(path),
@@ -65,6 +66,12 @@ _MEANINGS = {
     "bernoulli": ("mean probability of yes", "predictive entropy, nats"),
     "normal": ("mean of the target", "total standard deviation, in the unit of the target"),
 }
+
+
+def _distinct(configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Class and settings of each prior in use, in the order of the layers."""
+    described = [{"class": c["class_name"], **c["config"]} for c in configs]
+    return [d for index, d in enumerate(described) if d not in described[:index]]
 
 
 def _digest(path: pathlib.Path) -> str | None:

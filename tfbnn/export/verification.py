@@ -26,6 +26,12 @@ _GROUPS = 16
 # the root mean square with room for the heavy tails of small entropies.
 _MEAN_Z_LIMIT = 1.5
 _RMS_Z_LIMIT = 2.5
+# An entropy moves by up to |log p| times as much as a probability p, and log(1e-4) is -9.
+_UNCERTAINTY_FACTOR = 10.0
+# Float32 sums in another order differ by this much, beside the largest number of their kind.
+_ROUNDING = 1e-5
+# Epsilon of the type a mixed-precision model computes in, five times: a file is in float32.
+_KERAS_TOLERANCES = {"float16": 5e-3, "bfloat16": 4e-2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +40,48 @@ class Agreement:
 
     Attributes:
         rows: Number of rows compared.
-        max_error: Largest difference of a mean prediction; None for Monte Carlo.
+        max_error: Largest difference of a mean prediction, relative to the largest prediction if
+            that is above 1; None for Monte Carlo.
         mean_z: Mean of the z-scores of the uncertainties; None without Monte Carlo.
-        rms_z: Root mean square of the z-scores; about 1 if the file draws from the same law.
+        rms_z: Root mean square of these z-scores; about 1 if the file draws from the same law.
+        prediction_mean_z: The same for the predictions.
+        prediction_rms_z: The same for the predictions.
     """
 
     rows: int
     max_error: float | None = None
     mean_z: float | None = None
     rms_z: float | None = None
+    prediction_mean_z: float | None = None
+    prediction_rms_z: float | None = None
+
+
+def input_shape(model: Any) -> tuple[int | None, ...]:
+    """Shape of the model's one input, `(None, ...)`."""
+    shape = getattr(model, "input_shape", None)
+    if shape is not None:
+        return shape
+    # A subclassed model remembers the batch that it was built on.
+    shape = (model.get_build_config() or {}).get("input_shape", ())
+    return (None, *shape[1:])
+
+
+def check_model(posterior: AbstractPosterior) -> None:
+    """Raise a `ValueError` if the model is not one array to one array, with finite weights."""
+    shape = getattr(posterior.model, "input_shape", ())
+    several = isinstance(shape, dict | list) or any(isinstance(s, tuple | list) for s in shape)
+    if several or len(posterior.likelihoods) != 1:
+        raise ValueError(
+            "Only models with one input and one output are exported. "
+            f"Received: input_shape={shape}, {len(posterior.likelihoods)} outputs"
+        )
+    check_arrays("the weights of the model", posterior.model.get_weights())
+
+
+def keras_tolerance(posterior: AbstractPosterior) -> float:
+    """How far the Keras model itself may be from float32, if it computes in less."""
+    types = {layer.compute_dtype for layer in posterior.model._flatten_layers()}
+    return max(_KERAS_TOLERANCES.get(dtype, 0.0) for dtype in types)
 
 
 def check_rows(posterior: AbstractPosterior, check_data: Any) -> np.ndarray:
@@ -54,17 +93,17 @@ def check_rows(posterior: AbstractPosterior, check_data: Any) -> np.ndarray:
     rows = posterior.model.example_rows if check_data is None else check_data
     if rows is None:
         raise ValueError(
-            "The written file is compared with the Keras model on real rows, and a loaded model has "
-            "kept none: pass `check_data=` with some rows of inputs. Received: check_data=None"
+            "The written file is compared with the Keras model on real rows, and a loaded model "
+            "has kept none: pass `check_data=` with some rows of inputs. Received: check_data=None"
         )
     rows = np.asarray(rows, np.float32)[:_MAX_ROWS]
-    expected = tuple(posterior.model.input_shape[1:])
+    expected = tuple(input_shape(posterior.model)[1:])
     fits = rows.ndim == len(expected) + 1 and all(
         size in (None, given) for size, given in zip(expected, rows.shape[1:], strict=True)
     )
     if not fits or not len(rows):
         raise ValueError(
-            f"The rows to check on must have the shape (rows, {', '.join(map(str, expected))}). "
+            f"`check_data` must have the shape (rows, {', '.join(map(str, expected))}). "
             f"Received: check_data of shape {rows.shape}"
         )
     check_arrays("check_data", rows)
@@ -77,16 +116,20 @@ def verify_mean(
     """Compare a file that answers at the posterior mean.
 
     Raises:
-        RuntimeError: If a prediction is off by more than `tolerance`, or not finite.
+        RuntimeError: If a prediction is off by more than `tolerance`, an uncertainty by more than
+            ten times that, or one is not finite.
     """
     outputs = posterior.network(posterior.mean(), tf.convert_to_tensor(rows))
-    expected = answer(posterior.likelihoods[0], outputs[tf.newaxis])["prediction"].numpy()
-    prediction = run(rows)[0]
-    error = float(np.max(np.abs(prediction - expected))) if prediction.size else 0.0
-    if not error <= tolerance:
+    expected = answer(posterior.likelihoods[0], outputs[tf.newaxis])
+    prediction, uncertainty = run(rows)
+    error = _relative_error(prediction, expected["prediction"].numpy())
+    uncertainty_error = _relative_error(uncertainty, expected["uncertainty"].numpy())
+    if not (error <= tolerance and uncertainty_error <= _UNCERTAINTY_FACTOR * tolerance):
         raise RuntimeError(
-            "The written file disagrees with the Keras model, and was removed: predictions on "
-            f"{len(rows)} rows differ by up to {error:.3g}, the tolerance is {tolerance:.3g}."
+            "The written file disagrees with the Keras model, and was removed: on "
+            f"{len(rows)} rows predictions differ by up to {error:.3g} (the tolerance is "
+            f"{tolerance:.3g}), uncertainties by up to {uncertainty_error:.3g} (the tolerance is "
+            f"{_UNCERTAINTY_FACTOR * tolerance:.3g})."
         )
     return Agreement(len(rows), max_error=error)
 
@@ -94,47 +137,68 @@ def verify_mean(
 def verify_monte_carlo(
     posterior: AbstractPosterior, run: Run, rows: np.ndarray, num_samples: int, slack: float
 ) -> Agreement:
-    """Compare a file that draws networks: uncertainties at the same number of draws.
+    """Compare a file that draws networks: its answers at the same number of draws.
 
-    Keras answers `_GROUPS` times with `num_samples` networks; the z-score of a row is the file's
-    uncertainty minus their mean, over their standard deviation. The z-scores of a right file have
-    mean 0 and root mean square a little above 1.
+    Keras answers `_GROUPS` times with `num_samples` networks; the z-score of an answer is the
+    file's minus their mean, over their standard deviation. The z-scores of a right file have mean 0
+    and root mean square a little above 1.
 
     Args:
         posterior: What was exported.
         run: Runs the file.
         rows: Inputs.
         num_samples: Number of networks in the file.
-        slack: By how much an uncertainty may be off beside the noise (reduced precision), in its
-            unit: it is added to the standard deviations.
+        slack: By how much an answer may be off beside the noise (reduced precision), relative to
+            the largest: it is added to the standard deviations.
 
     Raises:
         RuntimeError: If the z-scores are not distributed as they should be.
     """
-    expected = _replicated_uncertainty(posterior, rows, num_samples)
+    expected = _replicated_answers(posterior, rows, num_samples)
     # Several calls, as the rows of one call may share the drawn networks.
-    calls = [run(part)[1] for part in np.array_split(rows, min(_GROUPS, len(rows)))]
-    uncertainty = np.concatenate(calls).astype(np.float64)
-    # Rows on which every network is certain have no noise to compare with.
-    spread = np.sqrt(expected.var(axis=0, ddof=1) * (1 + 1 / _GROUPS) + slack**2 + 1e-6**2)
-    z = (uncertainty - expected.mean(axis=0)) / spread
-    mean_z, rms_z = float(z.mean()), float(np.sqrt(np.mean(np.square(z))))
-    if not (abs(mean_z) <= _MEAN_Z_LIMIT and rms_z <= _RMS_Z_LIMIT):
+    calls = [run(part) for part in np.array_split(rows, min(_GROUPS, len(rows)))]
+    prediction, uncertainty = (np.concatenate(part) for part in zip(*calls, strict=True))
+    prediction_z = _z_scores(prediction, expected["prediction"], slack)
+    z = _z_scores(uncertainty, expected["uncertainty"], slack)
+    agreement = Agreement(len(rows), None, *_mean_and_rms(z), *_mean_and_rms(prediction_z))
+    if not (
+        max(abs(agreement.mean_z), abs(agreement.prediction_mean_z)) <= _MEAN_Z_LIMIT
+        and max(agreement.rms_z, agreement.prediction_rms_z) <= _RMS_Z_LIMIT
+    ):
         raise RuntimeError(
             "The written file disagrees with the Keras model, and was removed: the z-scores of its "
-            f"uncertainties on {len(rows)} rows have mean {mean_z:.3g} (at most {_MEAN_Z_LIMIT} in "
-            f"size) and root mean square {rms_z:.3g} (at most {_RMS_Z_LIMIT}); 0 and about 1 were "
-            "expected."
+            f"uncertainties on {len(rows)} rows have mean {agreement.mean_z:.3g} and root mean "
+            f"square {agreement.rms_z:.3g}, those of its predictions "
+            f"{agreement.prediction_mean_z:.3g} and {agreement.prediction_rms_z:.3g}; 0 (at most "
+            f"{_MEAN_Z_LIMIT} in size) and about 1 (at most {_RMS_Z_LIMIT}) were expected."
         )
-    return Agreement(len(rows), mean_z=mean_z, rms_z=rms_z)
+    return agreement
 
 
-def _replicated_uncertainty(
+def _relative_error(value: np.ndarray, expected: np.ndarray) -> float:
+    """Largest difference, beside the largest expected number if that is above 1."""
+    return float(np.max(np.abs(value - expected)) / max(1.0, np.max(np.abs(expected))))
+
+
+def _z_scores(value: np.ndarray, expected: np.ndarray, slack: float) -> np.ndarray:
+    """Of one answer among the `_GROUPS` expected ones, `(_GROUPS, *value.shape)`."""
+    floor = (slack + _ROUNDING) * np.max(np.abs(expected)) + _ROUNDING**2
+    spread = np.sqrt(expected.var(axis=0, ddof=1) * (1 + 1 / _GROUPS) + floor**2)
+    return (value.astype(np.float64) - expected.mean(axis=0)) / spread
+
+
+def _mean_and_rms(z: np.ndarray) -> tuple[float, float]:
+    return float(z.mean()), float(np.sqrt(np.mean(np.square(z))))
+
+
+def _replicated_answers(
     posterior: AbstractPosterior, rows: np.ndarray, num_samples: int
-) -> np.ndarray:
-    """Uncertainties of `_GROUPS` independent predictions, `(_GROUPS, rows, ...)`."""
+) -> dict[str, np.ndarray]:
+    """Answers of `_GROUPS` independent predictions, `(_GROUPS, rows, ...)` each."""
     likelihood = posterior.likelihoods[0]
     blocks = sampled_blocks(posterior, rows, _GROUPS * num_samples, seed=0, verbose=0, outputs=True)
     outputs = np.concatenate([block[0][0] for block in blocks], axis=1)
-    groups = np.split(outputs, _GROUPS)
-    return np.stack([answer(likelihood, group)["uncertainty"].numpy() for group in groups])
+    answers = [answer(likelihood, group) for group in np.split(outputs, _GROUPS)]
+    return {
+        name: np.stack([a[name].numpy() for a in answers]).astype(np.float64) for name in answers[0]
+    }

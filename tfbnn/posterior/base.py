@@ -1,6 +1,7 @@
 """The waist between what was learnt and what is done with it."""
 
 import abc
+import functools
 from typing import Any
 
 import keras
@@ -73,6 +74,17 @@ class AbstractPosterior(abc.ABC):
         with keras.StatelessScope(state_mapping=mapping):
             return self.model(inputs, training=False)
 
+    def largest_tensor(self, inputs: Any) -> int:
+        """Size in bytes of the largest tensor that one network computes for a batch."""
+        function = self._cached("network", self.network)
+        graph = function.get_concrete_function(self.mean(), inputs).graph
+        tensors = [tensor for op in graph.get_operations() for tensor in op.outputs]
+        return max(
+            tensor.shape.num_elements() * tensor.dtype.size
+            for tensor in tensors
+            if tensor.shape.is_fully_defined()
+        )
+
     # One traced function for each posterior object and shape of the inputs.
 
     @property
@@ -97,5 +109,8 @@ class AbstractPosterior(abc.ABC):
     def _cached(self, name: str, function: Any) -> Any:
         functions = self.__dict__.setdefault("_functions", {})
         if name not in functions:
+            # TensorFlow counts tracings by code object, over all posteriors, and would warn of too
+            # many; of a partial it counts each on its own.
+            function = functools.partial(function)
             functions[name] = tf.function(function, reduce_retracing=True)
         return functions[name]

@@ -1,6 +1,7 @@
 """Evaluation of the predictive distribution on labelled data, and temperature scaling."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.variational import posterior_of
 from tfbnn.prediction import calibration, diagrams, regression_scores, uncertainty
-from tfbnn.prediction.predictive import predict, sampled_blocks
+from tfbnn.prediction.predictive import num_rows, predict, sampled_blocks
 from tfbnn.prediction.summaries import Prediction
 from tfbnn.training.likelihoods import AbstractLikelihood
 
@@ -105,10 +106,12 @@ def evaluate(
     >>> sorted(tfbnn.evaluate(model, np.eye(3), np.array([0, 1, 1])).scores())
     ['brier', 'ece', 'error', 'mean_entropy', 'nll', 'num_samples']
     """
-    posterior, x, y = _evaluated(model, x, y)
+    posterior = _with_one_output(model)
+    x, targets = _labelled(x, y)
     likelihood = posterior.likelihoods[0]
     keep = likelihood.kind == "normal"
     prediction = predict(posterior, x, num_samples, batch_size, seed, keep, verbose)
+    y = np.concatenate(targets)
     if keep:
         return _evaluate_normal(prediction, y)
     return _evaluate_classes(likelihood, prediction, y)
@@ -147,19 +150,23 @@ def calibrate(
     Reference:
         Guo et al. 2017, "On Calibration of Modern Neural Networks", sec. 4.2.
     """
-    posterior, x, y = _evaluated(model, x, y)
+    posterior = _with_one_output(model)
     likelihood = posterior.likelihoods[0]
     if likelihood.kind == "normal":
         raise ValueError(
             "Temperature scaling is for classes; a regression learns its noise with "
             "`tfbnn.losses.NormalNLL`. Received: a model with a normal likelihood"
         )
+    x, targets = _labelled(x, y)
     before, likelihood.temperature = likelihood.temperature, 1.0
     try:
         blocks = sampled_blocks(posterior, x, num_samples, batch_size, seed, verbose, outputs=True)
         outputs = np.concatenate([block[0][0] for block in blocks], axis=1)
         logits = likelihood.logits(outputs).numpy()
-        temperature = calibration.fit_temperature(logits, _labels(likelihood, y))
+        labels = _labels(likelihood, np.concatenate(targets), logits.shape[1:])
+        if likelihood.kind == "bernoulli":
+            logits = logits[..., np.newaxis]
+        temperature = calibration.fit_temperature(logits, labels)
     except BaseException:
         likelihood.temperature = before
         raise
@@ -167,47 +174,75 @@ def calibrate(
     return temperature
 
 
-def _evaluated(model: Any, x: Any, y: Any) -> tuple[AbstractPosterior, Any, np.ndarray]:
+def _with_one_output(model: Any) -> AbstractPosterior:
     posterior = posterior_of(model)
     if len(posterior.likelihoods) != 1:
         raise ValueError(
             "Scores are for one output: use `tfbnn.predict` and `tfbnn.prediction.calibration` on "
             f"each. Received: a model with {len(posterior.likelihoods)} outputs"
         )
+    return posterior
+
+
+def _labelled(x: Any, y: Any) -> tuple[Any, list[np.ndarray]]:
+    """Inputs for `predict`, and a list of targets, which is full once the inputs are used up.
+
+    A data set is read once: one that is shuffled gives another order each time.
+    """
     if isinstance(x, tf.data.Dataset):
         if y is not None:
             raise ValueError("With a `tf.data.Dataset` the targets come from it. Received: y")
-        y = np.concatenate([_targets_of(element) for element in x])
+        if int(x.cardinality()) == tf.data.INFINITE_CARDINALITY:
+            raise ValueError("`x` never ends: use `.take(...)`. Received: an infinite data set")
+        targets: list[np.ndarray] = []
+        return _recorded(x, targets), targets
     if y is None:
         raise ValueError("There are no targets to score against. Received: y=None")
-    y = np.asarray(y)
-    rows = None if isinstance(x, tf.data.Dataset) else len(tf.nest.flatten(x)[0])
-    if rows is not None and rows != len(y):
+    y, rows = np.asarray(y), num_rows(x)
+    if y.shape[:1] != (rows,):
         raise ValueError(
-            f"`x` and `y` must have the same number of rows. Received: {rows} and {len(y)}"
+            "`x` and `y` must have the same number of rows. "
+            f"Received: {rows} rows of x, y of shape {y.shape}"
         )
-    return posterior, x, y
+    return x, [y]
 
 
-def _targets_of(element: Any) -> np.ndarray:
-    if not isinstance(element, tuple) or len(element) < 2:
-        raise ValueError("The data set has no targets: it must give `(x, y)` batches.")
-    return element[1].numpy()
+def _recorded(dataset: tf.data.Dataset, targets: list[np.ndarray]) -> Iterator[Any]:
+    for element in dataset:
+        if not isinstance(element, tuple) or len(element) < 2:
+            raise ValueError("The data set has no targets: it must give `(x, y)` batches.")
+        targets.append(element[1].numpy())
+        yield element
 
 
-def _labels(likelihood: AbstractLikelihood, y: np.ndarray) -> np.ndarray:
-    one_hot = likelihood.kind == "categorical" and not likelihood.sparse
-    return y.argmax(axis=-1) if one_hot else y
+def _labels(
+    likelihood: AbstractLikelihood, y: np.ndarray, outputs_shape: tuple[int, ...]
+) -> np.ndarray:
+    """Targets as whole numbers: of the class, or 0 and 1 for each yes or no."""
+    if likelihood.kind == "categorical" and likelihood.sparse:
+        return y
+    flat = likelihood.kind == "bernoulli" and outputs_shape[-1] == 1
+    if y.shape != outputs_shape and not (flat and y.shape == outputs_shape[:-1]):
+        raise ValueError(
+            f"With this loss the targets must have the shape of the outputs, {outputs_shape}. "
+            f"Received: y of shape {y.shape}"
+        )
+    if likelihood.kind == "bernoulli":
+        return y.reshape(outputs_shape)
+    if not (((y == 0) | (y == 1)).all() and (y.sum(axis=-1) == 1).all()):
+        raise ValueError(
+            "Only one-hot rows, a single 1 among zeros, can be scored. Received: other targets"
+        )
+    return y.argmax(axis=-1)
 
 
 def _evaluate_classes(
     likelihood: AbstractLikelihood, prediction: Prediction, y: np.ndarray
 ) -> ClassEvaluation:
     probabilities = prediction.prediction
+    labels = _labels(likelihood, y, probabilities.shape)
     if likelihood.kind == "bernoulli":
         probabilities = np.stack([1 - probabilities, probabilities], axis=-1)
-        y = y.reshape(probabilities.shape[:-1])
-    labels = _labels(likelihood, y)
     return ClassEvaluation(
         nll=calibration.negative_log_likelihood(probabilities, labels),
         error=calibration.error(probabilities, labels),
@@ -221,11 +256,12 @@ def _evaluate_classes(
 
 
 def _evaluate_normal(prediction: Prediction, y: np.ndarray) -> NormalEvaluation:
-    y = y.reshape(prediction.prediction.shape)
     loc, scale = prediction.samples
+    # Coverage is the costlier score: wrong targets show first.
+    nll = regression_scores.normal_negative_log_likelihood(loc, scale, y)
     lower, upper = prediction.credible_interval(0.95)
     return NormalEvaluation(
-        nll=regression_scores.normal_negative_log_likelihood(loc, scale, y),
+        nll=nll,
         rmse=regression_scores.root_mean_squared_error(prediction.prediction, y),
         coverage=regression_scores.interval_coverage(lower, upper, y),
         mean_standard_deviation=float(prediction.uncertainty.mean()),

@@ -18,8 +18,8 @@ from tfbnn.prediction.summaries import Prediction, summarise
 from tfbnn.training.data import check_arrays, is_arrays
 from tfbnn.weights import noise
 
-# What may be held at once, in bytes: drawn weights, and samples of a block of rows. Small enough
-# for a laptop, large enough that the loop over blocks costs nothing.
+# What may be held at once, in bytes: drawn weights with what they compute, and samples of a block
+# of rows. Small enough for a laptop, large enough that the loop over blocks costs nothing.
 _DRAW_BYTES = 128 * 2**20
 _SAMPLE_BYTES = 256 * 2**20
 
@@ -56,8 +56,9 @@ def predict(
         with several outputs: one in each place of the outputs' structure.
 
     Raises:
-        ValueError: If `x` is empty, not finite or of the wrong shape, or an argument is out of
-            range.
+        TypeError: If `model` is neither a model of tfbnn nor a posterior.
+        ValueError: If `x` is empty, infinite, not finite or of the wrong shape, or an argument is
+            out of range.
 
     Example:
 
@@ -119,7 +120,7 @@ def sampled_blocks(
     with _progress(verbose, total and total * num_samples) as bar:
         for batches in _blocks(posterior, _batches(x, batch_size), num_samples):
             arrays = None
-            for first, count in _chunks(posterior, num_samples):
+            for first, count in _chunks(posterior, batches, num_samples):
                 draws = posterior.draws(seed_tensor, first, count)
                 answers = [posterior.outputs(draws, batch) for batch in batches]
                 chunk = _parameters(posterior, answers, outputs)
@@ -151,29 +152,52 @@ def _check_arguments(num_samples: int, batch_size: int) -> None:
             raise ValueError(f"`{name}` must be a whole number above 0. Received: {name}={value}")
 
 
-def _num_batches(x: Any, batch_size: int) -> int | None:
-    if isinstance(x, tf.data.Dataset):
-        cardinality = int(x.cardinality())
-        return cardinality if cardinality >= 0 else None
-    return -(-len(tf.nest.flatten(x)[0]) // batch_size)
+def num_rows(x: Any) -> int:
+    """Number of rows of an array or of a structure of arrays, the same in each.
 
-
-def _batches(x: Any, batch_size: int) -> Iterator[Any]:
-    if isinstance(x, tf.data.Dataset):
-        for element in x:
-            inputs = element[0] if isinstance(element, tuple) else element
-            check_arrays("x", [leaf.numpy() for leaf in tf.nest.flatten(inputs)])
-            yield inputs
-        return
+    Raises:
+        ValueError: If `x` is something else, or the numbers differ.
+    """
     if not is_arrays(x):
         raise ValueError(
             "`x` must be an array, a structure of arrays or a `tf.data.Dataset`. "
             f"Received: x of type {type(x).__name__}"
         )
-    check_arrays("x", x)
-    for start in range(0, len(tf.nest.flatten(x)[0]), batch_size):
+    rows = {np.shape(array)[:1] for array in tf.nest.flatten(x)}
+    if len(rows) != 1 or rows == {()}:
+        raise ValueError(
+            "All inputs must have the same number of rows. "
+            f"Received: shapes {[np.shape(array) for array in tf.nest.flatten(x)]}"
+        )
+    return rows.pop()[0]
+
+
+def _num_batches(x: Any, batch_size: int) -> int | None:
+    if isinstance(x, Iterator):
+        return None
+    if isinstance(x, tf.data.Dataset):
+        cardinality = int(x.cardinality())
+        if cardinality == tf.data.INFINITE_CARDINALITY:
+            raise ValueError("`x` never ends: use `.take(...)`. Received: an infinite data set")
+        return cardinality if cardinality >= 0 else None
+    return -(-num_rows(x) // batch_size)
+
+
+def _batches(x: Any, batch_size: int) -> Iterator[Any]:
+    if isinstance(x, tf.data.Dataset | Iterator):
+        for element in x:
+            inputs = element[0] if isinstance(element, tuple) else element
+            leaves = tf.nest.flatten(inputs)
+            if not all(leaf.shape for leaf in leaves):
+                raise ValueError("The data set must be batched: call `.batch(...)` on it.")
+            check_arrays("x", [leaf.numpy() for leaf in leaves])
+            yield inputs
+        return
+    arrays = tf.nest.map_structure(np.asarray, x)
+    check_arrays("x", arrays)
+    for start in range(0, num_rows(arrays), batch_size):
         rows = slice(start, start + batch_size)
-        yield tf.nest.map_structure(lambda array, rows=rows: tf.convert_to_tensor(array[rows]), x)
+        yield tf.nest.map_structure(lambda a, rows=rows: tf.convert_to_tensor(a[rows]), arrays)
 
 
 def _blocks(
@@ -197,14 +221,34 @@ def _blocks(
 
 
 def _bytes_per_row(posterior: AbstractPosterior, batch: Any) -> int:
+    _check_shapes(posterior.model, batch)
     outputs = tf.nest.flatten(posterior.network(posterior.mean(), batch))
     # Two parameters at most, in float32.
     return sum(8 * max(1, int(np.prod(output.shape[1:]))) for output in outputs)
 
 
-def _chunks(posterior: AbstractPosterior, num_samples: int) -> Iterator[tuple[int, int]]:
+def _check_shapes(model: Any, batch: Any) -> None:
+    expected = [tensor.shape for tensor in getattr(model, "inputs", None) or []]
+    received = [tuple(tensor.shape) for tensor in tf.nest.flatten(batch)]
+    # Of another number of inputs or axes Keras makes what it can, or says what it cannot.
+    if len(expected) != len(received):
+        return
+    for one, other in zip(expected, received, strict=True):
+        pairs = list(zip(one[1:], other[1:], strict=False))
+        if len(one) == len(other) and any(a not in (None, b) for a, b in pairs):
+            raise ValueError(
+                f"`x` must have rows of shape {tuple(one[1:])}. Received: shape {other[1:]}"
+            )
+
+
+def _chunks(
+    posterior: AbstractPosterior, batches: list[Any], num_samples: int
+) -> Iterator[tuple[int, int]]:
+    """First number and count of the draws that are made at once."""
     draw_bytes = sum(4 * int(np.prod(v.shape)) for v in posterior.variables)
-    size = int(np.clip(_DRAW_BYTES // draw_bytes, 1, num_samples))
+    largest = max(batches, key=lambda batch: int(tf.nest.flatten(batch)[0].shape[0]))
+    network_bytes = draw_bytes + posterior.largest_tensor(largest)
+    size = int(np.clip(_DRAW_BYTES // network_bytes, 1, num_samples))
     for first in range(0, num_samples, size):
         yield first, min(size, num_samples - first)
 
@@ -239,7 +283,6 @@ def _store(arrays: Any, chunk: Any, draws: slice) -> None:
 def _like_outputs(posterior: AbstractPosterior, predictions: list[Prediction]) -> Any:
     if len(predictions) == 1:
         return predictions[0]
-    structure = getattr(posterior.model, "_outputs_struct", None)
-    if isinstance(structure, dict):
-        return dict(zip(sorted(structure), predictions, strict=True))
-    return predictions
+    # A subclassed model does not know its outputs; its losses are in the same places.
+    structure = getattr(posterior.model, "_outputs_struct", None) or posterior.model.loss
+    return tf.nest.pack_sequence_as(structure, predictions)

@@ -8,8 +8,16 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tfbnn.prediction.evaluation import evaluate
-from tfbnn.pruning.masks import masked_clone, masks_at, num_weights, scores_of, set_masks
-from tfbnn.pruning.scores import CRITERIA
+from tfbnn.pruning.masks import (
+    check_prunable,
+    check_ranking,
+    masked_clone,
+    masks_at,
+    num_weights,
+    scores_of,
+    set_masks,
+    sparsity_of,
+)
 from tfbnn.training.models import BayesianModel
 
 DEFAULT_SPARSITIES = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98)
@@ -52,7 +60,8 @@ def pruning_curve(
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model`.
         data: `(x, y)`, or a batched `tf.data.Dataset` of such pairs.
-        sparsities: Shares of the kernel weights to remove, in [0, 1).
+        sparsities: Shares of the kernel weights to remove, in [0, 1). Those below what the model
+            has lost already stand for that.
         criterion: As in `tfbnn.prune`.
         scope: As in `tfbnn.prune`.
         num_samples: Number of networks.
@@ -74,12 +83,14 @@ def pruning_curve(
     >>> [(row["sparsity"], row["weights"]) for row in curve.rows]
     [(0.0, 6), (0.5, 3)]
     """
-    _check(sparsities, criterion)
+    check_ranking(criterion, scope)
+    check_prunable(model)
+    sparsities = _checked(sparsities, sparsity_of(model))
     x, y = data if isinstance(data, tuple | list) else (data, None)
     pruned = masked_clone(model)
     scores = scores_of(pruned, criterion)
     rows = []
-    for sparsity in sorted(sparsities):
+    for sparsity in sparsities:
         # Upwards: setting a mask also clears the means behind it.
         set_masks(pruned, masks_at(scores, sparsity, scope))
         scored = evaluate(pruned, x, y, num_samples, seed=seed, verbose=verbose).scores()
@@ -87,16 +98,15 @@ def pruning_curve(
     return PruningCurve(rows)
 
 
-def _check(sparsities: Sequence[float], criterion: str) -> None:
-    if criterion not in CRITERIA:
-        raise ValueError(
-            f"`criterion` must be one of {sorted(CRITERIA)}. Received: criterion={criterion!r}"
-        )
-    if not sparsities or not all(0 <= sparsity < 1 for sparsity in sparsities):
+def _checked(sparsities: Sequence[float], removed: float) -> list[float]:
+    """The sparsities upwards, none below the share that is `removed` already."""
+    numbers = [float(sparsity) for sparsity in sparsities]
+    if not numbers or not all(0 <= number < 1 for number in numbers):
         raise ValueError(
             "`sparsities` must be shares of weights to remove, in [0, 1). "
-            f"Received: sparsities={list(sparsities)}"
+            f"Received: sparsities={numbers}"
         )
+    return sorted({max(number, removed) for number in numbers})
 
 
 _PANELS = {

@@ -1,5 +1,7 @@
 """`tfbnn.prune`: a new model in which the weights that are worth least are exactly zero."""
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -21,13 +23,15 @@ def prune(
 ) -> BayesianModel:
     """A new model without the kernel weights that are worth least.
 
-    Masks are part of the new model and are saved with it. A pruned weight is zero in the mean, in
+    Masks are part of the new model and are saved with it (of a subclass: if its `get_config` holds
+    its layers). A pruned weight is zero in the mean, in
     every draw and in training, has no KL, and stays so through further `fit`. Pruning again is
     cumulative. Biases are not pruned.
 
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model`; a subclass needs `get_config`.
         sparsity: Share of the kernel weights to remove, in [0, 1), counting those removed before.
+            At least one weight is kept (in each layer, for that scope).
         threshold: Remove weights with a score at or below it, in place of `sparsity`. May be left
             out for `"savage_dickey"`, whose own threshold is 0.
         criterion: `"snr"`, `"zero_density"` or `"savage_dickey"`; see `tfbnn.pruning.scores`.
@@ -39,7 +43,9 @@ def prune(
         not changed.
 
     Raises:
-        ValueError: If an argument is out of its range, or the model has no posterior.
+        TypeError: If `model` is no model of tfbnn.
+        ValueError: If an argument is out of its range, the model has no posterior, or its weights
+            are not finite.
 
     Example:
 
@@ -55,10 +61,20 @@ def prune(
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 5.1 and table 2.
     """
     threshold = _check_arguments(sparsity, threshold, criterion, scope)
-    posterior_of(model)
+    check_prunable(model)
     pruned = masked_clone(model)
     set_masks(pruned, _masks(pruned, sparsity, threshold, criterion, scope))
     return pruned
+
+
+def check_prunable(model: Any) -> None:
+    """Raise an error that says what is missing if a model cannot be pruned."""
+    if not isinstance(model, BayesianModel):
+        raise TypeError(
+            "Only a `tfbnn.Sequential` or `tfbnn.Model` can be pruned. "
+            f"Received: model of type {type(model).__name__}"
+        )
+    posterior_of(model)
 
 
 def sparsity_of(model: keras.Model) -> float:
@@ -81,10 +97,15 @@ def prunable_weights(model: keras.Model) -> list[NormalWeight]:
 def masked_clone(model: BayesianModel) -> BayesianModel:
     """A copy of a model, weights included, whose variational layers have masks."""
     config = keras.saving.serialize_keras_object(model)
+    # Building and compiling come below, once every layer knows that it has a mask.
+    config.pop("compile_config", None)
+    build_config = config.pop("build_config", None)
     _set_masked(config)
-    clone = keras.saving.deserialize_keras_object(config)
+    known = {type(model).__name__: type(model)}
+    clone = keras.saving.deserialize_keras_object(config, custom_objects=known)
+    _set_masked_layers(clone)
     if not clone.built:
-        clone.build_from_config(model.get_build_config())
+        clone.build_from_config(build_config)
     _copy_variables(model, clone)
     _copy_state(model, clone)
     return clone
@@ -101,12 +122,8 @@ def scores_of(model: keras.Model, criterion: str) -> list[np.ndarray]:
     """Score of each kernel weight; minus infinity where it is pruned already."""
     scores = []
     for kernel in prunable_weights(model):
+        _check_finite(kernel)
         score = CRITERIA[criterion](kernel).numpy()
-        if not np.isfinite(score).all():
-            raise ValueError(
-                "The posterior has NaN or infinite weights, which cannot be ranked: training has "
-                f"diverged. Received: {int((~np.isfinite(score)).sum())} such weights"
-            )
         scores.append(np.where(_mask_of(kernel) > 0, score, -np.inf))
     return scores
 
@@ -116,8 +133,9 @@ def masks_at(scores: list[np.ndarray], sparsity: float, scope: str = "global") -
     if scope == "layer":
         return [masks_at([score], sparsity)[0] for score in scores]
     flat = np.concatenate([score.ravel() for score in scores])
-    # Exactly this many, even where scores tie.
-    removed = np.argsort(flat, kind="stable")[: round(sparsity * flat.size)]
+    # Exactly this many, even where scores tie; never all.
+    count = min(round(sparsity * flat.size), flat.size - 1)
+    removed = np.argsort(flat, kind="stable")[:count]
     kept = np.isfinite(flat)
     kept[removed] = False
     parts = np.split(kept, np.cumsum([score.size for score in scores])[:-1])
@@ -137,19 +155,20 @@ def _masks(
     scores = scores_of(model, criterion)
     if sparsity is not None:
         return masks_at(scores, sparsity, scope)
-    return [(score > threshold).astype(np.float32) for score in scores]
+    masks = [(score > threshold).astype(np.float32) for score in scores]
+    if not any(mask.any() for mask in masks):
+        raise ValueError(
+            "No weight has a score above the threshold, so none would be left. Received: "
+            f"threshold={threshold:g}, highest score {max(s.max() for s in scores):g}"
+        )
+    return masks
 
 
 def _check_arguments(
     sparsity: float | None, threshold: float | None, criterion: str, scope: str
 ) -> float | None:
     """The threshold, the criterion's own if neither it nor a sparsity is given."""
-    if criterion not in CRITERIA:
-        raise ValueError(
-            f"`criterion` must be one of {sorted(CRITERIA)}. Received: criterion={criterion!r}"
-        )
-    if scope not in ("global", "layer"):
-        raise ValueError(f"`scope` must be 'global' or 'layer'. Received: scope={scope!r}")
+    check_ranking(criterion, scope)
     if sparsity is not None and not 0 <= sparsity < 1:
         raise ValueError(
             "`sparsity` is the share of weights to remove and must be in [0, 1). "
@@ -162,7 +181,29 @@ def _check_arguments(
             "Give either `sparsity` or `threshold` (only 'savage_dickey' has a threshold of its "
             f"own). Received: sparsity={sparsity}, threshold={threshold}, criterion={criterion!r}"
         )
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"`threshold` must be finite. Received: threshold={threshold}")
     return threshold
+
+
+def check_ranking(criterion: str, scope: str) -> None:
+    """Raise a `ValueError` if the criterion or the scope is unknown."""
+    if criterion not in CRITERIA:
+        raise ValueError(
+            f"`criterion` must be one of {sorted(CRITERIA)}. Received: criterion={criterion!r}"
+        )
+    if scope not in ("global", "layer"):
+        raise ValueError(f"`scope` must be 'global' or 'layer'. Received: scope={scope!r}")
+
+
+def _check_finite(kernel: NormalWeight) -> None:
+    variables = (kernel.loc_variable, kernel.rho_variable)
+    bad = sum(int((~np.isfinite(keras.ops.convert_to_numpy(v))).sum()) for v in variables)
+    if bad:
+        raise ValueError(
+            "The posterior has NaN or infinite weights, which cannot be ranked: training has "
+            f"diverged. Received: {bad} such numbers in {kernel.loc_variable.path}"
+        )
 
 
 def _set_masked(config: Any) -> None:
@@ -177,17 +218,34 @@ def _set_masked(config: Any) -> None:
             _set_masked(item)
 
 
+def _set_masked_layers(clone: keras.Model) -> None:
+    """The same for layers that a subclass makes by itself: they are in no configuration."""
+    for layer in variational_layers(clone):
+        if layer.built and not layer.masked:
+            raise ValueError(
+                f"The layer {layer.name!r} inside a layer of your own cannot be given a mask: let "
+                "`get_config` of that layer hold it (`keras.saving.serialize_keras_object`) and "
+                "`from_config` make it from there. Received: masked=False"
+            )
+        layer.masked = True
+
+
 def _copy_variables(source: keras.Model, target: keras.Model) -> None:
-    new_masks = {id(weight.mask_variable) for weight in variational_weights(target)}
-    old_masks = {
-        id(weight.mask_variable) for weight in variational_weights(source) if weight.mask_variable
-    }
-    sources = [v for v in source.weights if id(v) not in old_masks]
-    targets = [v for v in target.weights if id(v) not in new_masks]
-    for old, new in zip(sources, targets, strict=True):
+    pairs = zip(_shared_variables(source), _shared_variables(target), strict=True)
+    for old, new in pairs:
         new.assign(old)
     for old, new in zip(prunable_weights(source), prunable_weights(target), strict=True):
         new.mask_variable.assign(_mask_of(old))
+
+
+def _shared_variables(model: BayesianModel) -> Iterator[keras.Variable]:
+    """The variables that a model and its masked clone have, in the same order in both."""
+    masks = [weight.mask_variable for weight in variational_weights(model)]
+    # The noise that a loss learns: `compile` makes it, before or after the model's own variables.
+    noise = [getattr(likelihood.loss, "rho_variable", None) for likelihood in model.likelihoods]
+    apart = {id(variable) for variable in (*masks, *noise)}
+    yield from (variable for variable in model.weights if id(variable) not in apart)
+    yield from (variable for variable in noise if variable is not None)
 
 
 def _copy_state(source: BayesianModel, target: BayesianModel) -> None:
@@ -195,6 +253,7 @@ def _copy_state(source: BayesianModel, target: BayesianModel) -> None:
         target.compile_from_config(source.get_compile_config())
     for old, new in zip(source.likelihoods, target.likelihoods, strict=True):
         new.temperature = old.temperature
+    target.example_rows = source.example_rows
 
 
 def _mask_of(kernel: NormalWeight) -> np.ndarray:

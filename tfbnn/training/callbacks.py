@@ -47,9 +47,10 @@ class SigmaLogger(keras.callbacks.Callback):
 
     Time is the optimizer's number of steps, which goes on in a second `fit` and in a model that was
     saved and loaded; `epoch` is Keras' count in the current `fit`, 0 before the first. The start
-    and the end of training are always logged (the first batch, if it is what builds the model). The log of an earlier `fit` is continued if it is
-    this object's, or ends at the step where the model is now, or `append=True`. Any other log in
-    `log_dir` is another run's: that is an error, and nothing is overwritten.
+    (the first batch, if that is what builds the model) and the end of training are always logged.
+    The log of an earlier `fit` is continued if it is this object's, or ends at the step where the
+    model is now, or `append=True`. Any other log in `log_dir` is another run's: that is an error,
+    and nothing is overwritten.
 
     If a file cannot be written during training (a full disk), it warns, and training goes on.
     Under `tf.distribute` only the chief writes.
@@ -78,9 +79,9 @@ class SigmaLogger(keras.callbacks.Callback):
     >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     >>> model.compile(keras.optimizers.Adam(0.1), loss=loss)
     >>> folder = tempfile.mkdtemp()
-    >>> logger = tfbnn.callbacks.SigmaLogger(folder, every=10, tensorboard=False)
+    >>> logger = tfbnn.callbacks.SigmaLogger(folder, every=2, tensorboard=False)
     >>> x, y = np.eye(3), np.array([0, 1, 1])
-    >>> history = model.fit(x, y, epochs=20, callbacks=[logger], verbose=0)
+    >>> history = model.fit(x, y, epochs=5, callbacks=[logger], verbose=0)
     >>> sorted(os.listdir(folder))
     ['sigma.csv', 'sigma.png']
     """
@@ -150,7 +151,8 @@ class SigmaLogger(keras.callbacks.Callback):
         if self._writer is not None:
             self._write(self._writer.close)
             self._writer = None
-        for message in sigma_warnings(self._weights, self._records[-1][1]):
+        # Another callback may have restored other weights since the last record.
+        for message in sigma_warnings(self._weights, self._statistics()):
             warnings.warn(message, stacklevel=2)
 
     def _iterations(self) -> int:
@@ -197,9 +199,7 @@ class SigmaLogger(keras.callbacks.Callback):
         step = self._step()
         if self._records and self._records[-1][0] == step:
             return
-        statistics = {
-            name: sigma_statistics(weight, self.quantiles) for name, weight in self._weights.items()
-        }
+        statistics = self._statistics()
         self._records.append((step, statistics))
         if len(self._records) > _MOST_RECORDS:
             # The first and the last stay.
@@ -208,6 +208,9 @@ class SigmaLogger(keras.callbacks.Callback):
             self._write(lambda: self._file.add(step, self._epoch, statistics))
         if self._writer is not None:
             self._write(lambda: self._write_events(step, statistics))
+
+    def _statistics(self) -> dict[str, dict[str, float]]:
+        return {name: sigma_statistics(w, self.quantiles) for name, w in self._weights.items()}
 
     def _write(self, write: Any) -> None:
         """A log that cannot be written must not cost the training."""

@@ -1,0 +1,113 @@
+"""Bytes of every export of a pruned 784-1200-1200-10 network, beside those of Keras' own export.
+
+    python benchmarks/export_size.py
+    python benchmarks/export_size.py --sparsity 0.98 --json sizes.json
+
+The weights are random and the inputs noise: sizes depend on the shapes and the sparsity alone.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+import tfbnn
+from tfbnn.export import files
+
+# Name, and how the file is written. `dense` and `sparse` are how zeros are stored.
+TFLITE = [
+    ("tflite, dense, mean", {"uncertainty": "none", "sparse": False}),
+    ("tflite, sparse, mean", {"uncertainty": "none", "sparse": True}),
+    ("tflite, float16, mean", {"uncertainty": "none", "precision": "float16"}),
+    ("tflite, int8, mean", {"uncertainty": "none", "precision": "int8"}),
+    ("tflite, dense, Monte Carlo", {"sparse": False}),
+    ("tflite, sparse, Monte Carlo", {"sparse": True}),
+    ("tflite, float16, Monte Carlo", {"precision": "float16"}),
+    ("tflite, int8, Monte Carlo", {"precision": "int8"}),
+]
+SAVED_MODEL = [
+    ("SavedModel, sparse, mean", {"uncertainty": "none"}),
+    ("SavedModel, sparse, Monte Carlo", {"uncertainty": "monte_carlo"}),
+]
+
+
+def main() -> None:
+    """Write every export, and print one row for each."""
+    settings = _settings()
+    sizes = [784, *settings.hidden, 10]
+    model = _pruned(sizes, settings.sparsity)
+    rows = np.random.default_rng(0).uniform(size=(16, 784)).astype(np.float32)
+    options = {"check_data": rows, "num_samples": 4}
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder)
+        _plain(sizes).export(path / "keras", verbose=False)
+        table = [_row("keras_model.export", path / "keras", None)]
+        baseline = table[0]["bytes"]
+        for number, (name, chosen) in enumerate(SAVED_MODEL):
+            tfbnn.export.saved_model(model, path / f"{number}", **options, **chosen)
+            table.append(_row(name, path / f"{number}", baseline))
+        for number, (name, chosen) in enumerate(TFLITE):
+            file = path / f"{number}.tflite"
+            tfbnn.export.tflite(model, file, **options, **chosen)
+            table.append(_row(name, file, baseline))
+    print(f"{'x'.join(map(str, sizes))}, sparsity {settings.sparsity}")
+    print(f"{'export':34}{'bytes':>12}{'gzip':>12}{'share':>9}")
+    for row in table:
+        print(f"{row['export']:34}{row['bytes']:12,}{row['gzip_bytes']:12,}{row['share']:9.1%}")
+    if settings.json:
+        pathlib.Path(settings.json).write_text(json.dumps(table, indent=2) + "\n")
+
+
+def _settings() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sparsity", type=float, default=0.95, help="share of weights removed")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[1200, 1200])
+    parser.add_argument("--json", metavar="PATH", help="write the table, a list of rows")
+    return parser.parse_args()
+
+
+def _pruned(sizes: list[int], sparsity: float) -> tfbnn.Sequential:
+    keras.utils.set_random_seed(0)
+    layers = [
+        tfbnn.layers.DenseFlipout(units, activation=activation)
+        for units, activation in _units(sizes)
+    ]
+    model = tfbnn.Sequential([keras.Input(sizes[:1]), *layers])
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    rng = np.random.default_rng(0)
+    for layer in layers:
+        # Trained standard deviations differ, which matters for gzip.
+        rho = layer.kernel.rho_variable
+        rho.assign(rho + 0.5 * rng.normal(size=rho.shape))
+    return tfbnn.prune(model, sparsity=sparsity)
+
+
+def _plain(sizes: list[int]) -> keras.Sequential:
+    layers = [
+        keras.layers.Dense(units, activation=activation) for units, activation in _units(sizes)
+    ]
+    return keras.Sequential([keras.Input(sizes[:1]), *layers])
+
+
+def _units(sizes: list[int]) -> list[tuple[int, str | None]]:
+    return [(units, "relu") for units in sizes[1:-1]] + [(sizes[-1], None)]
+
+
+def _row(name: str, path: pathlib.Path, baseline: int | None) -> dict[str, object]:
+    size = files.num_bytes(path)
+    return {
+        "export": name,
+        "bytes": size,
+        "gzip_bytes": files.num_gzip_bytes(path),
+        "share": size / (baseline or size),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Every layer against theory: mean and variance of its outputs in closed form."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfbnn
+
+ESTIMATORS = ("Reparameterization", "LocalReparameterization", "Flipout")
+INPUT_SHAPES = {
+    "Dense": (2, 6),
+    "Convolution1D": (2, 7, 3),
+    "Convolution2D": (2, 5, 5, 2),
+    "Convolution3D": (2, 3, 3, 3, 2),
+}
+NUM_DRAWS = 2000
+
+
+def _layer(linear_map, estimator, bias_posterior):
+    arguments = {"units": 3} if linear_map == "Dense" else {"filters": 3, "kernel_size": 2}
+    return getattr(tfbnn.layers, linear_map + estimator)(
+        **arguments,
+        posterior=tfbnn.families.Normal(initial_scale=0.3),
+        bias_posterior=bias_posterior,
+        kernel_initializer=keras.initializers.RandomNormal(seed=1),
+        bias_initializer=keras.initializers.RandomNormal(seed=2),
+        seed=3,
+    )
+
+
+def _randomise_scales(layer):
+    for number, weight in enumerate(layer.variational_weights):
+        rho = np.random.default_rng(number).uniform(-3, 0, weight.shape)
+        weight.rho_variable.assign(rho.astype("float32"))
+
+
+@pytest.mark.parametrize("bias_posterior", ["point", "normal"])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("linear_map", INPUT_SHAPES)
+def test_mean_and_variance_are_those_of_the_closed_form(linear_map, estimator, bias_posterior):
+    layer = _layer(linear_map, estimator, bias_posterior)
+    x = np.random.default_rng(5).normal(size=INPUT_SHAPES[linear_map]).astype("float32")
+    layer(x)
+    _randomise_scales(layer)
+
+    mean = np.asarray(layer(x))
+    variance = np.asarray(layer.linear_map(x**2, layer.kernel.scale**2))
+    if bias_posterior == "normal":
+        variance = variance + np.asarray(layer.bias.scale) ** 2
+    # One draw a call: under Reparameterization the rows of a batch share theirs.
+    noisy = tf.function(lambda: layer(x, training=True))
+    draws = np.stack([noisy().numpy() for _ in range(NUM_DRAWS)])
+
+    count = len(draws)
+    mean_error = np.abs(draws.mean(axis=0) - mean) / np.sqrt(variance / count)
+    variance_error = np.abs(draws.var(axis=0) - variance) / (variance * np.sqrt(2 / count))
+    assert mean_error.max() < 5
+    assert variance_error.max() < 5

@@ -1,0 +1,164 @@
+import csv
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from matplotlib.image import imread
+
+import tfbnn
+from tfbnn.pruning import masks
+from trainers import classification, command, runs, shipping
+from trainers.data import load
+from trainers.settings import RECIPES, Settings
+
+KEYS = ["sparsity", "weights", "error", "nll", "ece", "bytes", "gzip_bytes", "latency_us"]
+
+# Two epochs are not meant to move sigma.
+pytestmark = pytest.mark.filterwarnings("ignore:Sigma never left its start")
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """One real run: the settings, what `main` returned, and the folder."""
+    output = tmp_path_factory.mktemp("saved_models")
+    settings = Settings(output=str(output), name="run", json=str(output / "t.json"), smoke=True)
+    keras.utils.clear_session(free_memory=False)
+    return settings, classification.main(settings), output / "run"
+
+
+def test_the_folder_holds_everything(smoke):
+    _, metrics, folder = smoke
+    assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    assert {path.name for path in folder.parent.iterdir()} == {"run", "t.json"}
+    for name in ("pruning_curve", "reliability", "extremes", "sigma"):
+        assert imread(folder / f"{name}.png").std() > 0
+    with open(folder / "sigma.csv") as file:
+        assert len(list(csv.DictReader(file))) > 0
+
+
+def test_the_table_has_exactly_its_keys_and_true_numbers(smoke):
+    settings, metrics, folder = smoke
+    rows = json.loads(pathlib.Path(settings.json).read_text())
+    assert rows == metrics["table"]
+    assert [list(row) for row in rows] == [KEYS, KEYS]
+    assert [row["sparsity"] for row in rows] == [0.0, 0.9]
+    sizes = [64 * 16, 16 * 16, 16 * 10]
+    assert [row["weights"] for row in rows] == [sum(sizes), sum(sizes) - round(0.9 * sum(sizes))]
+    for row, file in zip(rows, ("tflite/sparsity-0.tflite", "model.tflite"), strict=True):
+        assert row["bytes"] == (folder / file).stat().st_size
+        assert 0 < row["gzip_bytes"] < row["bytes"]
+        assert row["latency_us"] > 0
+
+
+def test_the_saved_models_score_as_the_table_says(smoke):
+    _, metrics, folder = smoke
+    dataset = load("digits", smoke=True)
+    for name, row in zip(("model", "pruned"), metrics["table"], strict=True):
+        model = tfbnn.load_model(folder / f"{name}.keras")
+        assert masks.num_weights(model) == row["weights"]
+        scores = tfbnn.evaluate(model, *dataset.test, num_samples=4, seed=0)
+        assert scores.nll == pytest.approx(row["nll"], rel=1e-5)
+        assert scores.error == row["error"]
+
+
+def test_the_exported_files_run_and_know_their_preprocessing(smoke):
+    _, metrics, folder = smoke
+    x, labels = load("digits", smoke=True).test
+    for name in ("model.tflite", "tflite/sparsity-0.tflite"):
+        prediction, uncertainty = tfbnn.lite.Model(folder / name).predict(x)
+        assert prediction.shape == (len(x), 10)
+        assert uncertainty.shape == (len(x),)
+        manifest = json.loads((folder / f"{name}.json").read_text())
+        assert manifest["preprocessing"] == "pixels (0 to 16) / 16"
+        assert manifest["class_names"] == list("0123456789")
+    assert metrics["file"]["rows"] == len(labels)
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
+    answer = loaded.signatures["predict_with_uncertainty"](inputs=tf.constant(x[:3]))
+    np.testing.assert_allclose(answer["prediction"].numpy().sum(axis=1), 1, rtol=1e-4)
+    assert (folder / "saved_model.json").exists()
+
+
+def test_everything_is_printed(smoke, tmp_path, capsys):
+    settings, metrics, _ = smoke
+    classification._print(metrics, pathlib.Path(settings.output) / "run")
+    text = capsys.readouterr().out
+    for title in ("sparsity", "weights left", "error", "NLL", "ECE", "bytes", "gzipped", "latency"):
+        assert text.count(title) >= 1
+    assert f"{metrics['table'][0]['bytes']:,}" in text
+    assert f"Everything is in {settings.output}/run" in text
+    assert "model.tflite" in text
+
+
+def test_the_same_seed_gives_the_same_run_and_names_differ(smoke, tmp_path):
+    _, first, _ = smoke
+    settings = Settings(output=str(tmp_path), smoke=True, export=False)
+    second, third = classification.main(settings), classification.main(settings)
+    assert len(list(tmp_path.iterdir())) == 2
+    for metrics in (second, third):
+        for row, other in zip(metrics["table"], first["table"], strict=True):
+            assert row["nll"] == pytest.approx(other["nll"], rel=1e-5)
+            assert row["bytes"] is row["gzip_bytes"] is row["latency_us"] is None
+
+
+def test_a_run_that_exists_is_one_clear_line(smoke, monkeypatch, capsys):
+    settings, _, folder = smoke
+    monkeypatch.setattr(classification.networks, "train", lambda *a, **k: pytest.fail("trained"))
+    before = (folder / "metrics.json").read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        command.run(
+            classification.main,
+            RECIPES,
+            argv=["--smoke", "--name", "run", "--output", settings.output],
+        )
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"error: {folder} exists and a run is never overwritten")
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("flag", ["--output", "--json"])
+def test_a_place_that_cannot_be_written_is_found_before_training(
+    flag, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(classification.networks, "train", lambda *a, **k: pytest.fail("trained"))
+    (tmp_path / "file").write_text("")
+    argv = ["--smoke", "--output", str(tmp_path / "out"), flag, str(tmp_path / "file" / "x")]
+    with pytest.raises(SystemExit) as stopped:
+        command.run(classification.main, RECIPES, argv=argv)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("error: Cannot write")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_failed_export_keeps_the_model_and_says_where(tmp_path, monkeypatch, capsys):
+    def disagree(*args, **kwargs):
+        raise RuntimeError("the file disagrees\nwith Keras")
+
+    monkeypatch.setattr(shipping.tfbnn.export, "tflite", disagree)
+    with pytest.raises(SystemExit):
+        command.run(classification.main, RECIPES, argv=["--smoke", "--output", str(tmp_path)])
+    (folder,) = tmp_path.iterdir()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"error: the file disagrees with Keras. What was written so far is in {folder}"
+    assert (folder / "model.keras").exists()
+    assert not (folder / runs.METRICS).exists()
+
+
+def test_fine_tuning_keeps_the_weights_pruned(tmp_path):
+    metrics = classification.main(
+        Settings(output=str(tmp_path), name="run", smoke=True, export=False, fine_tune_epochs=1)
+    )
+    pruned = tfbnn.load_model(tmp_path / "run" / "pruned.keras")
+    assert masks.num_weights(pruned) == metrics["table"][1]["weights"]
+    plain = tfbnn.load_model(tmp_path / "run" / "model.keras")
+    kernels = [
+        np.concatenate([kernel.loc.numpy().ravel() for kernel in masks.prunable_weights(model)])
+        for model in (plain, pruned)
+    ]
+    kept = kernels[1] != 0
+    assert kept.any()
+    assert not np.allclose(kernels[0][kept], kernels[1][kept], atol=1e-7)

@@ -1,0 +1,136 @@
+"""Train with several seeds, and say how far the numbers can be trusted.
+
+    python -m trainers.seeds --seeds 0 1 2
+    python -m trainers.seeds --dataset mnist --seeds 0 1 2 --json seeds.json
+
+Runs `trainers.classification` once for each seed, into saved_models/<name>-<seed>/, and prints for
+each sparsity the mean test error with its standard error, and the paired difference to the unpruned
+model of the same seed. A seed whose run is there already is not run again: start the same command
+again after an interruption.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from trainers import classification, command, runs
+from trainers.settings import RECIPES, Settings, option
+
+# They change where a run is, not what it is.
+_PLACES = ("data_dir", "output", "json", "seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedSettings(Settings):
+    """Settings of `trainers.classification`, and the seeds; `seed` is not used."""
+
+    name: str | None = option(None, "start of the names of the runs; else <dataset>-seed")
+    json: str | None = option(None, "file for the summary; else <output>/<name>.json")
+    seeds: tuple[int, ...] = option((0, 1, 2), "seeds to run")
+    export: bool = option(False, "write and run the SavedModel and the .tflite files")
+
+
+def main(settings: SeedSettings) -> dict[str, Any]:
+    """Run every seed that has no results yet.
+
+    Args:
+        settings: See `SeedSettings`.
+
+    Returns:
+        The summary, which is also written as JSON: `runs`, and `rows`, one for each sparsity.
+    """
+    name = settings.name or f"{settings.dataset}-seed"
+    path = pathlib.Path(settings.json or pathlib.Path(settings.output) / f"{name}.json")
+    if settings.json is not None:
+        runs.check_writable(path)
+    names = [f"{name}-{seed}" for seed in settings.seeds]
+    pairs = zip(names, settings.seeds, strict=True)
+    results = [_metrics(_one(settings, run, seed)) for run, seed in pairs]
+    summary = {"runs": names, "rows": summarise([result["table"] for result in results])}
+    runs.write_json(summary, path)
+    print(f"\n{_as_text(summary['rows'], len(names))}\nWritten to {path}")
+    return summary
+
+
+def summarise(tables: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Means over seeds, at each sparsity.
+
+    Args:
+        tables: The table of each run, rows in the same order, the unpruned model first.
+
+    Returns:
+        For each sparsity `errors` (one for each run), and `error`, `difference` (to the unpruned
+        model of the same run), `nll` and `ece`, each as `(mean, standard error)`; the standard
+        error is None with one run.
+
+    Example:
+
+    >>> scores = {"nll": 0.1, "ece": 0.01}
+    >>> run = [{"sparsity": s, "error": e, **scores} for s, e in [(0, 0.02), (0.9, 0.03)]]
+    >>> [round(row["difference"][0], 3) for row in summarise([run, run])]
+    [0.0, 0.01]
+    """
+    rows = []
+    for same in zip(*tables, strict=True):
+        errors = [row["error"] for row in same]
+        differences = [e - table[0]["error"] for e, table in zip(errors, tables, strict=True)]
+        row = {"sparsity": same[0]["sparsity"], "errors": errors}
+        row |= {"error": _mean(errors), "difference": _mean(differences)}
+        row |= {score: _mean([other[score] for other in same]) for score in ("nll", "ece")}
+        rows.append(row)
+    return rows
+
+
+def _one(settings: SeedSettings, name: str, seed: int) -> Settings:
+    """The settings of one run."""
+    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(Settings)}
+    return Settings(**{**values, "name": name, "seed": seed, "json": None})
+
+
+def _metrics(one: Settings) -> dict[str, Any]:
+    """The results of a run, from its folder if it is there."""
+    path = pathlib.Path(one.output) / str(one.name) / runs.METRICS
+    if not path.exists():
+        return classification.main(one)
+    metrics = json.loads(path.read_text())
+    wanted = json.loads(json.dumps(dataclasses.asdict(one.effective())))
+    other = [k for k in wanted if k not in _PLACES and metrics["settings"].get(k) != wanted[k]]
+    if other:
+        raise ValueError(
+            f"{path.parent} was run with other settings; choose another --name. Received: "
+            + ", ".join(f"{k}={wanted[k]}, not {metrics['settings'].get(k)}" for k in other)
+        )
+    print(f"{path.parent}: there already")
+    return metrics
+
+
+def _mean(values: list[float]) -> tuple[float, float | None]:
+    if len(values) == 1:
+        return values[0], None
+    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def _as_text(rows: list[dict[str, Any]], num_runs: int) -> str:
+    lines = [
+        f"{num_runs} seeds; test error and its change by pruning, mean and standard error in %"
+    ]
+    for row in rows:
+        error, change = (_percent(row[name]) for name in ("error", "difference"))
+        nll = f"NLL {row['nll'][0]:.4f}  ECE {100 * row['ece'][0]:.2f} %"
+        lines.append(f"sparsity {100 * row['sparsity']:5.4g} %  {error}  change {change}  {nll}")
+    return "\n".join(lines)
+
+
+def _percent(pair: tuple[float, float | None]) -> str:
+    mean, spread = pair
+    return f"{100 * mean:6.3f}" + ("" if spread is None else f" +- {100 * spread:.3f}")
+
+
+if __name__ == "__main__":
+    recipes = {
+        key: SeedSettings(**{**vars(recipe), "export": False}) for key, recipe in RECIPES.items()
+    }
+    command.run(main, recipes, __doc__)
