@@ -14,14 +14,19 @@ import pytest
 import tensorflow as tf
 
 SEED = 0
+DATA = ("TFDS_DATA_DIR", "TFBNN_DATA")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `gpu` where TensorFlow sees no GPU."""
-    marked = [item for item in items if item.get_closest_marker("gpu")]
-    if marked and not tf.config.list_physical_devices("GPU"):
-        for item in marked:
-            item.add_marker(pytest.mark.skip(reason="TensorFlow sees no GPU"))
+    """Skip tests on real data and on GPUs where there are none."""
+    _skip(items, "realdata", any(map(os.environ.get, DATA)), f"none of {', '.join(DATA)} is set")
+    _skip(items, "gpu", bool(tf.config.list_physical_devices("GPU")), "TensorFlow sees no GPU")
+
+
+def _skip(items: list[pytest.Item], marker: str, possible: bool, reason: str) -> None:
+    for item in items:
+        if not possible and item.get_closest_marker(marker):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)

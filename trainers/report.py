@@ -66,10 +66,10 @@ def draw_extremes(
     order = np.argsort(prediction.uncertainty, kind="stable")
     shown = min(_SHOWN, len(order))
     rows = {"most certain": order[:shown], "least certain": order[::-1][:shown]}
-    figure = Figure(figsize=(1.15 * shown + 0.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(1.15 * shown + 0.4, 3.5), layout="constrained")
     for panel, (title, chosen) in zip(figure.subfigures(2, 1), rows.items(), strict=True):
         panel.suptitle(
-            f"{title}: prediction (p), truth if it differs, entropy in nats", fontsize=10
+            f"{title}: prediction (its probability), entropy", fontsize=10
         )
         for axes, row in zip(panel.subplots(1, shown, squeeze=False)[0], chosen, strict=True):
             axes.imshow(images[row, ..., 0], cmap="gray_r")
@@ -78,7 +78,7 @@ def draw_extremes(
             wrong = said != labels[row]
             text = f"{class_names[said]} ({prediction.prediction[row, said]:.2f})"
             text += f", is {class_names[labels[row]]}" if wrong else ""
-            text += f"\n{prediction.uncertainty[row]:.3f}"
+            text += f"\n{prediction.uncertainty[row]:.3f} nats"
             axes.set_xlabel(text, fontsize=8, color=_WRONG if wrong else _RIGHT)
             for spine in axes.spines.values():
                 spine.set(color=_WRONG if wrong else "#bbbbbb", linewidth=2 if wrong else 1)

@@ -93,9 +93,20 @@ class Settings:
         )
 
 
+# Chosen on validation rows. With 1,077 examples the KL weighs 46 times what it does on MNIST: a wider
+# narrow component (exp(-4.5)) and larger steps let the weights that are not needed reach it in time.
 RECIPES = {
-    "digits": Settings(dataset="digits"),
-    "mnist": Settings(dataset="mnist"),
+    "digits": Settings(
+        dataset="digits",
+        layer="LocalReparameterization",
+        width=100,
+        sigma2=math.exp(-4.5),
+        initial_scale=0.015,
+        epochs=600,
+        learning_rate=3e-3,
+    ),
+    # Chosen by training on 50,000 rows and scoring the other 10,000; then all 60,000 are used.
+    "mnist": Settings(dataset="mnist", train_on_all=True, pi=0.25, epochs=40),
 }
 
 

@@ -30,6 +30,7 @@ class AbstractDense(AbstractVariationalLayer):
         if not isinstance(units, int) or units <= 0:
             raise ValueError(f"`units` must be a positive whole number. Received: units={units}")
         self.units = units
+        self.supports_masking = True
 
     @property
     def linear_map(self) -> linear_maps.Dense:

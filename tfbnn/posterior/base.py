@@ -104,7 +104,8 @@ class AbstractPosterior(abc.ABC):
         )
 
     def _map_network(self, draws: list[tf.Tensor], inputs: Any) -> Any:
-        return tf.vectorized_map(lambda values: self.network(values, inputs), draws)
+        # Operations that cannot be vectorised (Conv3D) are looped over, without a warning for each.
+        return tf.vectorized_map(lambda values: self.network(values, inputs), draws, warn=False)
 
     def _cached(self, name: str, function: Any) -> Any:
         functions = self.__dict__.setdefault("_functions", {})

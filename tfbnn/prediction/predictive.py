@@ -188,7 +188,7 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
         for element in x:
             inputs = element[0] if isinstance(element, tuple) else element
             leaves = tf.nest.flatten(inputs)
-            if not all(leaf.shape for leaf in leaves):
+            if any(leaf.shape.rank == 0 for leaf in leaves):
                 raise ValueError("The data set must be batched: call `.batch(...)` on it.")
             check_arrays("x", [leaf.numpy() for leaf in leaves])
             yield inputs
@@ -285,4 +285,6 @@ def _like_outputs(posterior: AbstractPosterior, predictions: list[Prediction]) -
         return predictions[0]
     # A subclassed model does not know its outputs; its losses are in the same places.
     structure = getattr(posterior.model, "_outputs_struct", None) or posterior.model.loss
-    return tf.nest.pack_sequence_as(structure, predictions)
+    packed = tf.nest.pack_sequence_as(structure, predictions)
+    # Keras keeps structures in wrappers of its own.
+    return dict(packed) if isinstance(packed, dict) else list(packed)

@@ -106,6 +106,7 @@ def masked_clone(model: BayesianModel) -> BayesianModel:
     _set_masked_layers(clone)
     if not clone.built:
         clone.build_from_config(build_config)
+        clone.built = True
     _copy_variables(model, clone)
     _copy_state(model, clone)
     return clone

@@ -13,7 +13,6 @@ Any other loss is an error that names the one to use. Options under which a loss
 """
 
 import abc
-import math
 from typing import Any
 
 import keras
@@ -228,7 +227,7 @@ def _check_options(loss: keras.losses.Loss) -> None:
     defaults = {"label_smoothing": 0.0, "ignore_class": None, "axis": -1}
     for option, default in defaults.items():
         value = config.get(option, default)
-        if value != default and not (value is None or math.isclose(value, default or 0.0)):
+        if value != default:
             raise ValueError(
                 f"With this option {type(loss).__name__} is not the log likelihood that the ELBO "
                 f"needs; leave `{option}` at {default}. Received: {option}={value}"

@@ -12,6 +12,7 @@ from tfbnn.layers.variational import variational_layers, variational_weights
 from tfbnn.training import likelihoods, schedules
 from tfbnn.training.data import check_arrays, is_arrays, training_size
 from tfbnn.training.likelihoods import AbstractLikelihood, Normal
+from tfbnn.training.likelihoods import from_config as likelihood_from_config
 from tfbnn.training.objective import Objective, mean_nll, total_kl
 
 _EXAMPLE_ROWS = 256
@@ -216,39 +217,56 @@ class BayesianModel:
         return loss
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config["bayesian"] = {
-            "num_examples": self.num_examples,
-            "likelihoods": [likelihood.get_config() for likelihood in self.likelihoods],
+        schedule = self.objective.kl_schedule
+        # Here and not in the compile configuration, which `keras.models.clone_model` gives to a
+        # plain Keras model.
+        return {
+            **super().get_config(),
+            "bayesian": {
+                "num_examples": self.num_examples,
+                "likelihoods": [likelihood.get_config() for likelihood in self.likelihoods],
+                "beta": self.objective.beta,
+                "kl_schedule": schedule and keras.saving.serialize_keras_object(schedule),
+                "num_draws": self.num_draws,
+            },
         }
-        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         config = dict(config)
-        state = config.pop("bayesian", {"num_examples": None, "likelihoods": []})
+        state = config.pop("bayesian", None)
         model = super().from_config(config, custom_objects=custom_objects)
-        if state["num_examples"] is not None:
-            model.num_examples = state["num_examples"]
-        model._set_likelihoods([likelihoods.from_config(c) for c in state["likelihoods"]])
+        if state is not None:
+            model._restore(**state)
         return model
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        config = super().get_compile_config()
-        if config is not None:
-            config["beta"] = self.objective.beta
-            config["num_draws"] = self.num_draws
-            schedule = self.objective.kl_schedule
-            config["kl_schedule"] = schedule and keras.saving.serialize_keras_object(schedule)
-        return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         temperatures = [likelihood.temperature for likelihood in self.likelihoods]
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.compile(
+            **keras.saving.deserialize_keras_object(config),
+            beta=self.objective.beta,
+            kl_schedule=self.objective.kl_schedule,
+            num_draws=self.num_draws,
+        )
         for likelihood, temperature in zip(self.likelihoods, temperatures, strict=False):
             likelihood.temperature = temperature
         if self.built and self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
+
+    def _restore(
+        self,
+        num_examples: int | None,
+        likelihoods: list[dict[str, Any]],
+        beta: float,
+        kl_schedule: Any,
+        num_draws: int,
+    ) -> None:
+        if num_examples is not None:
+            self.num_examples = num_examples
+        self._set_likelihoods([likelihood_from_config(config) for config in likelihoods])
+        self.objective.set_beta(beta)
+        self.objective.kl_schedule = schedules.get(kl_schedule)
+        self.num_draws = num_draws
 
     def _weighted_kl(self) -> tf.Tensor:
         collector = scopes.active_collector()
@@ -256,7 +274,7 @@ class BayesianModel:
         if collector is not None and layers and not collector.layers & layers:
             raise ValueError(
                 "No variational layer was called with noise, so the model would be trained at the "
-                "posterior mean. Give the model's `call` an argument `training=None`. "
+                "posterior mean. Pass `training` on to the layers in the model's `call`. "
                 f"Received: model={self.name!r}"
             )
         if self.num_examples is None:

@@ -1,0 +1,226 @@
+"""What every public layer has in common."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfbnn
+
+ESTIMATORS = ("Reparameterization", "LocalReparameterization", "Flipout")
+SHAPES = {
+    "Dense": (4, 6),
+    "Convolution1D": (4, 7, 3),
+    "Convolution2D": (4, 5, 5, 2),
+    "Convolution3D": (4, 3, 3, 3, 2),
+}
+LAYERS = [(linear_map, estimator) for linear_map in SHAPES for estimator in ESTIMATORS]
+KERAS_NAMESAKES = {
+    "Dense": keras.layers.Dense,
+    "Convolution1D": keras.layers.Conv1D,
+    "Convolution2D": keras.layers.Conv2D,
+    "Convolution3D": keras.layers.Conv3D,
+}
+LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def _layer(linear_map, estimator="Flipout", **options):
+    size = {"units": 3} if linear_map == "Dense" else {"filters": 3, "kernel_size": 2}
+    return getattr(tfbnn.layers, linear_map + estimator)(**{**size, **options})
+
+
+def _inputs(linear_map, rows=4):
+    shape = (rows, *SHAPES[linear_map][1:])
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize("linear_map, estimator", LAYERS)
+def test_a_model_with_it_trains_saves_and_loads(tmp_path, linear_map, estimator):
+    x = _inputs(linear_map)
+    layer = _layer(
+        linear_map,
+        estimator,
+        activation="relu",
+        prior=tfbnn.priors.ScaleMixture(0.25, 1.0, 0.01),
+        posterior=tfbnn.families.Normal(0.05),
+        bias_prior="laplace",
+        bias_posterior="normal",
+        kernel_constraint=keras.constraints.MaxNorm(1.0),
+    )
+    flat = keras.layers.Flatten()
+    model = tfbnn.Sequential([keras.Input(x.shape[1:]), layer, flat, keras.layers.Dense(2)])
+    model.compile("adam", loss=LOGITS)
+    model.fit(x, np.array([0, 1, 0, 1]), verbose=0)
+    assert layer(x).shape == layer.compute_output_shape(x.shape)
+    names = [variable.name for variable in layer.weights]
+    assert names == ["kernel_loc", "kernel_rho", "bias_loc", "bias_rho"]
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.layers[0].get_config() == layer.get_config()
+    assert np.array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    loaded.fit(x, np.array([0, 1, 0, 1]), verbose=0)
+
+
+@pytest.mark.parametrize("order", ["keras, tfbnn", "tfbnn, keras"])
+def test_a_file_loads_after_a_plain_import(tmp_path, order):
+    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    model.save(tmp_path / "model.keras")
+    code = f"import {order}; tfbnn.load_model(r'{tmp_path / 'model.keras'}')"
+    if order == "keras, tfbnn":
+        code = code.replace("tfbnn.load_model", "keras.models.load_model")
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+
+
+OPTIONS = [
+    ("Dense", {}, False),
+    ("Dense", {"use_bias": False, "activation": "tanh"}, False),
+    ("Convolution1D", {"padding": "causal", "dilation_rate": 2}, False),
+    ("Convolution1D", {"padding": "same", "strides": 2}, False),
+    ("Convolution2D", {"padding": "same", "strides": (2, 1)}, False),
+    ("Convolution2D", {"dilation_rate": (1, 2)}, False),
+    ("Convolution2D", {"filters": 4, "groups": 2}, True),
+    ("Convolution2D", {"data_format": "channels_first"}, True),
+    ("Convolution3D", {"padding": "same", "strides": 2}, False),
+]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("linear_map, options, jit_compile", OPTIONS)
+def test_without_noise_it_is_its_keras_namesake(linear_map, options, jit_compile, estimator):
+    x = _inputs(linear_map)
+    layer = _layer(linear_map, estimator, posterior=tfbnn.families.Normal(1e-12), **options)
+    size = {"units": 3} if linear_map == "Dense" else {"filters": 3, "kernel_size": 2}
+    namesake = KERAS_NAMESAKES[linear_map](**{**size, **options})
+    layer.build(x.shape)
+    namesake.build(x.shape)
+    weights = [layer.kernel.loc] + ([layer.bias.loc] if layer.use_bias else [])
+    namesake.set_weights([w.numpy() for w in weights])
+
+    def call(function, **arguments):
+        return tf.function(lambda: function(x, **arguments), jit_compile=jit_compile)().numpy()
+
+    expected = call(namesake)
+    assert np.allclose(call(layer), expected, atol=1e-6)
+    assert np.allclose(call(layer, training=True), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_rows_of_a_batch_share_noise_under_reparameterization_alone(estimator):
+    layer = _layer("Dense", estimator, posterior=tfbnn.families.Normal(0.5))
+    rows = layer(np.ones((2, 6), "float32"), training=True).numpy()
+    assert np.array_equal(rows[0], rows[1]) == (estimator == "Reparameterization")
+
+
+def test_rows_of_a_batch_are_uncorrelated_under_flipout():
+    layer = _layer("Dense", posterior=tfbnn.families.Normal(0.5), use_bias=False)
+    x = np.ones((2, 6), "float32")
+    noise = tf.function(lambda: layer(x, training=True) - layer(x))
+    first, second = np.stack([noise().numpy() for _ in range(2000)], axis=1)
+    correlation = np.mean(first * second) / np.mean(first**2)
+    assert abs(correlation) < 4 / np.sqrt(first.size)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_gradients_are_finite_on_zero_inputs(estimator):
+    layer = _layer("Dense", estimator, prior="scale_mixture", kl_weight=0.1)
+    x = np.zeros((3, 6), "float32")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(x, training=True)) + tf.add_n(layer.losses)
+    gradients = tape.gradient(loss, layer.trainable_weights)
+    assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(policy, estimator):
+    layer = _layer("Dense", estimator, units=400, dtype=policy)
+    x = np.full((8, 400), 300.0, "float32")  # 300**2 overflows float16
+    out = layer(x, training=True)
+    assert out.dtype == layer.compute_dtype and np.isfinite(np.asarray(out, "float32")).all()
+    kl = layer.kernel.kl(None, None)
+    assert kl.dtype == tf.float32 and np.isfinite(float(kl))
+    model = tfbnn.Sequential([keras.Input((400,)), layer, _layer("Dense", dtype="float32")])
+    model.compile("adam", loss=LOGITS)
+    logs = model.fit(x / 300, np.arange(8) % 3, verbose=0).history
+    assert np.isfinite(logs["loss"][0])
+
+
+def test_seeds():
+    def outputs(seed):
+        keras.utils.set_random_seed(1)
+        return _layer("Dense", seed=seed)(_inputs("Dense"), training=True).numpy()
+
+    assert np.array_equal(outputs(1), outputs(1))
+    assert not np.array_equal(outputs(1), outputs(2))
+
+
+def test_a_shared_initializer_object_does_not_repeat():
+    initializer = keras.initializers.GlorotUniform()
+    first, second = (_layer("Dense", kernel_initializer=initializer) for _ in range(2))
+    first.build((None, 6))
+    second.build((None, 6))
+    assert not np.allclose(first.kernel.loc, second.kernel.loc)
+
+
+def test_a_frozen_layer_is_not_trained():
+    layer = _layer("Dense", trainable=False)
+    model = tfbnn.Sequential([keras.Input((6,)), layer, keras.layers.Dense(2)])
+    before = layer.get_weights()
+    model.compile("adam", loss=LOGITS)
+    model.fit(_inputs("Dense"), np.array([0, 1, 0, 1]), verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(before, layer.get_weights(), strict=True))
+
+
+def test_in_a_plain_keras_model_the_kl_weight_is_exact_and_counts_once():
+    x, y = _inputs("Dense"), np.array([0, 1, 0, 1])
+    shared = tfbnn.layers.DenseFlipout(6, kl_weight=0.25, posterior=tfbnn.families.Normal(1e-9))
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, shared(shared(inputs)))
+    model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
+    loss = model.fit(x, y, verbose=0).history["loss"][0]
+    nll = float(LOGITS(y, model(x)))
+    assert loss == pytest.approx(nll + 0.25 * float(shared.kernel.kl(None, None)), rel=1e-5)
+
+
+def test_in_a_plain_keras_model_without_a_kl_weight_fit_is_an_error():
+    model = keras.Sequential([keras.Input((6,)), _layer("Dense")])
+    model.compile("adam", loss=LOGITS)
+    x, y = _inputs("Dense"), np.array([0, 1, 0, 1])
+    with pytest.raises(ValueError, match="kl_weight=1 / num_examples"):
+        model.fit(x, y, verbose=0)
+    assert np.isfinite(model.evaluate(x, y, verbose=0))
+    model(x, training=True)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"kernel_regularizer": "l2"}, "second prior"),
+        ({"posterior": "point"}, "must be random"),
+        ({"posterior": "cauchy"}, "family"),
+        ({"prior": "flat"}, "scale_mixture"),
+        ({"kl_weight": -1.0}, "kl_weight"),
+        ({"units": 0}, "units"),
+    ],
+)
+def test_bad_arguments_are_errors(options, words):
+    with pytest.raises(ValueError, match=words):
+        _layer("Dense", **options)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"padding": "causal"}, "padding"),
+        ({"filters": 3, "groups": 2}, "divisible"),
+        ({"strides": 2, "dilation_rate": 2}, "both"),
+        ({"kernel_size": (2, 2, 2)}, "kernel_size"),
+        ({"data_format": "first"}, "data_format"),
+    ],
+)
+def test_bad_arguments_of_convolutions_are_errors(options, words):
+    with pytest.raises(ValueError, match=words):
+        _layer("Convolution2D", **options)

@@ -1,0 +1,116 @@
+"""The waist: draws, and networks made of them, for any posterior."""
+
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfbnn
+from tfbnn.posterior import AbstractPosterior
+from tfbnn.training import likelihoods
+from tfbnn.weights import noise
+
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+X = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+SEED = noise.as_seed(7)
+
+
+class Jitter(AbstractPosterior):
+    """The smallest route there is: a plain Keras model whose kernels have normal noise."""
+
+    @property
+    def variables(self):
+        return [layer.kernel for layer in self.model.layers if hasattr(layer, "kernel")]
+
+    def draw(self, seed):
+        seeds = noise.split(seed, len(self.variables))
+        pairs = zip(self.mean(), seeds, strict=True)
+        return [mean + noise.standard_normal(mean.shape, seed) for mean, seed in pairs]
+
+    def mean(self):
+        return [tf.convert_to_tensor(variable.value) for variable in self.variables]
+
+
+@pytest.fixture
+def posterior():
+    dense = keras.layers.Dense
+    layers = [keras.Input((3,)), dense(4, "tanh"), keras.layers.Dropout(0.5), dense(2)]
+    return Jitter(keras.Sequential(layers), [likelihoods.likelihood_of(LOSS)])
+
+
+def numpy(tensors):
+    return [tensor.numpy() for tensor in tensors]
+
+
+def test_a_draw_depends_on_seed_and_number_only(posterior):
+    whole = numpy(posterior.draws(SEED, 0, 7))
+    parts = [numpy(posterior.draws(SEED, first, count)) for first, count in ((0, 2), (2, 4), (6, 1))]
+    for one, *pieces in zip(whole, *parts, strict=True):
+        np.testing.assert_array_equal(one, np.concatenate(pieces))
+    third = posterior.draw(noise.fold_in(SEED, 3))
+    np.testing.assert_array_equal(whole[0][3], third[0])
+    other = numpy(posterior.draws(noise.as_seed(8), 0, 7))
+    assert not np.isclose(whole[0], other[0]).any()
+
+
+def test_network_is_the_model_with_other_weights(posterior):
+    draw = posterior.draw(SEED)
+    answer = posterior.network(draw, X).numpy()
+    before = posterior.model.get_weights()
+    for variable, value in zip(posterior.variables, draw, strict=True):
+        variable.assign(value)
+    np.testing.assert_array_equal(answer, posterior.model(X).numpy())
+    posterior.model.set_weights(before)
+    np.testing.assert_array_equal(posterior.network(posterior.mean(), X), posterior.model(X))
+
+
+def test_outputs_are_one_network_after_the_other(posterior):
+    draws = posterior.draws(SEED, 0, 3)
+    outputs = posterior.outputs(draws, tf.constant(X))
+    assert outputs.shape == (3, 5, 2)
+    for number in range(3):
+        plain = posterior.network([draw[number] for draw in draws], X)
+        np.testing.assert_allclose(outputs[number], plain, rtol=1e-5, atol=1e-6)
+
+
+def test_the_model_is_unchanged(posterior):
+    before = [np.array(v.value) for v in posterior.model.variables]
+    posterior.outputs(posterior.draws(SEED, 0, 3), tf.constant(X))
+    for old, variable in zip(before, posterior.model.variables, strict=True):
+        np.testing.assert_array_equal(old, variable.value)
+
+
+def test_largest_tensor(posterior):
+    assert posterior.largest_tensor(tf.zeros((100, 3))) == 100 * 4 * 4
+
+
+def test_stddev_is_none_unless_gaussian(posterior):
+    assert posterior.stddev() is None
+
+
+def test_any_posterior_predicts(posterior):
+    prediction, uncertainty = tfbnn.predict(posterior, X, num_samples=4, seed=0)
+    assert prediction.shape == (5, 2) and uncertainty.shape == (5,)
+
+
+def test_many_posteriors_do_not_warn_of_retracing(caplog):
+    for _ in range(7):
+        model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+        model.compile(loss=LOSS)
+        tfbnn.predict(model, X, num_samples=2)
+    assert "retracing" not in caplog.text
+
+
+def test_nothing_keeps_a_model_alive():
+    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    model.compile(loss=LOSS)
+    tfbnn.predict(model, X, num_samples=2)
+    kept = weakref.ref(model)
+    del model
+    # Keras holds the last layers made in a global state.
+    keras.utils.clear_session()
+    gc.collect()
+    assert kept() is None

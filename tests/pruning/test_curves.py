@@ -1,0 +1,122 @@
+"""`tfbnn.pruning_curve`: every point is prune and evaluate at the same seed."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from matplotlib import image
+
+import tfbnn
+from tfbnn.posterior import posterior_of
+
+SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(50, 6)).astype("float32")
+Y = RNG.integers(0, 3, size=50)
+SETTINGS = {"num_samples": 4, "seed": 3}
+
+
+def make_model(loss=SPARSE, units=3):
+    layers = [keras.Input((6,)), tfbnn.layers.DenseFlipout(8, "relu"), tfbnn.layers.DenseFlipout(units)]
+    model = tfbnn.Sequential(layers)
+    model.compile("adam", loss)
+    rng = np.random.default_rng(1)
+    for weight in posterior_of(model).weights:
+        weight.loc_variable.assign(rng.normal(size=weight.shape))
+        weight.rho_variable.assign(rng.normal(-2, 1, size=weight.shape))
+    return model
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("criterion", ["snr", "savage_dickey"])
+def test_points_are_prune_and_evaluate(criterion, scope):
+    model = make_model()
+    curve = tfbnn.pruning_curve(model, (X, Y), [0.0, 0.5, 0.9], criterion, scope, **SETTINGS)
+    assert [row["sparsity"] for row in curve.rows] == [0.0, 0.5, 0.9]
+    assert [row["weights"] for row in curve.rows] == [72, 36, 7 + (scope == "layer") * 0]
+    for row in curve.rows:
+        pruned = tfbnn.prune(model, row["sparsity"], criterion=criterion, scope=scope)
+        expected = tfbnn.evaluate(pruned, X, Y, **SETTINGS).scores()
+        assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_model_is_unchanged():
+    model = make_model()
+    before = [v.numpy() for v in model.variables]
+    tfbnn.pruning_curve(model, (X, Y), [0.9], **SETTINGS)
+    for old, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(old, variable.numpy())
+
+
+def test_sparsities_in_any_order_and_container():
+    model = make_model()
+    expected = tfbnn.pruning_curve(model, [X, Y], (0.25, 0.5, 0.9), **SETTINGS).rows
+    shuffled = np.array([0.9, 0.25, 0.5, 0.9])
+    rows = tfbnn.pruning_curve(model, [X, Y], shuffled, **SETTINGS).rows
+    assert rows == expected
+    assert json.loads(json.dumps(rows)) == rows
+
+
+def test_a_data_set_as_data():
+    model = make_model()
+    expected = tfbnn.pruning_curve(model, (X, Y), [0.0, 0.8], **SETTINGS).rows
+    dataset = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(50).batch(16)
+    rows = tfbnn.pruning_curve(model, dataset, [0.0, 0.8], **SETTINGS).rows
+    for one, other in zip(rows, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_a_model_that_is_pruned_already():
+    pruned = tfbnn.prune(make_model(), sparsity=0.5)
+    curve = tfbnn.pruning_curve(pruned, (X, Y), [0.0, 0.25, 0.75], **SETTINGS)
+    assert [(row["sparsity"], row["weights"]) for row in curve.rows] == [(0.5, 36), (0.75, 18)]
+
+
+def test_temperature_is_used():
+    model = make_model()
+    plain = tfbnn.pruning_curve(model, (X, Y), [0.5], **SETTINGS).rows[0]
+    model.likelihood.temperature = 4.0
+    softer = tfbnn.pruning_curve(model, (X, Y), [0.5], **SETTINGS).rows[0]
+    assert softer["mean_entropy"] > plain["mean_entropy"]
+
+
+@pytest.mark.parametrize("sparsities", [[0.0], [0.0, 0.5, 0.9, 0.95, 0.98, 0.99]])
+@pytest.mark.parametrize("kind", ["classes", "real numbers"])
+def test_picture(kind, sparsities, tmp_path):
+    if kind == "classes":
+        model, y, panels = make_model(), Y, ["error (%)", "NLL (nats)"]
+    else:
+        model, y, panels = make_model(tfbnn.losses.NormalNLL(1.0), 1), X[:, 0], ["NLL (nats)", "RMSE"]
+    curve = tfbnn.pruning_curve(model, (X, y), sparsities, **SETTINGS)
+    figure = curve.plot(tmp_path / "curve.png")
+    pixels = image.imread(tmp_path / "curve.png")
+    assert pixels.ndim == 3 and pixels.std() > 0.01
+    labels = {axes.get_ylabel() for axes in figure.axes}
+    assert len(labels) == 4 and set(panels) <= labels
+    rows = figure.axes[0].lines[0]
+    assert len(rows.get_xdata()) == len(sparsities)
+    assert [path.name for path in tmp_path.iterdir()] == ["curve.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sparsities": []}, r"shares of weights to remove, in \[0, 1\). Received: sparsities=\[\]"),
+        ({"sparsities": [0.5, 1.0]}, r"Received: sparsities=\[0.5, 1.0\]"),
+        ({"sparsities": [np.nan]}, r"Received: sparsities=\[nan\]"),
+        ({"criterion": "size"}, "Received: criterion='size'"),
+        ({"scope": "row"}, "Received: scope='row'"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        tfbnn.pruning_curve(make_model(), (X, Y), **arguments)
+
+
+def test_diverged_weights():
+    model = make_model()
+    model.layers[0].kernel.loc_variable.assign(np.full((6, 8), np.nan))
+    with pytest.raises(ValueError, match="training has diverged"):
+        tfbnn.pruning_curve(model, (X, Y), [0.5])

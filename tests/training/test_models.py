@@ -1,0 +1,371 @@
+"""`fit` maximises the exact ELBO, or says what is missing."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfbnn
+from tfbnn.layers import variational_weights
+
+LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(40, 3)).astype("float32")
+Y = RNG.integers(0, 2, 40)
+
+
+def _model(layer=tfbnn.layers.DenseFlipout, **compile_options):
+    model = tfbnn.Sequential([keras.Input((3,)), layer(2, seed=1)])
+    model.compile(keras.optimizers.SGD(0.0), loss=LOGITS, **compile_options)
+    return model
+
+
+def _kl_by_hand(model):
+    total = 0.0
+    for weight in variational_weights(model):
+        loc, scale = weight.loc.numpy(), weight.scale.numpy()
+        total += np.sum(0.5 * (loc**2 + scale**2 - 1) - np.log(scale))
+    return total
+
+
+def test_the_loss_is_nll_plus_kl_over_the_number_of_examples():
+    model = _model()
+    logs = model.fit(X, Y, verbose=0).history
+    assert logs["kl"][0] == pytest.approx(_kl_by_hand(model), rel=1e-5)
+    assert logs["kl_weight"][0] == pytest.approx(1 / 40)
+    assert logs["weighted_kl"][0] == pytest.approx(logs["kl"][0] / 40, rel=1e-5)
+    assert logs["loss"][0] == pytest.approx(logs["nll"][0] + logs["kl"][0] / 40, rel=1e-5)
+
+
+def test_evaluate_is_the_nll_at_the_posterior_mean():
+    model = _model()
+    logs = model.evaluate(X, Y, return_dict=True, verbose=0)
+    logits = X @ model.layers[0].kernel.loc.numpy()
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = -np.log(probabilities[np.arange(40), Y]).mean()
+    assert logs["nll"] == logs["loss"] == pytest.approx(expected, rel=1e-5)
+    assert set(logs) == {"loss", "nll"}
+    assert np.array_equal(model.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+def test_fit_says_what_it_uses(capsys):
+    _model(beta=0.5).fit(X, Y, batch_size=16, verbose=2)
+    line = capsys.readouterr().out.splitlines()[0]
+    for part in ("num_examples=40", "beta=0.5", "3 batches", "kl_weight=0.0125"):
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    "data, options, expected",
+    [
+        ("arrays", {"validation_split": 0.25}, 30),
+        ("dataset", {}, 40),
+        ("repeated", {}, 80),
+        ("filtered", {}, int((Y == 0).sum())),
+        ("generator", {"steps_per_epoch": 2, "num_examples": 123}, 123),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*shuffle:UserWarning", "ignore:Your input ran out:UserWarning")
+def test_number_of_examples(data, options, expected):
+    model = _model()
+    model.fit(*_data(data), verbose=0, **options)
+    assert model.num_examples == expected
+
+
+def _data(kind):
+    rows = tf.data.Dataset.from_tensor_slices((X, Y))
+    if kind == "arrays":
+        return X, Y
+    if kind == "generator":
+        return (((X[:8], Y[:8]) for _ in range(2)),)
+    if kind == "filtered":
+        return (rows.filter(lambda x, y: y == 0).batch(7),)
+    if kind == "endless":
+        return (rows.batch(8).repeat(),)
+    return (rows.batch(16).repeat(2 if kind == "repeated" else 1),)
+
+
+@pytest.mark.parametrize(
+    "data, options",
+    [
+        ("generator", {"steps_per_epoch": 2}),
+        ("endless", {"steps_per_epoch": 2}),
+        ("dataset", {"steps_per_epoch": 2}),
+    ],
+)
+def test_an_unknown_number_of_examples_is_an_error_that_says_what_to_pass(data, options):
+    with pytest.raises(ValueError, match="num_examples"):
+        _model().fit(*_data(data), verbose=0, **options)
+
+
+def test_train_on_batch_needs_the_number_of_examples():
+    model = _model()
+    with pytest.raises(ValueError, match="model.num_examples = "):
+        model.train_on_batch(X, Y)
+    model.num_examples = 400
+    loss = model.train_on_batch(X, Y, return_dict=True)
+    assert loss["kl_weight"] == pytest.approx(1 / 400)
+
+
+def test_another_number_of_examples_takes_effect_in_the_next_fit():
+    model = _model()
+    model.fit(X, Y, verbose=0)
+    logs = model.fit(X[:20], Y[:20], verbose=0).history
+    assert logs["kl_weight"][0] == pytest.approx(1 / 20)
+
+
+def test_sequences_sum_over_their_steps_and_leave_masked_ones_out():
+    steps = RNG.normal(size=(6, 5, 3)).astype("float32")
+    labels = RNG.integers(0, 2, (6, 5))
+    model = tfbnn.Sequential([keras.Input((5, 3)), tfbnn.layers.DenseFlipout(2)])
+    model.compile("adam", loss=LOGITS)
+    whole = model.evaluate(steps, labels, return_dict=True, verbose=0)["nll"]
+    parts = [model.layers[0](steps[:, t : t + 1]).numpy()[:, 0] for t in range(5)]
+    one_by_one = sum(float(LOGITS(labels[:, t], parts[t])) for t in range(5))
+    assert whole == pytest.approx(one_by_one, rel=1e-5)
+
+    masked = tfbnn.Sequential(
+        [keras.Input((5, 3)), keras.layers.Masking(), tfbnn.layers.DenseFlipout(2)]
+    )
+    masked.compile("adam", loss=LOGITS)
+    masked.layers[1].set_weights(model.layers[0].get_weights())
+    steps[:, 3:] = 0.0
+    shorter = masked.evaluate(steps, labels, return_dict=True, verbose=0)["nll"]
+    assert shorter == pytest.approx(
+        sum(float(LOGITS(labels[:, t], parts[t])) for t in range(3)), rel=1e-5
+    )
+
+
+def test_a_sample_weight_multiplies_the_log_likelihood():
+    model = _model()
+    weights = np.arange(40, dtype="float32")
+    weighted = model.evaluate(X, Y, sample_weight=weights, return_dict=True, verbose=0)["nll"]
+    rows = [model.evaluate(X[i : i + 1], Y[i : i + 1], verbose=0)[0] for i in range(40)]
+    assert weighted == pytest.approx(np.mean(weights * rows), rel=1e-4)
+
+
+def test_several_outputs_add_up_under_their_names():
+    inputs = keras.Input((3,))
+    outputs = {
+        "label": tfbnn.layers.DenseFlipout(2, name="label")(inputs),
+        "amount": tfbnn.layers.DenseFlipout(1, name="amount")(inputs),
+    }
+    model = tfbnn.Model(inputs, outputs)
+    noise = tfbnn.losses.NormalNLL(scale=0.5)
+    model.compile("adam", loss={"label": LOGITS, "amount": noise}, loss_weights={"amount": 2.0})
+    targets = {"label": Y, "amount": X[:, :1]}
+    logs = model.evaluate(X, targets, return_dict=True, verbose=0)
+    out = model(X)
+    expected = float(LOGITS(Y, out["label"])) + 2 * float(noise(X[:, :1], out["amount"]))
+    assert logs["nll"] == pytest.approx(expected, rel=1e-4)
+    model.fit(X, targets, verbose=0)
+
+
+def test_a_shared_layer_counts_once():
+    shared = tfbnn.layers.DenseFlipout(3)
+    inputs = keras.Input((3,))
+    model = tfbnn.Model(inputs, shared(shared(inputs)))
+    model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
+    logs = model.fit(X, Y, verbose=0).history
+    assert logs["kl"][0] == pytest.approx(_kl_by_hand(model), rel=1e-5)
+
+
+class Subclass(tfbnn.Model):
+    def __init__(self):
+        super().__init__()
+        self.hidden = tfbnn.layers.DenseFlipout(4, activation="relu")
+        self.out = tfbnn.layers.DenseFlipout(2)
+
+    def call(self, inputs, training=None):
+        return self.out(self.hidden(inputs, training=training), training=training)
+
+
+class WithoutTraining(Subclass):
+    def call(self, inputs):
+        return self.out(self.hidden(inputs))
+
+
+def test_subclassed_models():
+    model = Subclass()
+    model.compile("adam", loss=LOGITS)
+    assert model.fit(X, Y, verbose=0).history["kl"][0] > 0
+    # Keras hands `training` on to the layers also past a `call` that does not take it.
+    without = WithoutTraining()
+    without.compile("adam", loss=LOGITS)
+    assert without.fit(X, Y, verbose=0).history["kl"][0] > 0
+
+
+def test_a_model_that_turns_the_noise_off_in_training_is_an_error():
+    class Silent(Subclass):
+        def call(self, inputs, training=None):
+            return super().call(inputs, training=False)
+
+    silent = Silent()
+    silent.compile("adam", loss=LOGITS)
+    with pytest.raises(ValueError, match="posterior mean"):
+        silent.fit(X, Y, verbose=0)
+
+
+def test_nested_models_are_collected():
+    inner = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(4)])
+    plain = keras.Sequential([keras.Input((4,)), tfbnn.layers.DenseFlipout(2)])
+    inputs = keras.Input((3,))
+    model = tfbnn.Model(inputs, plain(inner(inputs)))
+    model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
+    logs = model.fit(X, Y, verbose=0).history
+    assert len(variational_weights(model)) == 2
+    assert logs["kl"][0] == pytest.approx(_kl_by_hand(model), rel=1e-5)
+
+
+def test_clones_keep_the_objective_or_refuse_to_train():
+    model = _model()
+    model.fit(X, Y, verbose=0)
+    clone = tfbnn.clone_model(model)
+    assert type(clone) is tfbnn.Sequential and clone.num_examples == 40
+    plain = keras.models.clone_model(model)
+    plain.compile("adam", loss=LOGITS)
+    if not isinstance(plain, tfbnn.Sequential):
+        with pytest.raises(ValueError, match="tfbnn.Sequential"):
+            plain.fit(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_jit(jit_compile):
+    model = tfbnn.Sequential(
+        [keras.Input((3,)), tfbnn.layers.DenseFlipout(2, prior="scale_mixture")]
+    )
+    model.compile("adam", loss=LOGITS, jit_compile=jit_compile)
+    assert model.jit_compile is jit_compile
+    assert np.isfinite(model.fit(X, Y, verbose=0).history["loss"][0])
+
+
+def test_warm_up_and_minibatch_weights():
+    warm_up = tfbnn.schedules.LinearWarmUp(epochs=2)
+    model = _model(kl_schedule=warm_up)
+    weights = model.fit(X, Y, batch_size=10, epochs=3, verbose=0).history["kl_weight"]
+    assert np.allclose(weights, np.array([2.5 / 8, 6.5 / 8, 1.0]) / 40)
+    blundell = tfbnn.schedules.MinibatchWeights()
+    factors = [float(blundell(step, 469)) for step in range(469)]
+    assert np.isfinite(factors).all() and np.mean(factors) == pytest.approx(1.0, rel=1e-5)
+    model = _model(kl_schedule="minibatch_weights")
+    logs = model.fit(X, Y, batch_size=10, verbose=0).history
+    assert logs["kl_weight"][0] == pytest.approx(1 / 40, rel=1e-4)
+    with pytest.raises(ValueError, match="kl_schedule"):
+        _model(kl_schedule="fast")
+
+
+def test_several_draws_a_step_leave_the_expectation_and_lower_the_noise():
+    def losses(num_draws):
+        model = tfbnn.Sequential(
+            [
+                keras.Input((3,)),
+                tfbnn.layers.DenseReparameterization(
+                    2, posterior=tfbnn.families.Normal(1.0), kernel_initializer="zeros", seed=2
+                ),
+            ]
+        )
+        model.compile(keras.optimizers.SGD(0.0), loss=LOGITS, num_draws=num_draws)
+        return model.fit(X, Y, epochs=150, batch_size=40, verbose=0).history["loss"]
+
+    one, eight = losses(1), losses(8)
+    error = np.hypot(np.std(one), np.std(eight)) / np.sqrt(150)
+    assert abs(np.mean(one) - np.mean(eight)) < 4 * error
+    assert np.var(eight) < 0.3 * np.var(one)
+
+
+@pytest.mark.parametrize("compile_again", [True, False])
+@pytest.mark.parametrize("scale", [0.3, "learned", "head"])
+def test_regression_round_trip(tmp_path, scale, compile_again):
+    outputs = 2 if scale == "head" else 1
+    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(outputs)])
+    model.compile("adam", loss=tfbnn.losses.NormalNLL(scale=scale))
+    target = X[:, :1] * 2
+    model.fit(X, target, epochs=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=compile_again)
+    if not compile_again:
+        loaded.compile("adam", loss=tfbnn.losses.NormalNLL(scale=scale))
+    expected = model.evaluate(X, target, verbose=0)
+    assert np.allclose(loaded.evaluate(X, target, verbose=0), expected, rtol=1e-5)
+    assert loaded.num_examples == 40
+    assert len(loaded.trainable_weights) == len(model.trainable_weights)
+
+
+def test_a_learned_scale_finds_the_noise():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(2000, 1)).astype("float32")
+    y = 3 * x + rng.normal(scale=0.2, size=x.shape).astype("float32")
+    model = tfbnn.Sequential([keras.Input((1,)), tfbnn.layers.DenseReparameterization(1)])
+    model.compile(keras.optimizers.Adam(0.03), loss=tfbnn.losses.NormalNLL(scale="learned"))
+    model.fit(x, y, batch_size=200, epochs=60, verbose=0)
+    _, scale = model.likelihood.parameters(model(x))
+    # The standard error of a standard deviation is scale / sqrt(2 n); the optimizer adds noise.
+    assert float(scale[0, 0]) == pytest.approx(0.2, abs=0.02)
+
+
+def test_callbacks_of_keras(tmp_path):
+    model = _model()
+    model.compile(keras.optimizers.Adam(0.1), loss=LOGITS, metrics=["accuracy"])
+    callbacks = [
+        keras.callbacks.EarlyStopping("val_nll", mode="min", patience=1, restore_best_weights=True),
+        keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", "val_nll", mode="min", save_best_only=True),
+    ]
+    model.fit(X, Y, validation_split=0.5, epochs=4, callbacks=callbacks, verbose=0)
+    best = keras.models.load_model(tmp_path / "best.keras")
+    assert isinstance(best, tfbnn.Sequential) and best.num_examples == 20
+    best.fit(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "loss, words",
+    [
+        ("mse", "NormalNLL"),
+        (keras.losses.Huber(), "NormalNLL"),
+        (keras.losses.CategoricalCrossentropy(label_smoothing=0.1), "label_smoothing"),
+        (keras.losses.SparseCategoricalCrossentropy(ignore_class=0), "ignore_class"),
+        (keras.losses.BinaryCrossentropy(reduction="sum"), "reduction"),
+    ],
+)
+def test_a_loss_that_is_no_likelihood_is_an_error(loss, words):
+    with pytest.raises(ValueError, match=words):
+        _model().compile("adam", loss=loss)
+
+
+@pytest.mark.parametrize(
+    "x, y, words",
+    [
+        (np.where(X > 2, np.nan, X), Y, "NaN or infinite"),
+        (X, Y + 1, "Labels must be whole numbers from 0 to 1"),
+        (X, Y - 1, "Labels"),
+        (X[:0], Y[:0], "no example"),
+    ],
+)
+def test_bad_data_is_an_error(x, y, words):
+    with pytest.raises(ValueError, match=words):
+        _model().fit(x, y, verbose=0)
+
+
+def test_broken_weights_and_arguments_are_errors():
+    model = _model()
+    model.layers[0].kernel.loc_variable.assign(np.full((3, 2), np.nan))
+    with pytest.raises(ValueError, match="weights of the model"):
+        model.fit(X, Y, verbose=0)
+    with pytest.raises(ValueError, match="beta"):
+        _model(beta=-1.0)
+    with pytest.raises(ValueError, match="num_draws"):
+        _model(num_draws=0)
+    with pytest.raises(ValueError, match="num_examples"):
+        _model().fit(X, Y, num_examples=0, verbose=0)
+    double = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2, kl_weight=0.1)])
+    double.compile("adam", loss=LOGITS)
+    with pytest.raises(ValueError, match="count twice"):
+        double.fit(X, Y, verbose=0)
+
+
+def test_run_eagerly_and_several_steps_at_once():
+    eager = _model()
+    eager.compile("adam", loss=LOGITS, run_eagerly=True)
+    eager.fit(X, Y, verbose=0)
+    several = _model(steps_per_execution=4)
+    logs = several.fit(X, Y, batch_size=10, verbose=0).history
+    assert logs["kl_weight"][0] == pytest.approx(1 / 40)
