@@ -47,7 +47,9 @@ def numpy(tensors):
 
 def test_a_draw_depends_on_seed_and_number_only(posterior):
     whole = numpy(posterior.draws(SEED, 0, 7))
-    parts = [numpy(posterior.draws(SEED, first, count)) for first, count in ((0, 2), (2, 4), (6, 1))]
+    parts = [
+        numpy(posterior.draws(SEED, first, count)) for first, count in ((0, 2), (2, 4), (6, 1))
+    ]
     for one, *pieces in zip(whole, *parts, strict=True):
         np.testing.assert_array_equal(one, np.concatenate(pieces))
     third = posterior.draw(noise.fold_in(SEED, 3))

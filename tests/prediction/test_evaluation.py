@@ -58,7 +58,14 @@ def test_classes_by_hand():
     gaps = [np.sum(right[bins == b] - confidence[bins == b]) for b in np.unique(bins)]
     assert result.ece == pytest.approx(np.abs(gaps).sum() / 60)
     assert result.num_samples == 5
-    assert sorted(result.scores()) == ["brier", "ece", "error", "mean_entropy", "nll", "num_samples"]
+    assert sorted(result.scores()) == [
+        "brier",
+        "ece",
+        "error",
+        "mean_entropy",
+        "nll",
+        "num_samples",
+    ]
 
 
 def test_it_is_the_average_of_networks_not_the_mean_network():
@@ -108,7 +115,9 @@ def test_real_numbers_by_hand(flat):
     targets = y.reshape(prediction.prediction.shape)
     result = tfbnn.evaluate(model, X, y, **SETTINGS)
     density = stats.norm.logpdf(targets, loc, scale).sum(-1)
-    assert result.nll == pytest.approx(-(special.logsumexp(density, 0) - np.log(5)).mean(), rel=1e-5)
+    assert result.nll == pytest.approx(
+        -(special.logsumexp(density, 0) - np.log(5)).mean(), rel=1e-5
+    )
     error = np.sqrt(np.square(prediction.prediction - targets).mean())
     assert result.rmse == pytest.approx(error, rel=1e-6)
     low, high = prediction.credible_interval(0.95)
@@ -203,7 +212,9 @@ def test_an_interrupted_calibration_changes_nothing(monkeypatch):
 
 
 def test_no_temperature_for_real_numbers():
-    with pytest.raises(ValueError, match="learns its noise with `tfbnn.losses.NormalNLL`. Received"):
+    with pytest.raises(
+        ValueError, match="learns its noise with `tfbnn.losses.NormalNLL`. Received"
+    ):
         tfbnn.calibrate(make_model(NORMAL), X, X)
 
 

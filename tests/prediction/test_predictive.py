@@ -1,4 +1,4 @@
-"""`tfbnn.predict`: against closed forms, against a plain loop, for every kind of model and input."""
+"""`tfbnn.predict` against closed forms and a plain loop, for every kind of model and input."""
 
 import keras
 import numpy as np
@@ -156,7 +156,9 @@ def test_bounded_memory_gives_the_same(monkeypatch):
         posterior, "draws", lambda s, f, c: (calls["draws"].append((f, c)), draws(s, f, c))[1]
     )
     monkeypatch.setattr(
-        posterior, "outputs", lambda *a: (calls.update(outputs=calls["outputs"] + 1), outputs(*a))[1]
+        posterior,
+        "outputs",
+        lambda *a: (calls.update(outputs=calls["outputs"] + 1), outputs(*a))[1],
     )
     result = tfbnn.predict(model, X, num_samples=5, batch_size=8, seed=3, keep_samples=True)
     assert calls["draws"] == [(0, 2), (2, 2), (4, 1)] * 3
@@ -412,5 +414,7 @@ def test_bad_numbers(name, value):
 def test_diverged_weights():
     model = classifier()
     model.layers[0].kernel.loc_variable.assign(np.full((3, 8), np.nan))
-    with pytest.raises(ValueError, match="`probabilities` must be finite; find out where the model"):
+    with pytest.raises(
+        ValueError, match="`probabilities` must be finite; find out where the model"
+    ):
         tfbnn.predict(model, X, 2)

@@ -18,7 +18,9 @@ def test_classes():
     prediction, uncertainty = result
     assert isinstance(result, ClassPrediction) and len(result) == 2
     np.testing.assert_allclose(prediction, PROBABILITIES.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(uncertainty, stats.entropy(PROBABILITIES.mean(0), axis=-1), rtol=1e-5)
+    np.testing.assert_allclose(
+        uncertainty, stats.entropy(PROBABILITIES.mean(0), axis=-1), rtol=1e-5
+    )
     assert result.predictive_entropy is uncertainty
     np.testing.assert_allclose(
         result.expected_entropy, stats.entropy(PROBABILITIES, axis=-1).mean(0), rtol=1e-5
@@ -58,7 +60,9 @@ def test_real_numbers():
     np.testing.assert_allclose(result.prediction, LOC.mean(0), atol=1e-6)
     np.testing.assert_allclose(result.epistemic, LOC.std(0), rtol=1e-5)
     np.testing.assert_allclose(result.aleatoric, np.sqrt((SCALE**2).mean(0)), rtol=1e-5)
-    np.testing.assert_allclose(result.variance, result.epistemic**2 + result.aleatoric**2, rtol=1e-5)
+    np.testing.assert_allclose(
+        result.variance, result.epistemic**2 + result.aleatoric**2, rtol=1e-5
+    )
     np.testing.assert_allclose(result.uncertainty**2, result.variance, rtol=1e-5)
     q = result.quantile(0.9)
     np.testing.assert_allclose(stats.norm.cdf((q - LOC) / SCALE).mean(0), 0.9, rtol=1e-6)
@@ -67,7 +71,9 @@ def test_real_numbers():
     np.testing.assert_array_equal([low, high], expected)
 
 
-@pytest.mark.parametrize(("kind", "parameters"), [("categorical", (PROBABILITIES,)), ("normal", (LOC, SCALE))])
+@pytest.mark.parametrize(
+    ("kind", "parameters"), [("categorical", (PROBABILITIES,)), ("normal", (LOC, SCALE))]
+)
 def test_concatenate(kind, parameters):
     whole = summarise(kind, parameters, keep_samples=True)
     parts = [

@@ -19,7 +19,11 @@ SETTINGS = {"num_samples": 4, "seed": 3}
 
 
 def make_model(loss=SPARSE, units=3):
-    layers = [keras.Input((6,)), tfbnn.layers.DenseFlipout(8, "relu"), tfbnn.layers.DenseFlipout(units)]
+    layers = [
+        keras.Input((6,)),
+        tfbnn.layers.DenseFlipout(8, "relu"),
+        tfbnn.layers.DenseFlipout(units),
+    ]
     model = tfbnn.Sequential(layers)
     model.compile("adam", loss)
     rng = np.random.default_rng(1)
@@ -35,7 +39,7 @@ def test_points_are_prune_and_evaluate(criterion, scope):
     model = make_model()
     curve = tfbnn.pruning_curve(model, (X, Y), [0.0, 0.5, 0.9], criterion, scope, **SETTINGS)
     assert [row["sparsity"] for row in curve.rows] == [0.0, 0.5, 0.9]
-    assert [row["weights"] for row in curve.rows] == [72, 36, 7 + (scope == "layer") * 0]
+    assert [row["weights"] for row in curve.rows] == [72, 36, 7]
     for row in curve.rows:
         pruned = tfbnn.prune(model, row["sparsity"], criterion=criterion, scope=scope)
         expected = tfbnn.evaluate(pruned, X, Y, **SETTINGS).scores()
@@ -88,7 +92,11 @@ def test_picture(kind, sparsities, tmp_path):
     if kind == "classes":
         model, y, panels = make_model(), Y, ["error (%)", "NLL (nats)"]
     else:
-        model, y, panels = make_model(tfbnn.losses.NormalNLL(1.0), 1), X[:, 0], ["NLL (nats)", "RMSE"]
+        model, y, panels = (
+            make_model(tfbnn.losses.NormalNLL(1.0), 1),
+            X[:, 0],
+            ["NLL (nats)", "RMSE"],
+        )
     curve = tfbnn.pruning_curve(model, (X, y), sparsities, **SETTINGS)
     figure = curve.plot(tmp_path / "curve.png")
     pixels = image.imread(tmp_path / "curve.png")
@@ -103,7 +111,10 @@ def test_picture(kind, sparsities, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sparsities": []}, r"shares of weights to remove, in \[0, 1\). Received: sparsities=\[\]"),
+        (
+            {"sparsities": []},
+            r"shares of weights to remove, in \[0, 1\). Received: sparsities=\[\]",
+        ),
         ({"sparsities": [0.5, 1.0]}, r"Received: sparsities=\[0.5, 1.0\]"),
         ({"sparsities": [np.nan]}, r"Received: sparsities=\[nan\]"),
         ({"criterion": "size"}, "Received: criterion='size'"),

@@ -103,8 +103,11 @@ class Convolution:
 
     def output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Shape of the outputs."""
-        kernel = keras.KerasTensor(self.kernel_shape(input_shape))
-        return self(keras.KerasTensor(tuple(input_shape)), kernel).shape
+        kernel_shape = self.kernel_shape(input_shape)
+        # Keras' symbolic convolution wants the channels of one group; the outputs are the same.
+        one_group = list(input_shape)
+        one_group[self.channel_axis] = kernel_shape[-2]
+        return self(keras.KerasTensor(tuple(one_group)), keras.KerasTensor(kernel_shape)).shape
 
     @property
     def channel_axis(self) -> int:

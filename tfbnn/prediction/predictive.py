@@ -203,7 +203,7 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
 def _blocks(
     posterior: AbstractPosterior, batches: Iterator[Any], num_samples: int
 ) -> Iterator[list[Any]]:
-    """Lists of batches whose samples fit in `_SAMPLE_BYTES`; the drawn weights serve all of them."""
+    """Lists of batches whose samples fit in `_SAMPLE_BYTES`; the drawn weights serve them all."""
     block: list[Any] = []
     rows = limit = 0
     for batch in batches:
