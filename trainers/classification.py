@@ -52,12 +52,15 @@ def _run(settings: Settings, dataset: Dataset, folder: pathlib.Path) -> dict[str
     model, last_epoch = _trained(settings, dataset, folder)
     trained = time.perf_counter()
     print("Scoring, pruning, exporting", flush=True)
+    draws = {"num_samples": settings.num_samples, "seed": settings.seed}
+    curve = tfbnn.pruning_curve(model, dataset.validation, settings.all_sparsities, **draws)
+    curve.plot(folder / "pruning_curve.png")
     shipped = _pruned(model, settings, dataset)
     shipped.save(folder / "pruned.keras")
-    _draw(model, shipped, settings, dataset, folder)
     metrics = {
         "settings": dataclasses.asdict(settings),
         "last_epoch": last_epoch,
+        "validation": curve.rows,
         "table": _table(model, shipped, settings, dataset, folder),
         "file": _ship(shipped, settings, dataset, folder) if settings.export else None,
     }
@@ -95,24 +98,16 @@ def _table(
     for sparsity in settings.all_sparsities:
         final = sparsity == settings.sparsity
         pruned = shipped if final else tfbnn.prune(model, sparsity=sparsity)
+        evaluation = tfbnn.evaluate(
+            pruned, *dataset.test, num_samples=settings.num_samples, seed=settings.seed
+        )
         path = folder / ("model.tflite" if final else f"tflite/sparsity-{sparsity:g}.tflite")
-        rows.append(shipping.table_row(pruned, sparsity, dataset, settings, path))
+        rows.append(shipping.table_row(pruned, evaluation, sparsity, dataset, settings, path))
+        if final:
+            evaluation.reliability_diagram(folder / "reliability.png")
+            images, names = dataset.test[0], dataset.class_names
+            report.draw_extremes(evaluation, images, names, folder / "extremes.png")
     return rows
-
-
-def _draw(
-    model: tfbnn.Sequential,
-    shipped: tfbnn.Sequential,
-    settings: Settings,
-    dataset: Dataset,
-    folder: pathlib.Path,
-) -> None:
-    draws = {"num_samples": settings.num_samples, "seed": settings.seed}
-    curve = tfbnn.pruning_curve(model, dataset.validation, settings.all_sparsities, **draws)
-    curve.plot(folder / "pruning_curve.png")
-    tfbnn.evaluate(shipped, *dataset.test, **draws).reliability_diagram(folder / "reliability.png")
-    prediction = tfbnn.predict(shipped, dataset.test[0], **draws)
-    report.draw_extremes(prediction, dataset.test, dataset.class_names, folder / "extremes.png")
 
 
 def _ship(

@@ -15,20 +15,30 @@ _SIGMA_RECORDS = 100
 
 
 def build(settings: Settings, dataset: Dataset) -> tfbnn.Sequential:
-    """A multi-layer perceptron with a scale mixture prior, as in Blundell et al. 2015, sec. 5.1."""
-    layer = getattr(tfbnn.layers, f"Dense{settings.layer}")
+    """A network of random weights under a scale mixture prior.
+
+    Without `filters`, the multi-layer perceptron of Blundell et al. 2015, sec. 5.1. With them, two
+    3 x 3 convolutions, each followed by max pooling, in front of it.
+    """
+    dense = getattr(tfbnn.layers, f"Dense{settings.layer}")
+    convolution = getattr(tfbnn.layers, f"Convolution2D{settings.layer}")
     prior = tfbnn.priors.ScaleMixture(settings.pi, settings.sigma1, settings.sigma2)
     options = {
         "prior": prior,
         "posterior": tfbnn.families.Normal(initial_scale=settings.initial_scale),
     }
-    hidden = [layer(settings.width, activation="relu", **options) for _ in range(settings.depth)]
+    in_front = []
+    for filters in (settings.filters, 2 * settings.filters) if settings.filters else ():
+        in_front.append(convolution(filters, 3, padding="same", activation="relu", **options))
+        in_front.append(keras.layers.MaxPooling2D())
+    hidden = [dense(settings.width, activation="relu", **options) for _ in range(settings.depth)]
     return tfbnn.Sequential(
         [
             keras.Input(dataset.train[0].shape[1:]),
+            *in_front,
             keras.layers.Flatten(),
             *hidden,
-            layer(len(dataset.class_names), **options),
+            dense(len(dataset.class_names), **options),
         ],
         name=settings.dataset,
     )
@@ -73,12 +83,19 @@ def sigma_logger(
 
 def describe(model: tfbnn.Sequential, settings: Settings, rows: int) -> str:
     """In one line, what is trained and how."""
-    sizes = "-".join(str(layer.kernel.shape[0]) for layer in tfbnn.layers.variational_layers(model))
+    sizes = "-".join(_size(layer) for layer in tfbnn.layers.variational_layers(model))
+    steps = math.ceil(rows / settings.batch_size)
     objective = "exact ELBO" if settings.beta == 1 else f"NOT the ELBO: KL times {settings.beta:g}"
     return (
-        f"{sizes}-{model.output_shape[-1]} Dense{settings.layer}, {objective}, {rows:,} examples, "
-        f"{settings.epochs} epochs of {math.ceil(rows / settings.batch_size)} batches"
+        f"{math.prod(model.input_shape[1:])}-{sizes} {settings.layer}, {objective}, "
+        f"{rows:,} examples, {settings.epochs} epochs of {steps} batches"
     )
+
+
+def _size(layer: tfbnn.layers.AbstractVariationalLayer) -> str:
+    """`400` for a dense layer, `16C3` for a convolution with 16 filters of 3 x 3."""
+    *window, _, outputs = layer.kernel.shape
+    return f"{outputs}C{window[0]}" if window else str(outputs)
 
 
 class _EpochBar(keras.callbacks.Callback):

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfbnn.prediction.summaries import Prediction
-from trainers.data import Part
+from tfbnn.prediction import uncertainty
+from tfbnn.prediction.evaluation import ClassEvaluation
 
 _COLUMNS = {
     "sparsity": ("sparsity", "{:.4g} %", 100.0),
@@ -52,33 +52,32 @@ def _cell(value: Any, form: str, factor: float) -> str:
 
 
 def draw_extremes(
-    prediction: Prediction, part: Part, class_names: list[str], path: pathlib.Path
+    evaluation: ClassEvaluation, images: np.ndarray, class_names: list[str], path: pathlib.Path
 ) -> None:
     """A picture of the rows the model is surest of and least sure of, with what it says of them.
 
     Args:
-        prediction: What the model says about `part`.
-        part: Images `(rows, height, width, 1)` and labels.
+        evaluation: What the model says about the images.
+        images: Images `(rows, height, width, 1)`.
         class_names: Names of the labels.
         path: The `.png` to write.
     """
-    images, labels = part
-    order = np.argsort(prediction.uncertainty, kind="stable")
+    probabilities, labels = evaluation.probabilities, evaluation.labels
+    entropy = uncertainty.entropy(probabilities)
+    order = np.argsort(entropy, kind="stable")
     shown = min(_SHOWN, len(order))
     rows = {"most certain": order[:shown], "least certain": order[::-1][:shown]}
     figure = Figure(figsize=(1.15 * shown + 0.4, 3.5), layout="constrained")
     for panel, (title, chosen) in zip(figure.subfigures(2, 1), rows.items(), strict=True):
-        panel.suptitle(
-            f"{title}: prediction (its probability), entropy", fontsize=10
-        )
+        panel.suptitle(f"{title}: prediction (its probability), entropy", fontsize=10)
         for axes, row in zip(panel.subplots(1, shown, squeeze=False)[0], chosen, strict=True):
             axes.imshow(images[row, ..., 0], cmap="gray_r")
             axes.set(xticks=[], yticks=[])
-            said = int(prediction.prediction[row].argmax())
+            said = int(probabilities[row].argmax())
             wrong = said != labels[row]
-            text = f"{class_names[said]} ({prediction.prediction[row, said]:.2f})"
+            text = f"{class_names[said]} ({probabilities[row, said]:.2f})"
             text += f", is {class_names[labels[row]]}" if wrong else ""
-            text += f"\n{prediction.uncertainty[row]:.3f} nats"
+            text += f"\n{entropy[row]:.3f} nats"
             axes.set_xlabel(text, fontsize=8, color=_WRONG if wrong else _RIGHT)
             for spine in axes.spines.values():
                 spine.set(color=_WRONG if wrong else "#bbbbbb", linewidth=2 if wrong else 1)

@@ -9,6 +9,7 @@ import numpy as np
 
 import tfbnn
 from tfbnn.prediction import calibration
+from tfbnn.prediction.evaluation import ClassEvaluation
 from tfbnn.pruning import masks
 from trainers.data import Dataset, Part
 from trainers.settings import Settings
@@ -22,24 +23,30 @@ Row = dict[str, Any]
 
 def table_row(
     model: tfbnn.Sequential,
+    evaluation: ClassEvaluation,
     sparsity: float,
     dataset: Dataset,
     settings: Settings,
     path: pathlib.Path,
 ) -> Row:
-    """Scores of a pruned model on the test rows, and of its `.tflite`, which goes to `path`.
+    """A row of the table.
+
+    Args:
+        model: A pruned model.
+        evaluation: What it scores on the test rows.
+        sparsity: Share of its kernel weights that was removed.
+        dataset: The data set.
+        settings: The settings of the run.
+        path: Where its `.tflite` goes.
 
     Returns:
         `sparsity`, `weights`, `error`, `nll`, `ece`, `bytes`, `gzip_bytes` and `latency_us`; the
         last three are None without `settings.export`.
     """
-    scores = tfbnn.evaluate(
-        model, *dataset.test, num_samples=settings.num_samples, seed=settings.seed
-    )
     row: Row = {
         "sparsity": sparsity,
         "weights": masks.num_weights(model),
-        **{name: getattr(scores, name) for name in ("error", "nll", "ece")},
+        **{name: getattr(evaluation, name) for name in ("error", "nll", "ece")},
         **dict.fromkeys(("bytes", "gzip_bytes", "latency_us")),
     }
     if settings.export:

@@ -101,9 +101,9 @@ def test_picture(kind, sparsities, tmp_path):
     figure = curve.plot(tmp_path / "curve.png")
     pixels = image.imread(tmp_path / "curve.png")
     assert pixels.ndim == 3 and pixels.std() > 0.01
-    labels = {axes.get_ylabel() for axes in figure.axes}
+    labels = {axes.get_title() for axes in figure.axes}
     assert len(labels) == 4 and set(panels) <= labels
-    rows = figure.axes[0].lines[0]
+    rows = figure.axes[0].lines[1]
     assert len(rows.get_xdata()) == len(sparsities)
     assert [path.name for path in tmp_path.iterdir()] == ["curve.png"]
 

@@ -120,17 +120,26 @@ _PANELS = {
 }
 
 
+# As in `tfbnn.prediction.diagrams`: told apart by red-green blind readers.
+_LINE, _INK = "#0072b2", "#333333"
+
+
 def _plot(rows: list[dict[str, float]]) -> Figure:
     panels = [name for name in _PANELS if name in rows[0]]
-    figure = Figure(figsize=(3.2 * len(panels), 3.2), layout="constrained")
+    figure = Figure(figsize=(3.1 * len(panels), 3.1), layout="constrained")
     kept = [100 * (1 - row["sparsity"]) for row in rows]
     for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         label, factor = _PANELS[name]
-        axes.plot(kept, [factor * row[name] for row in rows], "o-", color="tab:blue")
-        axes.set(xscale="log", xlabel="weights left (%)", ylabel=label)
+        values = [factor * row[name] for row in rows]
+        axes.axhline(values[0], linestyle="--", color=_INK, linewidth=1.0, alpha=0.6)
+        axes.plot(kept, values, "o-", color=_LINE, markersize=5)
+        axes.set(xscale="log", title=label)
         axes.set_xticks(kept, [f"{k:.3g}" for k in kept], rotation=45)
         axes.minorticks_off()
         axes.invert_xaxis()
-        axes.grid(alpha=0.3)
-    figure.suptitle("Pruning by the posterior")
+        if min(values) >= 0:
+            axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#dddddd", linewidth=0.6)
+    figure.supxlabel("kernel weights left (%); dashed: the least pruned model")
     return figure

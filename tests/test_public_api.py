@@ -1,0 +1,30 @@
+"""Every public name exists, also as a module."""
+
+import importlib
+
+import pytest
+
+import tfbnn
+
+
+@pytest.mark.parametrize("name", tfbnn.__all__)
+def test_it_is_there(name):
+    assert getattr(tfbnn, name) is not None
+    assert name in dir(tfbnn)
+
+
+@pytest.mark.parametrize("name", tfbnn._MODULES)
+def test_short_names_import_as_modules(name):
+    module = importlib.import_module(f"tfbnn.{name}")
+    assert module is getattr(tfbnn, name) and module.__doc__
+
+
+def test_all_twelve_layers_exist():
+    for linear_map in ("Dense", "Convolution1D", "Convolution2D", "Convolution3D"):
+        for estimator in ("Reparameterization", "LocalReparameterization", "Flipout"):
+            assert hasattr(tfbnn.layers, linear_map + estimator)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = tfbnn.nothing
