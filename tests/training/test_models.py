@@ -308,7 +308,9 @@ def test_callbacks_of_keras(tmp_path):
     model.compile(keras.optimizers.Adam(0.1), loss=LOGITS, metrics=["accuracy"])
     callbacks = [
         keras.callbacks.EarlyStopping("val_nll", mode="min", patience=1, restore_best_weights=True),
-        keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", "val_nll", mode="min", save_best_only=True),
+        keras.callbacks.ModelCheckpoint(
+            tmp_path / "best.keras", "val_nll", mode="min", save_best_only=True
+        ),
     ]
     model.fit(X, Y, validation_split=0.5, epochs=4, callbacks=callbacks, verbose=0)
     best = keras.models.load_model(tmp_path / "best.keras")

@@ -23,8 +23,7 @@ def prune(
 ) -> BayesianModel:
     """A new model without the kernel weights that are worth least.
 
-    Masks are part of the new model and are saved with it (of a subclass: if its `get_config` holds
-    its layers). A pruned weight is zero in the mean, in
+    Masks are part of the new model and are saved with it. A pruned weight is zero in the mean, in
     every draw and in training, has no KL, and stays so through further `fit`. Pruning again is
     cumulative. Biases are not pruned.
 

@@ -92,6 +92,7 @@ class BayesianModel:
         if loss is not None:
             # First: a model must not be left half compiled with a loss that is no likelihood.
             new = [likelihoods.likelihood_of(one) for one in self._flat_losses(loss)]
+            self._check_number_of_losses(new)
             loss = self._same_structure(loss, [likelihood.loss for likelihood in new])
             self._set_likelihoods(new)
         self.objective.set_beta(beta)
@@ -228,6 +229,7 @@ class BayesianModel:
                 "beta": self.objective.beta,
                 "kl_schedule": schedule and keras.saving.serialize_keras_object(schedule),
                 "num_draws": self.num_draws,
+                "masked": any(layer.masked for layer in variational_layers(self)),
             },
         }
 
@@ -260,7 +262,11 @@ class BayesianModel:
         beta: float,
         kl_schedule: Any,
         num_draws: int,
+        masked: bool,
     ) -> None:
+        for layer in variational_layers(self):
+            # A subclass makes its layers itself; that they were pruned is not in its configuration.
+            layer.masked |= masked and not layer.built
         if num_examples is not None:
             self.num_examples = num_examples
         self._set_likelihoods([likelihood_from_config(config) for config in likelihoods])
@@ -320,6 +326,14 @@ class BayesianModel:
             if isinstance(target, np.ndarray):
                 likelihood.check_targets(target, shape)
 
+    def _check_number_of_losses(self, new: list[AbstractLikelihood]) -> None:
+        shapes = self._output_shapes()
+        if shapes is not None and len(shapes) != len(new):
+            raise ValueError(
+                "`loss` must have one loss for each output of the model, in a list or a dict. "
+                f"Received: {len(new)} losses for {len(shapes)} outputs"
+            )
+
     def _output_shapes(self) -> list[tuple[int | None, ...]] | None:
         """Shapes of the outputs, or None if the model has no fixed ones (yet)."""
         outputs = getattr(self, "outputs", None)
@@ -363,7 +377,9 @@ class BayesianModel:
 
     def _set_likelihoods(self, new: list[AbstractLikelihood]) -> None:
         """Take on the likelihoods, with a variable of the model for each learned scale."""
-        old = [likelihood.loss.rho_variable for likelihood in self.likelihoods if _learns(likelihood)]
+        old = [
+            likelihood.loss.rho_variable for likelihood in self.likelihoods if _learns(likelihood)
+        ]
         for likelihood in filter(_learns, new):
             likelihood.loss.rho_variable = old.pop(0) if old else self._add_rho(likelihood.loss)
         for variable in old:
@@ -406,9 +422,7 @@ class Sequential(BayesianModel, keras.Sequential):
     ['accuracy', 'kl', 'kl_weight', 'loss', 'nll', 'weighted_kl']
     """
 
-    def __init__(
-        self, layers: Any = None, *, num_examples: int | None = None, **kwargs: Any
-    ):
+    def __init__(self, layers: Any = None, *, num_examples: int | None = None, **kwargs: Any):
         super().__init__(layers, num_examples=num_examples, **kwargs)
 
 

@@ -154,5 +154,3 @@ def global_batch_size(batch: tf.Tensor) -> tf.Tensor:
     if replica is None or replica.num_replicas_in_sync == 1:
         return local
     return replica.all_reduce(tf.distribute.ReduceOp.SUM, local)
-
-
