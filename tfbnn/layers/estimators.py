@@ -3,11 +3,11 @@
 All three are unbiased and give each output the same mean and variance; they differ in the noise
 that the examples of a batch share, hence in the variance of the gradient, and in price:
 
-| estimator | outputs | noise in a batch | price |
+| estimator | outputs | noise in a batch | products |
 |---|---|---|---|
-| `reparameterization` | `f(x, w)`, `w ~ q` | shared by all examples | one product |
-| `local_reparameterization` | `f(x, loc) + sqrt(f(x**2, scale**2)) * e` | independent | two products |
-| `flipout` | `f(x, loc) + r * f(s * x, scale * e)`, signs `r`, `s` | uncorrelated | two products |
+| `reparameterization` | `f(x, w)`, `w ~ q` | shared by all examples | one |
+| `local_reparameterization` | `f(x, loc) + sqrt(f(x**2, scale**2)) * e` | independent | two |
+| `flipout` | `f(x, loc) + r * f(s * x, scale * e)`, signs `r`, `s` | uncorrelated | two |
 
 An estimator knows the map, the inputs and the weights; it does not know the layer. It returns the
 outputs and the draw of each random weight, for a Monte Carlo KL (local reparameterization draws
