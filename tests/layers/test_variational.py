@@ -83,7 +83,9 @@ OPTIONS = [
     ("Convolution2D", {"dilation_rate": (1, 2)}, False),
     ("Convolution2D", {"filters": 4, "groups": 2}, True),
     ("Convolution2D", {"data_format": "channels_first"}, True),
+    ("Convolution1D", {"data_format": "channels_first", "padding": "causal"}, True),
     ("Convolution3D", {"padding": "same", "strides": 2}, False),
+    ("Convolution3D", {"dilation_rate": 2, "padding": "same"}, True),
 ]
 
 
@@ -103,34 +105,9 @@ def test_without_noise_it_is_its_keras_namesake(linear_map, options, jit_compile
         return tf.function(lambda: function(x, **arguments), jit_compile=jit_compile)().numpy()
 
     expected = call(namesake)
+    assert layer.compute_output_shape(x.shape) == expected.shape
     assert np.allclose(call(layer), expected, atol=1e-6)
     assert np.allclose(call(layer, training=True), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_rows_of_a_batch_share_noise_under_reparameterization_alone(estimator):
-    layer = _layer("Dense", estimator, posterior=tfbnn.families.Normal(0.5))
-    rows = layer(np.ones((2, 6), "float32"), training=True).numpy()
-    assert np.array_equal(rows[0], rows[1]) == (estimator == "Reparameterization")
-
-
-def test_rows_of_a_batch_are_uncorrelated_under_flipout():
-    layer = _layer("Dense", posterior=tfbnn.families.Normal(0.5), use_bias=False)
-    x = np.ones((2, 6), "float32")
-    noise = tf.function(lambda: layer(x, training=True) - layer(x))
-    first, second = np.stack([noise().numpy() for _ in range(2000)], axis=1)
-    correlation = np.mean(first * second) / np.mean(first**2)
-    assert abs(correlation) < 4 / np.sqrt(first.size)
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_gradients_are_finite_on_zero_inputs(estimator):
-    layer = _layer("Dense", estimator, prior="scale_mixture", kl_weight=0.1)
-    x = np.zeros((3, 6), "float32")
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(layer(x, training=True)) + tf.add_n(layer.losses)
-    gradients = tape.gradient(loss, layer.trainable_weights)
-    assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -148,6 +125,31 @@ def test_mixed_precision(policy, estimator):
     assert np.isfinite(logs["loss"][0])
 
 
+def test_all_estimators_and_their_gradients_run_under_xla():
+    layers = [
+        _layer("Convolution2D", estimator, prior="scale_mixture", bias_posterior="normal")
+        for estimator in ESTIMATORS
+    ]
+    model = tfbnn.Sequential(
+        [keras.Input((5, 5, 2)), *layers, keras.layers.Flatten(), _layer("Dense", units=2)]
+    )
+    model.compile("adam", loss=LOGITS, jit_compile=True)
+    assert model.jit_compile is True
+    before = [np.array(w.value) for w in model.trainable_weights]
+    logs = model.fit(_inputs("Convolution2D"), np.array([0, 1, 0, 1]), verbose=0).history
+    assert np.isfinite(logs["loss"][0])
+    after = [np.array(w.value) for w in model.trainable_weights]
+    assert all(np.any(a != b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_whole_numbers_are_inputs_like_any_other(estimator):
+    layer = _layer("Dense", estimator, posterior=tfbnn.families.Normal(1e-9))
+    x = np.arange(12, dtype="uint8").reshape(2, 6)
+    assert np.allclose(layer(x), layer(x.astype("float32")))
+    assert np.allclose(layer(x, training=True), layer(x.astype("float32")), atol=1e-5)
+
+
 def test_seeds():
     def outputs(seed):
         keras.utils.set_random_seed(1)
@@ -155,6 +157,9 @@ def test_seeds():
 
     assert np.array_equal(outputs(1), outputs(1))
     assert not np.array_equal(outputs(1), outputs(2))
+    layer = _layer("Dense", seed=1)
+    x = _inputs("Dense")
+    assert not np.array_equal(layer(x, training=True), layer(x, training=True))
 
 
 def test_a_shared_initializer_object_does_not_repeat():

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import pathlib
 
@@ -12,7 +13,7 @@ import tfbnn
 from tfbnn.pruning import masks
 from trainers import classification, command, runs, shipping
 from trainers.data import load
-from trainers.settings import RECIPES, Settings
+from trainers.settings import RECIPES
 
 KEYS = ["sparsity", "weights", "error", "nll", "ece", "bytes", "gzip_bytes", "latency_us"]
 
@@ -20,11 +21,15 @@ KEYS = ["sparsity", "weights", "error", "nll", "ece", "bytes", "gzip_bytes", "la
 pytestmark = pytest.mark.filterwarnings("ignore:Sigma never left its start")
 
 
+def _settings(output, **changes):
+    return dataclasses.replace(RECIPES["digits"], output=str(output), smoke=True, **changes)
+
+
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """One real run: the settings, what `main` returned, and the folder."""
     output = tmp_path_factory.mktemp("saved_models")
-    settings = Settings(output=str(output), name="run", json=str(output / "t.json"), smoke=True)
+    settings = _settings(output, name="run", json=str(output / "t.json"))
     keras.utils.clear_session(free_memory=False)
     return settings, classification.main(settings), output / "run"
 
@@ -94,7 +99,7 @@ def test_everything_is_printed(smoke, tmp_path, capsys):
 
 def test_the_same_seed_gives_the_same_run_and_names_differ(smoke, tmp_path):
     _, first, _ = smoke
-    settings = Settings(output=str(tmp_path), smoke=True, export=False)
+    settings = _settings(tmp_path, export=False)
     second, third = classification.main(settings), classification.main(settings)
     assert len(list(tmp_path.iterdir())) == 2
     for metrics in (second, third):
@@ -149,9 +154,7 @@ def test_a_failed_export_keeps_the_model_and_says_where(tmp_path, monkeypatch, c
 
 
 def test_fine_tuning_keeps_the_weights_pruned(tmp_path):
-    metrics = classification.main(
-        Settings(output=str(tmp_path), name="run", smoke=True, export=False, fine_tune_epochs=1)
-    )
+    metrics = classification.main(_settings(tmp_path, name="run", export=False, fine_tune_epochs=1))
     pruned = tfbnn.load_model(tmp_path / "run" / "pruned.keras")
     assert masks.num_weights(pruned) == metrics["table"][1]["weights"]
     plain = tfbnn.load_model(tmp_path / "run" / "model.keras")

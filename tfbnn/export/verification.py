@@ -26,6 +26,10 @@ _GROUPS = 16
 # the root mean square with room for the heavy tails of small entropies.
 _MEAN_Z_LIMIT = 1.5
 _RMS_Z_LIMIT = 2.5
+# Beside the largest answer, less than this does not matter.
+_NEGLIGIBLE = 1e-3
+# No z-score counts as more; a file that is wrong everywhere still exceeds both limits.
+_FAR = 5.0
 # An entropy moves by up to |log p| times as much as a probability p, and log(1e-4) is -9.
 _UNCERTAINTY_FACTOR = 10.0
 # Float32 sums in another order differ by this much, beside the largest number of their kind.
@@ -182,9 +186,11 @@ def _relative_error(value: np.ndarray, expected: np.ndarray) -> float:
 
 def _z_scores(value: np.ndarray, expected: np.ndarray, slack: float) -> np.ndarray:
     """Of one answer among the `_GROUPS` expected ones, `(_GROUPS, *value.shape)`."""
-    floor = (slack + _ROUNDING) * np.max(np.abs(expected)) + _ROUNDING**2
+    floor = (slack + _NEGLIGIBLE) * np.max(np.abs(expected)) + _ROUNDING**2
     spread = np.sqrt(expected.var(axis=0, ddof=1) * (1 + 1 / _GROUPS) + floor**2)
-    return (value.astype(np.float64) - expected.mean(axis=0)) / spread
+    z = (value.astype(np.float64) - expected.mean(axis=0)) / spread
+    # Small probabilities are far from normal; a few of them must not decide. NaN stays NaN.
+    return np.clip(z, -_FAR, _FAR)
 
 
 def _mean_and_rms(z: np.ndarray) -> tuple[float, float]:

@@ -29,8 +29,12 @@ class Dense:
         return (1,) * (rank - 1) + (self.units,)
 
     def signs_shape(self, shape: tf.Tensor) -> tf.Tensor:
-        """Shape of Flipout's signs for a tensor of `shape`: each row has its own."""
-        return shape
+        """Shape of Flipout's signs for a tensor of `shape`: one per example and feature.
+
+        The rows of an example share the kernel, so its pseudo-independent copy must be shared too.
+        """
+        ones = tf.ones([tf.size(shape) - 2], tf.int32)
+        return tf.concat([shape[:1], ones, shape[-1:]], 0)
 
     def shares_kernel(self, inputs: tf.Tensor) -> bool:
         """Whether several rows of one example go through the same kernel."""

@@ -11,24 +11,38 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import tensorflow as tf
+
 _active = threading.local()
 
 
 class DrawCollector:
-    """The weights drawn in one forward pass: the first draw of each weight."""
+    """The weights drawn in one forward pass, and the seeds they were drawn with.
+
+    A layer that is called twice takes the same seed twice, so that both calls go through the same
+    weights: a draw is one network. Calls in another graph (Keras traces a layer once to find its
+    shapes; loops have bodies) are noted, but their tensors cannot be used outside and are not kept.
+    """
 
     def __init__(self) -> None:
         self.draws: dict[Any, Any] = {}
         self.layers: set[Any] = set()
+        self._seeds: dict[Any, Any] = {}
+        self._graph = tf.compat.v1.get_default_graph()
 
-    def record(self, layer: Any, draws: dict[Any, Any]) -> None:
-        """Note that `layer` was called with noise and drew `draws`.
+    def seed(self, layer: Any) -> Any:
+        """The seed that `layer` was called with, or None."""
+        return self._seeds.get(layer) if self._in_own_graph() else None
 
-        A layer that is called twice has drawn its weights twice; its KL counts once.
-        """
+    def record(self, layer: Any, seed: Any, draws: dict[Any, Any]) -> None:
+        """Note that `layer` was called with noise and drew `draws`."""
         self.layers.add(layer)
-        for weight, draw in draws.items():
-            self.draws.setdefault(weight, draw)
+        if self._in_own_graph():
+            self._seeds[layer] = seed
+            self.draws.update(draws)
+
+    def _in_own_graph(self) -> bool:
+        return tf.compat.v1.get_default_graph() is self._graph
 
 
 @contextlib.contextmanager

@@ -135,6 +135,8 @@ class AbstractVariationalLayer(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         rule = scopes.active_rule()
         self._called_with_noise = bool(training) and rule is None
+        # Keras casts floats only; a kernel cast to the type of whole numbers would be zero.
+        inputs = tf.cast(inputs, self.compute_dtype)
         if rule is not None:
             outputs = rule(self, inputs)
         elif training:
@@ -168,19 +170,21 @@ class AbstractVariationalLayer(keras.layers.Layer):
         }
 
     def _noisy(self, inputs: tf.Tensor) -> tf.Tensor:
-        seed = noise.next_seed(self.seed_generator)
+        collector = scopes.active_collector()
+        seed = None if collector is None else collector.seed(self)
+        if seed is None:
+            seed = noise.next_seed(self.seed_generator)
         estimator = ESTIMATORS[self.estimator]
         outputs, draws = estimator(self.linear_map, inputs, self.kernel, self.bias, seed)
-        collector = scopes.active_collector()
         if collector is not None:
-            collector.record(self, draws)
+            collector.record(self, seed, draws)
         return outputs
 
     def _accepted_inputs(self, input_shape: tuple[int | None, ...]) -> keras.InputSpec:
         raise NotImplementedError
 
 
-class _KLRegularizer:
+class _KLRegularizer(keras.regularizers.Regularizer):
     """`kl_weight * KL` of one weight, on the hook that Keras has for a penalty on a weight.
 
     Keras reads regularizers once per variable, so a layer that is called twice counts once. It is

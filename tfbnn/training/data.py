@@ -31,6 +31,7 @@ def training_size(
     steps_per_epoch: int | None,
     num_examples: int | None,
     announce: Callable[[str], None],
+    check_batch: Callable[[Any, Any], None],
 ) -> TrainingSize:
     """The size of what `fit(x, ...)` will train on.
 
@@ -45,6 +46,7 @@ def training_size(
         steps_per_epoch: As in `fit`.
         num_examples: The number given by the user, or None.
         announce: Called with a line before a pass over the data.
+        check_batch: Called with the inputs and targets of each batch of that pass, NumPy arrays.
 
     Returns:
         The size.
@@ -57,7 +59,7 @@ def training_size(
     if is_arrays(x):
         size = _array_size(x, batch_size, validation_split)
     elif isinstance(x, tf.data.Dataset):
-        size = _dataset_size(x, steps_per_epoch, num_examples, announce)
+        size = _dataset_size(x, steps_per_epoch, num_examples, announce, check_batch)
     else:
         size = _other_size(x, steps_per_epoch, num_examples)
     if size.num_examples == 0:
@@ -85,7 +87,10 @@ def check_arrays(name: str, arrays: Any) -> None:
         arrays: An array or a structure of arrays; anything that is no array passes.
     """
     for array in tf.nest.flatten(arrays):
-        if not (isinstance(array, np.ndarray) and np.issubdtype(array.dtype, np.floating)):
+        if not hasattr(array, "__array__"):
+            continue
+        array = np.asarray(array)
+        if not np.issubdtype(array.dtype, np.floating):
             continue
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))
         if bad:
@@ -109,6 +114,7 @@ def _dataset_size(
     steps_per_epoch: int | None,
     num_examples: int | None,
     announce: Callable[[str], None],
+    check_batch: Callable[[Any, Any], None],
 ) -> TrainingSize:
     cardinality = int(dataset.cardinality())
     infinite = cardinality == tf.data.INFINITE_CARDINALITY
@@ -126,17 +132,17 @@ def _dataset_size(
     if num_examples is not None:
         return TrainingSize(num_examples, steps_per_epoch or max(cardinality, 0), "given")
     announce("counting the training examples: one pass over the data set")
-    return _counted(dataset)
+    return _counted(dataset, check_batch)
 
 
-def _counted(dataset: tf.data.Dataset) -> TrainingSize:
+def _counted(dataset: tf.data.Dataset, check_batch: Callable[[Any, Any], None]) -> TrainingSize:
     num_examples = num_batches = 0
     for batch in dataset:
-        inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
-        leaves = tf.nest.flatten(inputs)
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        leaves = tf.nest.flatten(x)
         if leaves[0].shape.rank == 0:
             raise ValueError("The data set must be batched: call `.batch(...)` on it.")
-        check_arrays("x", [leaf.numpy() for leaf in leaves if leaf.dtype.is_floating])
+        check_batch(x, y)
         num_examples += int(leaves[0].shape[0])
         num_batches += 1
     return TrainingSize(num_examples, num_batches, "counted")

@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfbnn.training.losses import NormalNLL
+from tfbnn.training.losses import NormalNLL, matched
 
 
 class AbstractLikelihood(abc.ABC):
@@ -62,15 +62,14 @@ class Categorical(AbstractLikelihood):
 
     def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
         outputs = tf.cast(outputs, tf.float32)
-        targets = tf.convert_to_tensor(targets)
         if not self.sparse:
+            targets = tf.cast(matched(targets, outputs.shape), tf.float32)
             return -keras.ops.categorical_crossentropy(
-                tf.cast(targets, tf.float32), outputs, from_logits=self.from_logits
+                targets, outputs, from_logits=self.from_logits
             )
-        if len(targets.shape) == len(outputs.shape):
-            targets = tf.squeeze(targets, -1)
+        targets = tf.cast(matched(targets, outputs.shape[:-1]), tf.int32)
         return -keras.ops.sparse_categorical_crossentropy(
-            tf.cast(targets, tf.int32), outputs, from_logits=self.from_logits
+            targets, outputs, from_logits=self.from_logits
         )
 
     def logits(self, outputs: tf.Tensor) -> tf.Tensor:
@@ -107,9 +106,7 @@ class Bernoulli(AbstractLikelihood):
 
     def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
         outputs = tf.cast(outputs, tf.float32)
-        targets = tf.cast(tf.convert_to_tensor(targets), tf.float32)
-        if len(targets.shape) == len(outputs.shape) - 1:
-            targets = targets[..., tf.newaxis]
+        targets = tf.cast(matched(targets, outputs.shape), tf.float32)
         return -keras.ops.binary_crossentropy(targets, outputs, from_logits=self.from_logits)
 
     def logits(self, outputs: tf.Tensor) -> tf.Tensor:
@@ -136,6 +133,10 @@ class Normal(AbstractLikelihood):
     """A real number with normal noise. `parameters`: `loc` and `scale`, `(..., targets)`."""
 
     kind = "normal"
+
+    def __init__(self, loss: NormalNLL):
+        # A copy: each model, and each output, learns a scale of its own.
+        super().__init__(NormalNLL.from_config(loss.get_config()))
 
     def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
         return -self.loss.elementwise(targets, *self.loss.loc_and_scale(outputs))

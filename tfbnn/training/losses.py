@@ -10,6 +10,25 @@ import tensorflow as tf
 SMALLEST_SCALE = 1e-6
 
 
+def matched(targets: Any, shape: tf.TensorShape) -> tf.Tensor:
+    """`targets` in `shape`, from which a last axis of size 1 may be missing or be too many.
+
+    Raises:
+        ValueError: If they have another shape; broadcasting would make up observations.
+    """
+    targets = tf.convert_to_tensor(targets)
+    if len(targets.shape) == len(shape) + 1 and targets.shape[-1] == 1:
+        targets = targets[..., 0]
+    if len(targets.shape) == len(shape) - 1 and shape[-1] == 1:
+        targets = targets[..., tf.newaxis]
+    if not targets.shape.is_compatible_with(shape):
+        raise ValueError(
+            f"The outputs of the network ask for targets of shape {tuple(shape)}. "
+            f"Received: targets of shape {tuple(targets.shape)}"
+        )
+    return targets
+
+
 @keras.saving.register_keras_serializable("tfbnn.losses")
 class NormalNLL(keras.losses.Loss):
     """Negative log likelihood of targets with normal noise, summed over the last axis.
@@ -58,9 +77,7 @@ class NormalNLL(keras.losses.Loss):
 
     def elementwise(self, targets: Any, loc: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         """The negative log density of each target, in nats, in the shape of `loc`."""
-        targets = tf.cast(tf.convert_to_tensor(targets), loc.dtype)
-        if len(targets.shape) == len(loc.shape) - 1:
-            targets = targets[..., tf.newaxis]
+        targets = tf.cast(matched(targets, loc.shape), loc.dtype)
         error = (targets - loc) / scale
         return 0.5 * tf.square(error) + tf.math.log(scale) + 0.5 * math.log(2 * math.pi)
 
@@ -75,6 +92,11 @@ class NormalNLL(keras.losses.Loss):
         """
         outputs = tf.cast(outputs, tf.float32)
         if self.scale == "head":
+            if outputs.shape[-1] % 2:
+                raise ValueError(
+                    "With `scale='head'` the network needs two outputs for each target, `loc` and "
+                    f"`rho`. Received: outputs of shape {tuple(outputs.shape)}"
+                )
             loc, rho = tf.split(outputs, 2, axis=-1)
             return loc, tf.math.softplus(rho) + SMALLEST_SCALE
         return outputs, tf.broadcast_to(self._constant_scale(), tf.shape(outputs))
@@ -92,7 +114,8 @@ class NormalNLL(keras.losses.Loss):
         if self.rho_variable is None:
             raise ValueError(
                 "A learned scale is a variable of the model: compile a `tfbnn.Model` or "
-                "`tfbnn.Sequential` with this loss, or use `scale='head'` or a number. "
+                "`tfbnn.Sequential` with this loss and use `model.likelihood.loss`, or choose "
+                "`scale='head'` or a number. "
                 "Received: scale='learned'"
             )
         return tf.math.softplus(tf.convert_to_tensor(self.rho_variable.value)) + SMALLEST_SCALE

@@ -35,6 +35,8 @@ class BayesianModel:
     def __init__(self, *args: Any, num_examples: int | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.objective = Objective(num_examples)
+        # What the user said, as opposed to what a `fit` counted in its own data.
+        self._given_num_examples = num_examples
         self.num_draws = 1
         # A few rows of what `fit` saw, on which an export can be compared with this model.
         self.example_rows: np.ndarray | None = None
@@ -50,6 +52,7 @@ class BayesianModel:
     @num_examples.setter
     def num_examples(self, value: int) -> None:
         self.objective.set_num_examples(value)
+        self._given_num_examples = value
 
     @property
     def likelihood(self) -> AbstractLikelihood:
@@ -137,10 +140,12 @@ class BayesianModel:
         announce = _printer(verbose)
         given = num_examples
         if given is None and (not is_arrays(x) or steps_per_epoch is not None):
-            given = self.num_examples
+            given = self._given_num_examples
         self._check_training_data(x, y)
         self._check_layers()
-        size = training_size(x, batch_size, validation_split, steps_per_epoch, given, announce)
+        size = training_size(
+            x, batch_size, validation_split, steps_per_epoch, given, announce, self._check_batch
+        )
         self.objective.set_size(size)
         announce(self._summary_line(size))
         if isinstance(x, np.ndarray):
@@ -208,7 +213,13 @@ class BayesianModel:
         """
         if not self.likelihoods:
             raise ValueError("Call `compile(loss=...)` before training or evaluating the model.")
-        nll = mean_nll(self.likelihoods, self._loss_weights, y, y_pred, sample_weight)
+        nll = mean_nll(
+            self.likelihoods,
+            self._loss_weights,
+            self._in_output_order(y),
+            y_pred,
+            self._in_output_order(sample_weight),
+        )
         self._track("nll", nll * _num_replicas(), _rows(y_pred))
         loss = nll
         if training:
@@ -268,7 +279,7 @@ class BayesianModel:
             # A subclass makes its layers itself; that they were pruned is not in its configuration.
             layer.masked |= masked and not layer.built
         if num_examples is not None:
-            self.num_examples = num_examples
+            self.objective.set_num_examples(num_examples)
         self._set_likelihoods([likelihood_from_config(config) for config in likelihoods])
         self.objective.set_beta(beta)
         self.objective.kl_schedule = schedules.get(kl_schedule)
@@ -315,16 +326,19 @@ class BayesianModel:
                 )
 
     def _check_training_data(self, x: Any, y: Any) -> None:
+        check_arrays("the weights of the model", self.get_weights())
+        self._check_batch(x, y)
+
+    def _check_batch(self, x: Any, y: Any) -> None:
         check_arrays("x", x)
         check_arrays("y", y)
-        check_arrays("the weights of the model", [np.asarray(w) for w in self.get_weights()])
         shapes = self._output_shapes()
-        targets = tf.nest.flatten(y)
+        targets = tf.nest.flatten(self._in_output_order(y))
         if shapes is None or len(targets) != len(self.likelihoods):
             return
         for likelihood, target, shape in zip(self.likelihoods, targets, shapes, strict=True):
-            if isinstance(target, np.ndarray):
-                likelihood.check_targets(target, shape)
+            if hasattr(target, "__array__"):
+                likelihood.check_targets(np.asarray(target), shape)
 
     def _check_number_of_losses(self, new: list[AbstractLikelihood]) -> None:
         shapes = self._output_shapes()
@@ -341,12 +355,14 @@ class BayesianModel:
 
     def _summary_line(self, size: Any) -> str:
         schedule = self.objective.kl_schedule
+        weights = sum(weight.size for weight in variational_weights(self))
         return (
             f"ELBO: num_examples={size.num_examples} ({size.source}), beta={self.objective.beta:g}"
             + (f", kl_schedule={type(schedule).__name__}" if schedule else "")
             + f", {size.num_batches or 'an unknown number of'} batches per epoch, "
-            f"kl_weight={self.objective.beta / size.num_examples:.3g}, "
-            f"{sum(weight.size for weight in variational_weights(self))} random weights"
+            f"kl_weight={self.objective.beta / size.num_examples:.3g}"
+            # A subclassed model has none before its first batch.
+             + (f", {weights} random weights" if weights else "")
         )
 
     def _flat_losses(self, loss: Any) -> list[Any]:
@@ -365,6 +381,12 @@ class BayesianModel:
         if isinstance(structure, dict) or structure is None:
             return sorted(by_name)
         return [name for name in self.output_names if name in by_name]
+
+    def _in_output_order(self, structure: Any) -> Any:
+        """Targets or weights, given by the names of the outputs, in the order of the outputs."""
+        if isinstance(structure, dict):
+            return [structure[name] for name in self._output_names(structure)]
+        return structure
 
     def _flat_loss_weights(self) -> list[float]:
         given = self._compile_config.config.get("loss_weights")
@@ -445,12 +467,14 @@ class Model(BayesianModel, keras.Model):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        # Keras would write its functional class into the bases of `Model` itself, which breaks
-        # every subclass with a `call` of its own.
-        functional = len(args) == 2 or "outputs" in kwargs
-        if functional and not issubclass(cls, KerasFunctional):
-            cls = Functional if cls is Model else type(cls.__name__, (cls, KerasFunctional), {})
+        if cls is Model and _is_functional(args, kwargs):
+            cls = Functional
         return super().__new__(cls, *args, **kwargs)
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        if _is_functional(args, kwargs) and not isinstance(self, Functional):
+            _make_functional(type(self))
+        super().__init__(*args, **kwargs)
 
 
 @keras.saving.register_keras_serializable("tfbnn")
@@ -493,6 +517,23 @@ def load_model(path: Any, **kwargs: Any) -> Any:
         The model.
     """
     return keras.models.load_model(path, **kwargs)
+
+
+def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return len(args) == 2 or "outputs" in kwargs
+
+
+def _make_functional(cls: type) -> type:
+    """Put `Functional` in the place of `Model` among the bases of a user's class.
+
+    Keras does so with its own classes, and would write its functional class into the bases of
+    `Model` itself, which breaks every other subclass.
+    """
+    if cls is Model:
+        return Functional
+    if issubclass(cls, Model):
+        cls.__bases__ = tuple(map(_make_functional, cls.__bases__))
+    return cls
 
 
 def _learns(likelihood: AbstractLikelihood) -> bool:

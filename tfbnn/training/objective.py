@@ -60,13 +60,9 @@ class Objective:
 
     def set_size(self, size: TrainingSize) -> None:
         """Set the numbers of examples and of batches in an epoch."""
-        if self.kl_schedule is not None and size.num_batches == 0:
-            raise ValueError(
-                "A KL schedule needs the number of batches in an epoch: pass `steps_per_epoch=` "
-                "to `fit`. Received: steps_per_epoch=None"
-            )
         self.set_num_examples(size.num_examples)
         self.num_batches = size.num_batches
+        self._check_num_batches()
         self._variables["num_batches"].assign(float(size.num_batches))
 
     def kl_weight(self, step: Any) -> tf.Tensor:
@@ -75,11 +71,19 @@ class Objective:
         Args:
             step: Number of training steps done so far.
         """
+        self._check_num_batches()
         values = {name: tf.convert_to_tensor(v.value) for name, v in self._variables.items()}
         factor = 1.0
         if self.kl_schedule is not None:
             factor = self.kl_schedule(step, values["num_batches"])
         return values["beta"] * factor / values["num_examples"]
+
+    def _check_num_batches(self) -> None:
+        if self.kl_schedule is not None and self.num_batches == 0:
+            raise ValueError(
+                "A KL schedule needs the number of batches in an epoch: use `fit`, with "
+                "`steps_per_epoch=` where the data do not tell. Received: num_batches=0"
+            )
 
 
 def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:

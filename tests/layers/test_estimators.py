@@ -1,0 +1,198 @@
+"""Every estimator on every map against theory: the joint law of all outputs in closed form.
+
+The outputs are linear in the weights, `outputs = jacobian @ weights`, so their covariance is
+`jacobian @ diag(scale**2) @ jacobian.T`. What an estimator leaves out of it is its whole nature:
+nothing (reparameterization), what two examples share (Flipout), or what two outputs share (local
+reparameterization).
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfbnn
+from tfbnn.layers import estimators, scopes
+from tfbnn.layers.variational import variational_layers
+
+NUM_DRAWS = 4000
+LAYERS = {
+    "Reparameterization": "reparameterization",
+    "LocalReparameterization": "local_reparameterization",
+    "Flipout": "flipout",
+}
+MAPS = {
+    "Dense": (2, 4),
+    "Convolution1D": (2, 4, 2),
+    "Convolution2D": (2, 3, 3, 2),
+    "Convolution3D": (2, 2, 3, 2, 2),
+}
+# Map, shape of the inputs, options, whether a CPU needs XLA for it.
+VARIANTS = [
+    ("Dense", (2, 3, 4), {}, False),
+    ("Convolution1D", (2, 4, 2), {"padding": "causal", "dilation_rate": 2}, False),
+    ("Convolution1D", (2, 5, 2), {"padding": "same", "strides": 2}, False),
+    ("Convolution2D", (2, 3, 3, 2), {"padding": "same"}, False),
+    ("Convolution2D", (2, 3, 3, 2), {"dilation_rate": (1, 2)}, False),
+    ("Convolution2D", (2, 2, 3, 4), {"filters": 4, "groups": 2}, True),
+    ("Convolution2D", (2, 2, 3, 3), {"data_format": "channels_first"}, True),
+]
+
+
+def _layer(linear_map, estimator, x, **options):
+    size = {"units": 2} if linear_map == "Dense" else {"filters": 2, "kernel_size": 2}
+    layer = getattr(tfbnn.layers, linear_map + estimator)(
+        **{"bias_initializer": keras.initializers.RandomNormal(seed=2), **size, **options}, seed=3
+    )
+    layer.build(x.shape)
+    for number, weight in enumerate(layer.variational_weights):
+        rho = np.random.default_rng(number).uniform(-3, 0, weight.shape)
+        weight.rho_variable.assign(rho.astype("float32"))
+    return layer
+
+
+def _inputs(shape):
+    return np.random.default_rng(5).normal(size=shape).astype("float32")
+
+
+def _repeat(function, jit_compile=False):
+    """`NUM_DRAWS` results of `function`, stacked, from one call of one graph."""
+
+    @tf.function(jit_compile=jit_compile)
+    def results():
+        first = function()
+        types = tf.nest.map_structure(lambda t: t.dtype, first)
+        return tf.map_fn(lambda _: function(), tf.range(NUM_DRAWS), fn_output_signature=types)
+
+    return tf.nest.map_structure(lambda tensor: tensor.numpy(), results())
+
+
+def _exact_covariance(layer, x, jit_compile):
+    """Of the flattened outputs, under one draw of the weights."""
+
+    @tf.function(jit_compile=jit_compile)
+    def kernel_jacobian():
+        kernel = layer.kernel.loc
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            outputs = layer.linear_map(tf.constant(x), kernel)
+        jacobian = tape.jacobian(outputs, kernel, experimental_use_pfor=False)
+        return outputs, tf.reshape(jacobian, [tf.size(outputs), -1])
+
+    outputs, jacobian = (tensor.numpy() for tensor in kernel_jacobian())
+    covariance = jacobian * layer.kernel.scale.numpy().ravel() ** 2 @ jacobian.T
+    if layer.bias.is_random:
+        shape = layer.linear_map.bias_shape(outputs.ndim)
+        units = np.arange(layer.bias.size).reshape(shape)
+        units = np.broadcast_to(units, outputs.shape).ravel()
+        variance = layer.bias.scale.numpy()[units] ** 2
+        covariance = covariance + np.where(units[:, None] == units, variance, 0.0)
+    return covariance
+
+
+def _shared(estimator, covariance, batch):
+    """What the estimator keeps of the covariance."""
+    if estimator == "Reparameterization":
+        return covariance
+    if estimator == "LocalReparameterization":
+        return np.diag(np.diag(covariance))
+    example = np.repeat(np.arange(batch), len(covariance) // batch)
+    return np.where(example[:, None] == example, covariance, 0.0)
+
+
+def _check_law(layer, estimator, x, jit_compile=False):
+    mean = tf.function(lambda: layer(x), jit_compile=jit_compile)().numpy().ravel()
+    draws = _repeat(lambda: layer(x, training=True), jit_compile).reshape(NUM_DRAWS, -1)
+    covariance = _shared(estimator, _exact_covariance(layer, x, jit_compile), len(x))
+    variance = np.diag(covariance)
+    mean_error = np.abs(draws.mean(axis=0) - mean) / np.sqrt(variance / NUM_DRAWS)
+    # The variance of a product of two of them is at most 3 times the product of their variances.
+    spread = np.sqrt(3 * np.outer(variance, variance) / NUM_DRAWS)
+    covariance_error = np.abs(np.cov(draws.T) - covariance) / spread
+    assert mean_error.max() < 5
+    assert covariance_error.max() < 5
+
+
+def test_the_table_holds_every_estimator():
+    assert set(LAYERS.values()) == set(estimators.ESTIMATORS)
+
+
+@pytest.mark.parametrize("bias_posterior", ["point", "normal"])
+@pytest.mark.parametrize("estimator", LAYERS)
+@pytest.mark.parametrize("linear_map", MAPS)
+def test_the_outputs_have_the_law_of_the_closed_form(linear_map, estimator, bias_posterior):
+    x = _inputs(MAPS[linear_map])
+    layer = _layer(linear_map, estimator, x, bias_posterior=bias_posterior)
+    assert layer.estimator == LAYERS[estimator]
+    _check_law(layer, estimator, x)
+
+
+@pytest.mark.parametrize("estimator", LAYERS)
+@pytest.mark.parametrize("linear_map, shape, options, jit_compile", VARIANTS)
+def test_so_they_have_with_every_argument(linear_map, shape, options, jit_compile, estimator):
+    x = _inputs(shape)
+    layer = _layer(linear_map, estimator, x, bias_posterior="normal", **options)
+    _check_law(layer, estimator, x, jit_compile)
+
+
+@pytest.mark.parametrize("estimator", LAYERS)
+@pytest.mark.parametrize("linear_map", ["Dense", "Convolution2D"])
+def test_gradients_are_unbiased(linear_map, estimator):
+    x = _inputs(MAPS[linear_map])
+    layer = _layer(linear_map, estimator, x, bias_posterior="normal")
+    target = 0.7
+    variables = [v.value for v in layer.trainable_weights]
+
+    def noisy():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum((layer(x, training=True) - target) ** 2)
+        return tape.gradient(loss, variables)
+
+    # E[(outputs - target)**2] = (mean - target)**2 + variance
+    with tf.GradientTape() as tape:
+        variance = layer.linear_map(tf.constant(x**2), layer.kernel.scale**2) + layer.bias.scale**2
+        loss = tf.reduce_sum((layer(x) - target) ** 2 + variance)
+    for draws, exact in zip(_repeat(noisy), tape.gradient(loss, variables), strict=True):
+        standard_error = draws.std(axis=0) / np.sqrt(NUM_DRAWS)
+        assert np.max(np.abs(draws.mean(axis=0) - exact.numpy()) / standard_error) < 5
+
+
+@pytest.mark.parametrize("estimator", LAYERS)
+@pytest.mark.parametrize("linear_map", ["Dense", "Convolution2D"])
+def test_zero_inputs_have_no_noise_and_finite_gradients(linear_map, estimator):
+    x = np.zeros(MAPS[linear_map], "float32")
+    layer = _layer(linear_map, estimator, x)
+    with tf.GradientTape() as tape:
+        outputs = layer(x, training=True)
+        loss = tf.reduce_sum(outputs**2)
+    assert np.array_equal(outputs, layer(x))
+    gradients = tape.gradient(loss, [v.value for v in layer.trainable_weights])
+    assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("estimator", ["Reparameterization", "Flipout"])
+def test_a_layer_called_twice_goes_through_the_same_weights(estimator):
+    x = _inputs((4, 3))
+    layer = _layer("Dense", estimator, x)
+    with scopes.collect_draws() as collector:
+        first, second = layer(x, training=True), layer(2 * x, training=True)
+    bias = layer.bias.loc
+    assert np.allclose(2 * (first - bias), second - bias, atol=1e-5)
+    assert not np.allclose(first, layer(x, training=True))
+    assert set(collector.draws) == {layer.kernel}
+
+
+@pytest.mark.parametrize("estimator", LAYERS)
+def test_the_draws_that_come_up_are_those_of_the_outputs(estimator):
+    x = np.ones((1, 3), "float32")
+    layer = _layer("Dense", estimator, x, bias_posterior="normal")
+    with scopes.collect_draws() as collector:
+        outputs = layer(x, training=True)
+    if estimator == "LocalReparameterization":
+        assert collector.draws == {}
+    else:
+        assert set(collector.draws) == set(layer.variational_weights)
+    if estimator == "Reparameterization":
+        expected = x @ collector.draws[layer.kernel].numpy() + collector.draws[layer.bias].numpy()
+        assert np.allclose(outputs, expected, atol=1e-6)
+    assert list(variational_layers(keras.Sequential([layer]))) == [layer]
