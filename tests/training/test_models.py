@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfbnn
 from tfbnn.layers import variational_weights
+from tfbnn.weights import noise
 
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 RNG = np.random.default_rng(0)
@@ -14,8 +15,8 @@ X = RNG.normal(size=(40, 3)).astype("float32")
 Y = RNG.integers(0, 2, 40)
 
 
-def _model(layer=tfbnn.layers.DenseFlipout, **compile_options):
-    model = tfbnn.Sequential([keras.Input((3,)), layer(2, seed=1)])
+def _model(layer=tfbnn.layers.DenseFlipout, posterior="normal", **compile_options):
+    model = tfbnn.Sequential([keras.Input((3,)), layer(2, seed=1, posterior=posterior)])
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS, **compile_options)
     return model
 
@@ -53,6 +54,10 @@ def test_fit_says_what_it_uses(capsys):
     line = capsys.readouterr().out.splitlines()[0]
     for part in ("num_examples=40", "beta=0.5", "3 batches", "kl_weight=0.0125"):
         assert part in line
+    model = Subclass()
+    model.compile("adam", loss=LOGITS)
+    model.fit(X, Y, verbose=2)
+    assert "random weights" not in capsys.readouterr().out.splitlines()[0]
 
 
 @pytest.mark.parametrize(
@@ -98,6 +103,43 @@ def test_an_unknown_number_of_examples_is_an_error_that_says_what_to_pass(data, 
         _model().fit(*_data(data), verbose=0, **options)
 
 
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return X[index * 10 : index * 10 + 10], Y[index * 10 : index * 10 + 10]
+
+
+def test_a_py_dataset_needs_the_number_of_examples():
+    with pytest.raises(ValueError, match="a Batches is not known: pass `num_examples=`"):
+        _model().fit(Batches(), verbose=0)
+    logs = _model(kl_schedule="minibatch_weights").fit(Batches(), num_examples=40, verbose=0)
+    assert logs.history["kl_weight"][0] == pytest.approx(1 / 40, rel=1e-4)
+
+
+def test_the_number_of_one_data_set_is_not_taken_for_another_s():
+    rows = tf.data.Dataset.from_tensor_slices((X, Y))
+    model = _model()
+    model.fit(rows.batch(8), verbose=0)
+    model.fit(rows.take(20).batch(8), verbose=0)
+    assert model.num_examples == 20
+    with pytest.raises(ValueError, match="num_examples"):
+        model.fit(*_data("generator"), steps_per_epoch=2, verbose=0)
+    model.num_examples = 123
+    model.fit(*_data("generator"), steps_per_epoch=2, verbose=0)
+    assert model.num_examples == 123
+
+
+def test_a_schedule_needs_the_number_of_batches():
+    model = _model(kl_schedule="minibatch_weights")
+    model.num_examples = 40
+    with pytest.raises(ValueError, match="number of batches"):
+        model.train_on_batch(X, Y)
+    with pytest.raises(ValueError, match="number of batches"):
+        model.fit(*_data("generator"), num_examples=40, verbose=0)
+
+
 def test_train_on_batch_needs_the_number_of_examples():
     model = _model()
     with pytest.raises(ValueError, match="model.num_examples = "):
@@ -140,8 +182,27 @@ def test_a_sample_weight_multiplies_the_log_likelihood():
     model = _model()
     weights = np.arange(40, dtype="float32")
     weighted = model.evaluate(X, Y, sample_weight=weights, return_dict=True, verbose=0)["nll"]
-    rows = [model.evaluate(X[i : i + 1], Y[i : i + 1], verbose=0)[0] for i in range(40)]
+    rows = _nll_of_rows(model)
     assert weighted == pytest.approx(np.mean(weights * rows), rel=1e-4)
+    by_class = _model(posterior=tfbnn.families.Normal(1e-9))
+    logs = by_class.fit(X, Y, batch_size=40, class_weight={0: 2.0, 1: 0.5}, verbose=0).history
+    expected = np.mean(np.where(Y == 0, 2.0, 0.5) * _nll_of_rows(by_class))
+    assert logs["nll"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def _nll_of_rows(model):
+    return keras.ops.sparse_categorical_crossentropy(Y, model(X), from_logits=True).numpy()
+
+
+def test_a_sample_weight_of_steps_multiplies_each():
+    steps = RNG.normal(size=(6, 5, 3)).astype("float32")
+    labels = RNG.integers(0, 2, (6, 5))
+    weights = RNG.uniform(size=(6, 5)).astype("float32")
+    model = tfbnn.Sequential([keras.Input((5, 3)), tfbnn.layers.DenseFlipout(2)])
+    model.compile("adam", loss=LOGITS)
+    logs = model.evaluate(steps, labels, sample_weight=weights, return_dict=True, verbose=0)
+    nll = keras.ops.sparse_categorical_crossentropy(labels, model(steps), from_logits=True)
+    assert logs["nll"] == pytest.approx(np.mean(np.sum(weights * nll, axis=1)), rel=1e-5)
 
 
 def test_several_outputs_add_up_under_their_names():
@@ -151,14 +212,73 @@ def test_several_outputs_add_up_under_their_names():
         "amount": tfbnn.layers.DenseFlipout(1, name="amount")(inputs),
     }
     model = tfbnn.Model(inputs, outputs)
-    noise = tfbnn.losses.NormalNLL(scale=0.5)
-    model.compile("adam", loss={"label": LOGITS, "amount": noise}, loss_weights={"amount": 2.0})
+    normal = tfbnn.losses.NormalNLL(scale=0.5)
+    model.compile("adam", loss={"label": LOGITS, "amount": normal}, loss_weights={"amount": 2.0})
     targets = {"label": Y, "amount": X[:, :1]}
     logs = model.evaluate(X, targets, return_dict=True, verbose=0)
     out = model(X)
-    expected = float(LOGITS(Y, out["label"])) + 2 * float(noise(X[:, :1], out["amount"]))
+    expected = float(LOGITS(Y, out["label"])) + 2 * float(normal(X[:, :1], out["amount"]))
     assert logs["nll"] == pytest.approx(expected, rel=1e-4)
     model.fit(X, targets, verbose=0)
+
+
+def test_targets_and_losses_by_name_find_their_outputs():
+    inputs = keras.Input((3,))
+    layers = [tfbnn.layers.DenseFlipout(1, name=name) for name in ("last", "first")]
+    model = tfbnn.Model(inputs, [layer(inputs) for layer in layers])
+    normal = tfbnn.losses.NormalNLL(scale=1.0)
+    weights = {"first": 2.0, "last": 3.0}
+    model.compile("adam", loss={"first": normal, "last": normal}, loss_weights=weights)
+    targets = {"last": X[:, :1], "first": X[:, :1] + 9.0}
+    last, first = model(X)
+    expected = 3 * float(normal(targets["last"], last)) + 2 * float(normal(targets["first"], first))
+    for y in (targets, [targets["last"], targets["first"]]):
+        logs = model.evaluate(X, y, return_dict=True, verbose=0)
+        assert logs["nll"] == pytest.approx(expected, rel=1e-4)
+    rows = {"last": np.zeros(40), "first": np.ones(40)}
+    logs = model.evaluate(X, targets, sample_weight=rows, return_dict=True, verbose=0)
+    assert logs["nll"] == pytest.approx(2 * float(normal(targets["first"], first)), rel=1e-4)
+
+
+@pytest.mark.parametrize("structure", [list, dict])
+def test_several_inputs(structure):
+    one, two = keras.Input((3,), name="one"), keras.Input((2,), name="two")
+    hidden = [tfbnn.layers.DenseFlipout(3)(one), tfbnn.layers.DenseFlipout(2)(two)]
+    outputs = tfbnn.layers.DenseFlipout(2)(keras.layers.Concatenate()(hidden))
+    inputs, x = [one, two], [X, X[:, :2]]
+    if structure is dict:
+        inputs, x = {"one": one, "two": two}, {"one": X, "two": X[:, :2]}
+    model = tfbnn.Model(inputs, outputs)
+    model.compile("adam", loss=LOGITS)
+    model.fit(x, Y, verbose=0)
+    # A list would be stacked to one array.
+    x = tuple(x) if structure is list else x
+    model.fit(tf.data.Dataset.from_tensor_slices((x, Y)).batch(8), verbose=0)
+    assert model.num_examples == 40
+
+
+def test_each_model_and_output_learns_a_scale_of_its_own():
+    normal = tfbnn.losses.NormalNLL()
+    inputs = keras.Input((3,))
+    model = tfbnn.Model(inputs, [tfbnn.layers.DenseFlipout(1)(inputs) for _ in range(2)])
+    other = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(1)])
+    model.compile(keras.optimizers.Adam(0.1), loss=[normal, normal])
+    other.compile("adam", loss=normal)
+    model.fit(X, [X[:, :1], 99 * X[:, :1]], verbose=0)
+    near, far = (float(likelihood.loss.rho_variable.value) for likelihood in model.likelihoods)
+    assert near < far
+    assert float(other.likelihood.loss.rho_variable.value) == pytest.approx(0.5413, abs=1e-4)
+
+
+def test_a_layer_that_is_called_several_times_counts_once_and_is_one_draw():
+    steps = RNG.normal(size=(6, 5, 3)).astype("float32")
+    inputs = keras.Input((5, 3))
+    layer = tfbnn.layers.DenseFlipout(2, prior="scale_mixture")
+    model = tfbnn.Model(inputs, keras.layers.TimeDistributed(layer)(inputs))
+    model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
+    logs = model.fit(steps, RNG.integers(0, 2, (6, 5)), verbose=0).history
+    kl = np.mean([float(layer.kernel.kl(None, noise.as_seed(i))) for i in range(200)])
+    assert logs["kl"][0] == pytest.approx(kl, rel=0.2)
 
 
 def test_a_shared_layer_counts_once():
@@ -171,9 +291,10 @@ def test_a_shared_layer_counts_once():
 
 
 class Subclass(tfbnn.Model):
-    def __init__(self):
-        super().__init__()
-        self.hidden = tfbnn.layers.DenseFlipout(4, activation="relu")
+    def __init__(self, units=4, **kwargs):
+        super().__init__(**kwargs)
+        # A prior without a closed form: the draws must come out of the graphs they are made in.
+        self.hidden = tfbnn.layers.DenseFlipout(units, activation="relu", prior="scale_mixture")
         self.out = tfbnn.layers.DenseFlipout(2)
 
     def call(self, inputs, training=None):
@@ -193,6 +314,32 @@ def test_subclassed_models():
     without = WithoutTraining()
     without.compile("adam", loss=LOGITS)
     assert without.fit(X, Y, verbose=0).history["kl"][0] > 0
+
+
+class FunctionalSubclass(tfbnn.Model):
+    def __init__(self):
+        inputs = keras.Input((3,))
+        super().__init__(inputs, tfbnn.layers.DenseFlipout(2)(inputs))
+
+
+def test_a_functional_subclass_leaves_other_subclasses_alone():
+    model = FunctionalSubclass()
+    assert isinstance(model, tfbnn.Model) and type(model) is FunctionalSubclass
+    for one in (model, Subclass()):
+        one.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
+        logs = one.fit(X, Y, verbose=0).history
+        assert logs["loss"][0] == pytest.approx(logs["nll"][0] + logs["weighted_kl"][0], rel=1e-4)
+
+
+def test_a_subclass_with_a_learned_scale_round_trips(tmp_path):
+    model = Subclass(units=5)
+    model.compile("adam", loss=tfbnn.losses.NormalNLL(initial_scale=0.3))
+    model.fit(X, X[:, :2], verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", {"Subclass": Subclass})
+    assert loaded.num_examples == 40
+    expected = model.evaluate(X, X[:, :2], verbose=0)
+    assert np.allclose(loaded.evaluate(X, X[:, :2], verbose=0), expected)
 
 
 def test_a_model_that_turns_the_noise_off_in_training_is_an_error():
@@ -227,6 +374,12 @@ def test_clones_keep_the_objective_or_refuse_to_train():
     if not isinstance(plain, tfbnn.Sequential):
         with pytest.raises(ValueError, match="tfbnn.Sequential"):
             plain.fit(X, Y, verbose=0)
+    inputs = keras.Input((3,))
+    model = tfbnn.Model(inputs, tfbnn.layers.DenseFlipout(2)(inputs))
+    model.compile("adam", loss=LOGITS, beta=0.5, num_draws=2)
+    clone = tfbnn.clone_model(model)
+    assert clone.num_draws == 2 and clone.objective.beta == 0.5
+    assert isinstance(keras.models.clone_model(model), tfbnn.Model)
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
@@ -265,7 +418,12 @@ def test_several_draws_a_step_leave_the_expectation_and_lower_the_noise():
             ]
         )
         model.compile(keras.optimizers.SGD(0.0), loss=LOGITS, num_draws=num_draws)
-        return model.fit(X, Y, epochs=150, batch_size=40, verbose=0).history["loss"]
+        model.num_examples = 40
+        results = []
+        for _ in range(150):
+            model.reset_metrics()
+            results.append(model.train_on_batch(X, Y)[0])
+        return results
 
     one, eight = losses(1), losses(8)
     error = np.hypot(np.std(one), np.std(eight)) / np.sqrt(150)
@@ -296,8 +454,8 @@ def test_a_learned_scale_finds_the_noise():
     x = rng.normal(size=(2000, 1)).astype("float32")
     y = 3 * x + rng.normal(scale=0.2, size=x.shape).astype("float32")
     model = tfbnn.Sequential([keras.Input((1,)), tfbnn.layers.DenseReparameterization(1)])
-    model.compile(keras.optimizers.Adam(0.03), loss=tfbnn.losses.NormalNLL(scale="learned"))
-    model.fit(x, y, batch_size=200, epochs=60, verbose=0)
+    model.compile(keras.optimizers.Adam(0.1), loss=tfbnn.losses.NormalNLL(scale="learned"))
+    model.fit(x, y, batch_size=400, epochs=50, verbose=0)
     _, scale = model.likelihood.parameters(model(x))
     # The standard error of a standard deviation is scale / sqrt(2 n); the optimizer adds noise.
     assert float(scale[0, 0]) == pytest.approx(0.2, abs=0.02)
@@ -311,11 +469,15 @@ def test_callbacks_of_keras(tmp_path):
         keras.callbacks.ModelCheckpoint(
             tmp_path / "best.keras", "val_nll", mode="min", save_best_only=True
         ),
+        keras.callbacks.ModelCheckpoint(tmp_path / "last.weights.h5", save_weights_only=True),
     ]
     model.fit(X, Y, validation_split=0.5, epochs=4, callbacks=callbacks, verbose=0)
     best = keras.models.load_model(tmp_path / "best.keras")
     assert isinstance(best, tfbnn.Sequential) and best.num_examples == 20
     best.fit(X, Y, verbose=0)
+    clone = tfbnn.clone_model(model)
+    clone.load_weights(tmp_path / "last.weights.h5")
+    assert np.isfinite(clone.predict(X, verbose=0)).all()
 
 
 @pytest.mark.parametrize(
@@ -340,11 +502,47 @@ def test_a_loss_that_is_no_likelihood_is_an_error(loss, words):
         (X, Y + 1, "Labels must be whole numbers from 0 to 1"),
         (X, Y - 1, "Labels"),
         (X[:0], Y[:0], "no example"),
+        (tf.constant(np.inf * X), Y, "NaN or infinite"),
+        (X, np.eye(2)[Y], "ask for targets of shape"),
+        (X, Y[:30], "same number of samples"),
+        (X[:, :2], Y, "expected axis -1 of input shape to have value 3"),
     ],
 )
 def test_bad_data_is_an_error(x, y, words):
     with pytest.raises(ValueError, match=words):
         _model().fit(x, y, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "x, y, words",
+    [
+        (X, Y + 5, "Labels must be whole numbers from 0 to 1"),
+        (np.where(X > 2, np.nan, X), Y, "NaN or infinite"),
+        (X[:0], Y[:0], "no example"),
+    ],
+)
+def test_bad_data_in_a_data_set_are_errors(x, y, words):
+    with pytest.raises(ValueError, match=words):
+        _model().fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(8), verbose=0)
+
+
+@pytest.mark.parametrize(
+    "outputs, targets, loss, words",
+    [
+        (3, X[:, :1], tfbnn.losses.NormalNLL(scale=1.0), r"shape \(None, 3\)"),
+        (1, X, tfbnn.losses.NormalNLL(scale=1.0), r"shape \(None, 1\)"),
+        (2, X[:, :2], tfbnn.losses.NormalNLL(scale="head"), r"shape \(None, 1\)"),
+        (3, X[:, :1], tfbnn.losses.NormalNLL(scale="head"), "two outputs for each target"),
+        (2, Y, keras.losses.BinaryCrossentropy(), r"shape \(None, 2\)"),
+        (2, Y, keras.losses.CategoricalCrossentropy(), r"shape \(None, 2\)"),
+        (1, 2 * Y, keras.losses.BinaryCrossentropy(), "between 0 and 1"),
+    ],
+)
+def test_targets_of_another_shape_are_not_broadcast(outputs, targets, loss, words):
+    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(outputs)])
+    model.compile("adam", loss=loss)
+    with pytest.raises(ValueError, match=words):
+        model.fit(X, targets, verbose=0)
 
 
 def test_broken_weights_and_arguments_are_errors():
