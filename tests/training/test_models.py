@@ -297,6 +297,9 @@ class Subclass(tfbnn.Model):
         self.hidden = tfbnn.layers.DenseFlipout(units, activation="relu", prior="scale_mixture")
         self.out = tfbnn.layers.DenseFlipout(2)
 
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
     def call(self, inputs, training=None):
         return self.out(self.hidden(inputs, training=training), training=training)
 

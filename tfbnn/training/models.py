@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.models.functional import Functional as KerasFunctional
-from keras.src.utils.python_utils import default
 
 from tfbnn.layers import scopes
 from tfbnn.layers.variational import variational_layers, variational_weights
@@ -229,8 +228,6 @@ class BayesianModel:
             loss += tf.reduce_sum(tf.cast(other, tf.float32)) / _num_replicas()
         return loss
 
-    # Keras writes down the arguments of a subclass without a `get_config` of its own.
-    @default
     def get_config(self) -> dict[str, Any]:
         schedule = self.objective.kl_schedule
         # Here and not in the compile configuration, which `keras.models.clone_model` gives to a
