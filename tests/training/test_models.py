@@ -293,6 +293,7 @@ def test_a_shared_layer_counts_once():
 class Subclass(tfbnn.Model):
     def __init__(self, units=4, **kwargs):
         super().__init__(**kwargs)
+        self.units = units
         # A prior without a closed form: the draws must come out of the graphs they are made in.
         self.hidden = tfbnn.layers.DenseFlipout(units, activation="relu", prior="scale_mixture")
         self.out = tfbnn.layers.DenseFlipout(2)
