@@ -117,7 +117,7 @@ def test_mixed_precision(policy, estimator):
     x = np.full((8, 400), 300.0, "float32")  # 300**2 overflows float16
     out = layer(x, training=True)
     assert out.dtype == layer.compute_dtype and np.isfinite(np.asarray(out, "float32")).all()
-    kl = layer.kernel.kl(None, None)
+    kl = layer.kernel.kl()
     assert kl.dtype == tf.float32 and np.isfinite(float(kl))
     model = tfbnn.Sequential([keras.Input((400,)), layer, _layer("Dense", dtype="float32")])
     model.compile("adam", loss=LOGITS)
@@ -187,7 +187,7 @@ def test_in_a_plain_keras_model_the_kl_weight_is_exact_and_counts_once():
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
     loss = model.fit(x, y, verbose=0).history["loss"][0]
     nll = float(LOGITS(y, model(x)))
-    assert loss == pytest.approx(nll + 0.25 * float(shared.kernel.kl(None, None)), rel=1e-5)
+    assert loss == pytest.approx(nll + 0.25 * float(shared.kernel.kl()), rel=1e-5)
 
 
 def test_in_a_plain_keras_model_without_a_kl_weight_fit_is_an_error():

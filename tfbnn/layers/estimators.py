@@ -10,8 +10,8 @@ that the examples of a batch share, hence in the variance of the gradient, and i
 | `flipout` | `f(x, loc) + r * f(s * x, scale * e)`, signs `r`, `s` | uncorrelated | two |
 
 An estimator knows the map, the inputs and the weights; it does not know the layer. It returns the
-outputs and the draw of each random weight, for a Monte Carlo KL (local reparameterization draws
-outputs, not weights: it has none).
+outputs and the KL of each random weight. A Monte Carlo KL is taken at the weights that the outputs
+were made with (local reparameterization draws outputs, not weights: there it has its own draw).
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ from tfbnn.weights import noise
 from tfbnn.weights.families import NormalWeight, Weight
 
 LinearMap = Dense | Convolution
-Draws = dict[NormalWeight, tf.Tensor]
+Divergences = dict[NormalWeight, tf.Tensor]
 Estimator = Callable[
-    [LinearMap, tf.Tensor, NormalWeight, Weight | None, tf.Tensor], tuple[tf.Tensor, Draws]
+    [LinearMap, tf.Tensor, NormalWeight, Weight | None, tf.Tensor], tuple[tf.Tensor, Divergences]
 ]
 
 
@@ -43,22 +43,22 @@ def reparameterization(
     kernel: NormalWeight,
     bias: Weight | None,
     seed: tf.Tensor,
-) -> tuple[tf.Tensor, Draws]:
+) -> tuple[tf.Tensor, Divergences]:
     """`f(x, w)` with one draw `w = loc + scale * e` for the whole batch.
 
     Reference:
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 3.2.
     """
     kernel_seed, bias_seed = noise.split(seed, 2)
-    draw = kernel.sample(kernel_seed)
+    draw, kl = kernel.draw(kernel_seed)
     outputs = linear_map(inputs, tf.cast(draw, inputs.dtype))
-    draws = {kernel: draw}
+    divergences = {kernel: kl}
     if bias is None:
-        return outputs, draws
-    bias_draw = bias.sample(bias_seed)
+        return outputs, divergences
+    bias_draw = bias.loc
     if bias.is_random:
-        draws[bias] = bias_draw
-    return outputs + _aligned(linear_map, bias_draw, outputs), draws
+        bias_draw, divergences[bias] = bias.draw(bias_seed)
+    return outputs + _aligned(linear_map, bias_draw, outputs), divergences
 
 
 def local_reparameterization(
@@ -67,7 +67,7 @@ def local_reparameterization(
     kernel: NormalWeight,
     bias: Weight | None,
     seed: tf.Tensor,
-) -> tuple[tf.Tensor, Draws]:
+) -> tuple[tf.Tensor, Divergences]:
     """`f(x, loc) + sqrt(f(x**2, scale**2)) * e` with one draw `e` for each output.
 
     The variance is computed in float32: `x**2` overflows float16 at 256.
@@ -75,13 +75,19 @@ def local_reparameterization(
     Reference:
         Kingma et al. 2015, "Variational Dropout and the Local Reparameterization Trick", eq. 6.
     """
-    outputs = mean(linear_map, inputs, kernel, bias)
-    variance = linear_map(tf.square(tf.cast(inputs, tf.float32)), tf.square(kernel.scale))
-    if bias is not None and bias.is_random:
-        variance += _aligned(linear_map, tf.square(bias.scale), variance)
-    standard_deviation = _safe_sqrt(variance)
-    perturbation = standard_deviation * noise.standard_normal(tf.shape(outputs), seed)
-    return outputs + tf.cast(perturbation, outputs.dtype), {}
+    kernel_seed, bias_seed, output_seed = noise.split(seed, 3)
+    kernel_loc, kernel_variance, kl = kernel.moments(kernel_seed)
+    divergences = {kernel: kl}
+    outputs = linear_map(inputs, tf.cast(kernel_loc, inputs.dtype))
+    variance = linear_map(tf.square(tf.cast(inputs, tf.float32)), kernel_variance)
+    if bias is not None:
+        bias_loc = bias.loc
+        if bias.is_random:
+            bias_loc, bias_variance, divergences[bias] = bias.moments(bias_seed)
+            variance += _aligned(linear_map, bias_variance, variance)
+        outputs += _aligned(linear_map, bias_loc, outputs)
+    perturbation = _sqrt(variance) * noise.standard_normal(tf.shape(outputs), output_seed)
+    return outputs + tf.cast(perturbation, outputs.dtype), divergences
 
 
 def flipout(
@@ -90,7 +96,7 @@ def flipout(
     kernel: NormalWeight,
     bias: Weight | None,
     seed: tf.Tensor,
-) -> tuple[tf.Tensor, Draws]:
+) -> tuple[tf.Tensor, Divergences]:
     """`f(x, loc) + r * f(s * x, scale * e)` with fair signs `s`, `r` for each example.
 
     The perturbation of a random bias takes the output's signs too: `r * (f(...) + scale_b * e_b)`.
@@ -100,17 +106,19 @@ def flipout(
         Mini-Batches", eq. 4.
     """
     kernel_seed, bias_seed, in_seed, out_seed = noise.split(seed, 4)
-    perturbation = kernel.perturbation(kernel_seed)
-    draws = {kernel: kernel.loc + perturbation}
-    outputs = mean(linear_map, inputs, kernel, bias)
+    loc, perturbation, kl = kernel.perturbation(kernel_seed)
+    divergences = {kernel: kl}
+    outputs = linear_map(inputs, tf.cast(loc, inputs.dtype))
     signs_in = _signs(linear_map, inputs, in_seed)
     signs_out = _signs(linear_map, outputs, out_seed)
     noisy = linear_map(inputs * signs_in, tf.cast(perturbation, inputs.dtype))
-    if bias is not None and bias.is_random:
-        bias_perturbation = bias.perturbation(bias_seed)
-        draws[bias] = bias.loc + bias_perturbation
-        noisy += _aligned(linear_map, bias_perturbation, noisy)
-    return outputs + signs_out * noisy, draws
+    if bias is not None:
+        bias_loc = bias.loc
+        if bias.is_random:
+            bias_loc, bias_perturbation, divergences[bias] = bias.perturbation(bias_seed)
+            noisy += _aligned(linear_map, bias_perturbation, noisy)
+        outputs += _aligned(linear_map, bias_loc, outputs)
+    return outputs + signs_out * noisy, divergences
 
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -129,8 +137,11 @@ def _aligned(linear_map: LinearMap, bias: tf.Tensor, outputs: tf.Tensor) -> tf.T
     return tf.cast(tf.reshape(bias, linear_map.bias_shape(len(outputs.shape))), outputs.dtype)
 
 
-def _safe_sqrt(variance: tf.Tensor) -> tf.Tensor:
-    # All-zero patches (the borders of MNIST) have variance 0, where the gradient of the root is
-    # infinite. The inner `where` keeps that infinity out of the product with 0.
-    positive = variance > 0
-    return tf.where(positive, tf.sqrt(tf.where(positive, variance, 1.0)), 0.0)
+@tf.custom_gradient
+def _sqrt(variance: tf.Tensor) -> tf.Tensor:
+    """The square root, with gradient 0 at 0.
+
+    All-zero patches (the borders of MNIST) have variance 0, where the root's gradient is infinite.
+    """
+    root = tf.sqrt(variance)
+    return root, lambda upstream: tf.math.divide_no_nan(0.5 * upstream, root)

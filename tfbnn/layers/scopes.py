@@ -1,7 +1,7 @@
 """Scopes: how a caller of a model reaches the variational layers inside it.
 
-Keras passes `training` down to the layers and nothing else. Two things more have to pass: the draws
-of a training step come up to the objective, and a rule of the caller (how to be random inside an
+Keras passes `training` down to the layers and nothing else. Two things more have to pass: the KL
+of a training step comes up to the objective, and a rule of the caller (how to be random inside an
 exported file, say) goes down. Both are context managers around the call of the model, active only
 in the thread and only while the `with` block runs, so nothing is left on a layer.
 """
@@ -17,7 +17,7 @@ _active = threading.local()
 
 
 class DrawCollector:
-    """The weights drawn in one forward pass, and the seeds they were drawn with.
+    """The KL of the weights drawn in one forward pass, and the seeds they were drawn with.
 
     A layer that is called twice takes the same seed twice, so that both calls go through the same
     weights: a draw is one network. Calls in another graph (Keras traces a layer once to find its
@@ -25,7 +25,7 @@ class DrawCollector:
     """
 
     def __init__(self) -> None:
-        self.draws: dict[Any, Any] = {}
+        self.divergences: dict[Any, Any] = {}
         self.layers: set[Any] = set()
         self._seeds: dict[Any, Any] = {}
         self._graph = tf.compat.v1.get_default_graph()
@@ -34,12 +34,12 @@ class DrawCollector:
         """The seed that `layer` was called with, or None."""
         return self._seeds.get(layer) if self._in_own_graph() else None
 
-    def record(self, layer: Any, seed: Any, draws: dict[Any, Any]) -> None:
-        """Note that `layer` was called with noise and drew `draws`."""
+    def record(self, layer: Any, seed: Any, divergences: dict[Any, Any]) -> None:
+        """Note that `layer` was called with noise, and the KL of each of its random weights."""
         self.layers.add(layer)
         if self._in_own_graph():
             self._seeds[layer] = seed
-            self.draws.update(draws)
+            self.divergences.update(divergences)
 
     def _in_own_graph(self) -> bool:
         return tf.compat.v1.get_default_graph() is self._graph
@@ -47,7 +47,7 @@ class DrawCollector:
 
 @contextlib.contextmanager
 def collect_draws() -> Iterator[DrawCollector]:
-    """Collect the draws of every variational layer that is called with noise inside."""
+    """Collect the KL of every variational layer that is called with noise inside."""
     with _set("collector", DrawCollector()) as collector:
         yield collector
 

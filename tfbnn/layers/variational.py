@@ -175,9 +175,9 @@ class AbstractVariationalLayer(keras.layers.Layer):
         if seed is None:
             seed = noise.next_seed(self.seed_generator)
         estimator = ESTIMATORS[self.estimator]
-        outputs, draws = estimator(self.linear_map, inputs, self.kernel, self.bias, seed)
+        outputs, divergences = estimator(self.linear_map, inputs, self.kernel, self.bias, seed)
         if collector is not None:
-            collector.record(self, seed, draws)
+            collector.record(self, seed, divergences)
         return outputs
 
     def _accepted_inputs(self, input_shape: tuple[int | None, ...]) -> keras.InputSpec:
@@ -198,7 +198,7 @@ class _KLRegularizer(keras.regularizers.Regularizer):
     def __call__(self, variable: Any) -> tf.Tensor:
         del variable
         if self._layer.kl_weight is not None:
-            return self._layer.kl_weight * self._weight.kl(None, self._seed())
+            return self._layer.kl_weight * self._weight.kl(self._seed())
         if self._layer._called_with_noise and scopes.active_collector() is None:
             raise ValueError(
                 f"The layer {self._layer.name!r} is trained in a model that does not collect the "

@@ -154,10 +154,10 @@ def _layer_kl(name: str, layer: Any, seed: tf.Tensor, num_draws: int) -> tuple[L
     draws, weights, exact = np.zeros(num_draws), 0, True
     for number, weight in enumerate(layer.variational_weights):
         if weight.kl_is_exact:
-            draws += float(weight.kl(None, None))
+            draws += float(weight.kl())
         else:
             seeds = noise.split(noise.fold_in(seed, number), num_draws)
-            draws += [float(weight.kl(None, one)) for one in seeds]
+            draws += [float(weight.kl(one)) for one in seeds]
         weights += weight.size if weight.mask is None else int(tf.reduce_sum(weight.mask))
         exact = exact and weight.kl_is_exact
     return LayerKL(name, weights, float(draws.mean()), exact), draws

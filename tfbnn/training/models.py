@@ -14,6 +14,7 @@ from tfbnn.training.data import check_arrays, is_arrays, training_size
 from tfbnn.training.likelihoods import AbstractLikelihood, Normal
 from tfbnn.training.likelihoods import from_config as likelihood_from_config
 from tfbnn.training.objective import Objective, mean_nll, total_kl
+from tfbnn.training.updates import apply_gradients
 
 _EXAMPLE_ROWS = 256
 _METRICS = ("nll", "kl", "kl_weight", "weighted_kl")
@@ -186,7 +187,7 @@ class BayesianModel:
             scaled_loss = self.optimizer.scale_loss(loss)
         variables = self.trainable_weights
         gradients = tape.gradient(scaled_loss, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        apply_gradients(self.optimizer, gradients, variables)
         self._track("loss", loss * _num_replicas(), _rows(x))
         return self.compute_metrics(x, y, outputs, sample_weight=sample_weight)
 

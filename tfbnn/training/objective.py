@@ -91,20 +91,20 @@ def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:
 
     Args:
         model: A model with variational layers.
-        collector: Draws of the forward pass; priors without a closed-form KL use them. Weights
-            without one get a draw of their own.
+        collector: What the forward pass collected. The KL of weights that it did not meet is
+            computed here, a Monte Carlo one at a draw of its own.
 
     Returns:
         A float32 scalar.
     """
+    known = {} if collector is None else collector.divergences
     total = tf.zeros([])
     for layer in variational_layers(model):
         for weight in layer.variational_weights:
-            draw = None if collector is None else collector.draws.get(weight)
-            seed = None
-            if draw is None and not weight.kl_is_exact:
-                seed = noise.next_seed(layer.seed_generator)
-            total += weight.kl(draw, seed)
+            if weight in known:
+                total += known[weight]
+            else:
+                total += weight.kl(noise.next_seed(layer.seed_generator))
     return total
 
 

@@ -86,7 +86,7 @@ def sigma_statistics(
         **_quantiles("sigma", scale, quantiles),
         "snr_db_mean": _or_nan(np.mean, snr),
         **_quantiles("snr_db", snr, quantiles),
-        "kl": float(weight.kl(None, noise.as_seed(0))) if scale.size else 0.0,
+        "kl": float(weight.kl(noise.as_seed(0))) if scale.size else 0.0,
         "kl_is_exact": float(weight.kl_is_exact),
         "share_at_start": _or_nan(np.mean, at_start),
         "share_at_prior": _share_at_prior(weight, loc, scale),

@@ -17,20 +17,15 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfbnn.weights import noise
-from tfbnn.weights.divergences import has_closed_form, kl_divergence
+from tfbnn.weights.divergences import has_closed_form
 from tfbnn.weights.priors import AbstractPrior
-
-tfd = tfp.distributions
+from tfbnn.weights.realisation import Realisation, masked, scale_of
 
 # softplus(-5), a usual start for Bayes by Backprop: small beside the weights, so that the first
 # epochs learn as an ordinary network does.
 DEFAULT_INITIAL_SCALE = math.log1p(math.exp(-5.0))
-
-# Far below any useful scale, far above where 1 / scale**2 overflows float32.
-_SMALLEST_SCALE = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +93,7 @@ class NormalWeight(Weight):
         self.mask_variable = mask
         self.prior = specification.prior
         self.initial_scale = initial_scale
+        self._realisations: dict[str, Realisation] = {}
 
     @property
     def mask(self) -> tf.Tensor | None:
@@ -109,48 +105,65 @@ class NormalWeight(Weight):
     @property
     def loc(self) -> tf.Tensor:
         """Posterior mean of each weight."""
-        return self._masked(super().loc)
+        return masked(super().loc, self.mask)
 
     @property
     def scale(self) -> tf.Tensor:
         """Posterior standard deviation of each weight."""
-        return self._masked(self._unmasked_scale)
-
-    def perturbation(self, seed: tf.Tensor) -> tf.Tensor:
-        """One draw of `w - loc`, which is `scale * N(0, 1)`."""
-        return self.scale * noise.standard_normal(self.shape, seed)
-
-    def sample(self, seed: tf.Tensor) -> tf.Tensor:
-        """One draw of the weights, `loc + scale * N(0, 1)`, differentiable in both."""
-        return self.loc + self.perturbation(seed)
-
-    def kl(self, draw: tf.Tensor | None, seed: tf.Tensor | None) -> tf.Tensor:
-        """`KL(q || p)` summed over the weights that are not pruned, in nats.
-
-        Args:
-            draw: The weights the estimator drew, or None if it drew none.
-            seed: A seed for the Monte Carlo estimate, used if the prior needs a draw and has none.
-
-        Returns:
-            A float32 scalar.
-        """
-        # Pruned elements have scale 0; the law before the mask keeps their terms finite.
-        posterior = tfd.Normal(super().loc, self._unmasked_scale)
-        return tf.reduce_sum(self._masked(kl_divergence(posterior, self.prior, draw, seed)))
+        return masked(scale_of(self._rho), self.mask)
 
     @property
     def kl_is_exact(self) -> bool:
         """Whether the KL has a closed form, or is a Monte Carlo estimate."""
         return has_closed_form(self.prior)
 
-    @property
-    def _unmasked_scale(self) -> tf.Tensor:
-        scale = tf.math.softplus(tf.convert_to_tensor(self.rho_variable.value))
-        return tf.maximum(scale, _SMALLEST_SCALE)
+    def sample(self, seed: tf.Tensor) -> tf.Tensor:
+        """One draw of the weights, `loc + scale * N(0, 1)`, differentiable in both."""
+        return self.draw(seed)[0]
 
-    def _masked(self, value: tf.Tensor) -> tf.Tensor:
-        mask = self.mask
-        return value if mask is None else value * mask
+    def draw(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """One draw of the weights, `loc + scale * N(0, 1)`, and the KL.
+
+        Args:
+            seed: An integer tensor of shape `(2,)`.
+
+        Returns:
+            The draw, and `KL(q || p)` as a float32 scalar, in nats: exact where there is a closed
+            form, else estimated at this draw.
+        """
+        _, draw, kl = self._realise("draw", seed)
+        return draw, kl
+
+    def perturbation(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The mean, one draw of `scale * N(0, 1)`, and the KL as in `draw`."""
+        return self._realise("perturbation", seed)
+
+    def moments(self, seed: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The mean, the variance, and the KL: a Monte Carlo one at a draw of its own."""
+        return self._realise("variance", None if self.kl_is_exact else seed)
+
+    def kl(self, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """`KL(q || p)` summed over the weights that are not pruned, in nats.
+
+        Args:
+            seed: A seed for the draw of a Monte Carlo KL; a closed form needs none.
+
+        Returns:
+            A float32 scalar.
+        """
+        return self.moments(seed)[2]
+
+    @property
+    def _rho(self) -> tf.Tensor:
+        return tf.convert_to_tensor(self.rho_variable.value)
+
+    def _realise(
+        self, operand: str, seed: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        if operand not in self._realisations:
+            self._realisations[operand] = Realisation(operand, self.prior, self.size)
+        normals = None if seed is None else noise.standard_normal(self.shape, seed)
+        return self._realisations[operand](super().loc, self._rho, normals, self.mask)
 
 
 @keras.saving.register_keras_serializable("tfbnn.families")

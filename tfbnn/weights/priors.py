@@ -34,6 +34,7 @@ import tensorflow_probability as tfp
 
 from tfbnn.weights.abstract_prior import PACKAGE, float32
 from tfbnn.weights.abstract_prior import AbstractPrior as AbstractPrior
+from tfbnn.weights.softplus import softplus
 from tfbnn.weights.tfp_distributions import Distribution as Distribution
 
 tfd = tfp.distributions
@@ -126,7 +127,7 @@ class ScaleMixture(AbstractPrior):
         (wide, wide_rate), (narrow, narrow_rate) = self._log_components()
         square = tf.square(float32(value))
         log_odds = (narrow - wide) - (narrow_rate - wide_rate) * square
-        return (wide - wide_rate * square) + tf.math.softplus(log_odds)
+        return (wide - wide_rate * square) + softplus(log_odds)
 
     def _log_components(self) -> list[tuple[float, float]]:
         """`(a, b)` with `a - b * w**2` the log of a weighted component, the wider one first."""

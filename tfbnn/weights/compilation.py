@@ -1,0 +1,38 @@
+"""Compilation: which parts of a step XLA compiles, and why not the whole.
+
+A tensor of weights is megabytes. Each operation of TensorFlow reads and writes all of it, so an
+element-wise formula of twenty operations takes twenty passes through memory; XLA makes one or two
+of them. Matrix products gain nothing, and a step compiled as a whole computes the noise again in
+every place that uses it. So the element-wise parts are compiled, one by one, and TensorFlow runs
+the rest. A model compiled with `jit_compile=True` is compiled as a whole, these parts with it.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
+
+# Number of weights from which on a compiled pass saves more than its compilation costs in a short
+# training run.
+LARGE = 2**15
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors, compiled by XLA once for each combination of their shapes.
+
+    Args:
+        function: A function of tensors; an integer tensor may set the shape of the result.
+
+    Returns:
+        The compiled function.
+    """
+    traced = tf.function(function, jit_compile=True, autograph=False)
+    return functools.wraps(function)(lambda *args: traced(*args))
+
+
+def inside_xla() -> bool:
+    """Whether the function being traced is part of one that XLA compiles."""
+    # TensorFlow sets this context while it traces, and offers no public question about it.
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())

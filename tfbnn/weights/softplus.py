@@ -1,0 +1,41 @@
+"""Softplus: the map from `rho` to a standard deviation, as a few multiplications."""
+
+import numpy as np
+import tensorflow as tf
+
+# log(1 + t) / t on [0, 1], to 5e-9. XLA computes a logarithm in its own pass over the tensor, and
+# this as part of the pass that needs it.
+_SERIES = np.polynomial.Chebyshev.interpolate(
+    lambda t: np.log1p(t + 1e-12) / (t + 1e-12), 9, domain=[0, 1]
+).convert(kind=np.polynomial.Polynomial)
+
+
+@tf.custom_gradient
+def softplus(x: tf.Tensor) -> tf.Tensor:
+    """`log(1 + exp(x)) = max(x, 0) + log(1 + exp(-abs(x)))`, to the precision of float32.
+
+    The relative error stays below 3e-7 for negative `x` too, where the result is close to
+    `exp(x)`: a small standard deviation keeps its digits.
+
+    Args:
+        x: A float32 tensor.
+
+    Returns:
+        A float32 tensor of the shape of `x`, positive down to `x = -87`.
+
+    Example:
+
+    >>> import tensorflow as tf
+    >>> from tfbnn.weights.softplus import softplus
+    >>> print(f"{float(softplus(tf.constant(-20.0))):.6e}")
+    2.061154e-09
+    """
+    t = tf.exp(-tf.abs(x))
+    series = tf.fill(tf.shape(t), np.float32(_SERIES.coef[-1]))
+    for coefficient in _SERIES.coef[-2::-1]:
+        series = series * t + np.float32(coefficient)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return upstream * tf.where(x >= 0, 1.0, t) / (1.0 + t)
+
+    return tf.maximum(x, 0.0) + t * series, gradient
