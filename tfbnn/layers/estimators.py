@@ -34,7 +34,7 @@ def mean(
 ) -> tf.Tensor:
     """`f(x, loc)`: the output at the posterior mean of the weights, without noise."""
     outputs = linear_map(inputs, tf.cast(kernel.loc, inputs.dtype))
-    return outputs if bias is None else outputs + _aligned(linear_map, bias.loc, outputs)
+    return outputs if bias is None else linear_map.add_bias(outputs, bias.loc)
 
 
 def reparameterization(
@@ -58,7 +58,7 @@ def reparameterization(
     bias_draw = bias.loc
     if bias.is_random:
         bias_draw, divergences[bias] = bias.draw(bias_seed)
-    return outputs + _aligned(linear_map, bias_draw, outputs), divergences
+    return linear_map.add_bias(outputs, bias_draw), divergences
 
 
 def local_reparameterization(
@@ -84,8 +84,8 @@ def local_reparameterization(
         bias_loc = bias.loc
         if bias.is_random:
             bias_loc, bias_variance, divergences[bias] = bias.moments(bias_seed)
-            variance += _aligned(linear_map, bias_variance, variance)
-        outputs += _aligned(linear_map, bias_loc, outputs)
+            variance = linear_map.add_bias(variance, bias_variance)
+        outputs = linear_map.add_bias(outputs, bias_loc)
     perturbation = _sqrt(variance) * noise.standard_normal(tf.shape(outputs), output_seed)
     return outputs + tf.cast(perturbation, outputs.dtype), divergences
 
@@ -116,8 +116,8 @@ def flipout(
         bias_loc = bias.loc
         if bias.is_random:
             bias_loc, bias_perturbation, divergences[bias] = bias.perturbation(bias_seed)
-            noisy += _aligned(linear_map, bias_perturbation, noisy)
-        outputs += _aligned(linear_map, bias_loc, outputs)
+            noisy = linear_map.add_bias(noisy, bias_perturbation)
+        outputs = linear_map.add_bias(outputs, bias_loc)
     return outputs + signs_out * noisy, divergences
 
 
@@ -131,10 +131,6 @@ ESTIMATORS: dict[str, Estimator] = {
 
 def _signs(linear_map: LinearMap, like: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return noise.rademacher(linear_map.signs_shape(tf.shape(like)), seed, like.dtype)
-
-
-def _aligned(linear_map: LinearMap, bias: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.reshape(bias, linear_map.bias_shape(len(outputs.shape))), outputs.dtype)
 
 
 @tf.custom_gradient

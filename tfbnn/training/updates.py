@@ -1,7 +1,8 @@
-"""The optimizer's update, in one pass over each variable.
+"""The optimizer's update, in as few passes over each variable as can be.
 
 A Bayesian layer has twice the variables of an ordinary one, and Keras' Adam takes about ten passes
-through memory over each. Compiled, any optimizer of Keras takes one for each of its slots.
+through memory over each. TensorFlow has a kernel that does the same in one; any other optimizer of
+Keras is compiled by XLA, which makes one pass for each of its slots.
 """
 
 import math
@@ -12,14 +13,26 @@ import tensorflow as tf
 
 from tfbnn.weights.compilation import LARGE, compiled, inside_xla
 
+# Options of Keras' optimizers that add to the update, and must be off for TensorFlow's kernel.
+_EXTRAS = (
+    "amsgrad",
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "gradient_accumulation_steps",
+    "loss_scale_factor",
+    "use_ema",
+    "weight_decay",
+)
+
 
 def apply_gradients(
     optimizer: keras.optimizers.Optimizer, gradients: list[Any], variables: list[Any]
 ) -> None:
-    """`optimizer.apply(gradients, variables)`, compiled where that is possible and pays.
+    """`optimizer.apply(gradients, variables)`, faster where that is possible and pays.
 
-    Replicas of a distributed model must talk to each other within the update, which a compiled
-    function cannot do. In eager mode every step would be compiled anew.
+    Replicas of a distributed model must talk to each other within the update, which neither a
+    compiled function nor the kernel does. In eager mode every step would be compiled anew.
 
     Args:
         optimizer: A Keras optimizer.
@@ -27,14 +40,54 @@ def apply_gradients(
         variables: Trainable Keras variables.
     """
     optimizer.build(variables)
-    known = all(isinstance(gradient, tf.Tensor) for gradient in gradients)
-    if known and _pays(variables) and not tf.executing_eagerly() and not inside_xla():
-        update = compiled(lambda *tensors: optimizer.apply(list(tensors), variables))
-        update(*gradients)
-    else:
+    if not _pays(gradients, variables) or tf.executing_eagerly() or inside_xla():
         optimizer.apply(gradients, variables)
+    elif _is_plain_adam(optimizer, variables):
+        _apply_adam(optimizer, gradients, variables)
+    else:
+        compiled(lambda *tensors: optimizer.apply(list(tensors), variables))(*gradients)
 
 
-def _pays(variables: list[Any]) -> bool:
+def _pays(gradients: list[Any], variables: list[Any]) -> bool:
     one_replica = tf.distribute.get_strategy().num_replicas_in_sync == 1
-    return one_replica and sum(math.prod(v.shape) for v in variables) >= LARGE
+    # An embedding's gradient may be sparse, and an unused variable has none.
+    dense = all(isinstance(gradient, tf.Tensor) for gradient in gradients)
+    return one_replica and dense and sum(math.prod(v.shape) for v in variables) >= LARGE
+
+
+def _is_plain_adam(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> bool:
+    if type(optimizer) is not keras.optimizers.Adam:
+        return False
+    extras = any(getattr(optimizer, name, None) for name in _EXTRAS)
+    plain = all(
+        variable.constraint is None
+        and variable.dtype == "float32"
+        and not getattr(variable, "overwrite_with_gradient", False)
+        for variable in variables
+    )
+    return plain and not extras
+
+
+def _apply_adam(optimizer: Any, gradients: list[tf.Tensor], variables: list[Any]) -> None:
+    """Kingma and Ba 2015, "Adam", sec. 2, as Keras computes it, in one pass."""
+    step = tf.cast(optimizer.iterations.value + 1, tf.float32)
+    learning_rate = tf.cast(optimizer.learning_rate, tf.float32)
+    for gradient, variable in zip(gradients, variables, strict=True):
+        slot = optimizer._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyAdam(
+            var=_handle(variable),
+            m=_handle(optimizer._momentums[slot]),
+            v=_handle(optimizer._velocities[slot]),
+            beta1_power=tf.pow(optimizer.beta_1, step),
+            beta2_power=tf.pow(optimizer.beta_2, step),
+            lr=learning_rate,
+            beta1=optimizer.beta_1,
+            beta2=optimizer.beta_2,
+            epsilon=optimizer.epsilon,
+            grad=gradient,
+        )
+    optimizer.iterations.assign_add(1)
+
+
+def _handle(variable: Any) -> tf.Tensor:
+    return variable._value.handle

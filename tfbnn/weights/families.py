@@ -131,8 +131,7 @@ class NormalWeight(Weight):
             The draw, and `KL(q || p)` as a float32 scalar, in nats: exact where there is a closed
             form, else estimated at this draw.
         """
-        _, draw, kl = self._realise("draw", seed)
-        return draw, kl
+        return self._realise("draw", seed)
 
     def perturbation(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The mean, one draw of `scale * N(0, 1)`, and the KL as in `draw`."""
@@ -151,15 +150,13 @@ class NormalWeight(Weight):
         Returns:
             A float32 scalar.
         """
-        return self.moments(seed)[2]
+        return self.moments(seed)[-1]
 
     @property
     def _rho(self) -> tf.Tensor:
         return tf.convert_to_tensor(self.rho_variable.value)
 
-    def _realise(
-        self, operand: str, seed: tf.Tensor | None
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _realise(self, operand: str, seed: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
         if operand not in self._realisations:
             self._realisations[operand] = Realisation(operand, self.prior, self.size)
         normals = None if seed is None else noise.standard_normal(self.shape, seed)

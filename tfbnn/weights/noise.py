@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 from tfbnn.weights import compilation
+from tfbnn.weights.polynomial import polynomial
 
 # Threefry-2x32: two words of 32 bits, 20 rounds, constants of sec. 3.3 of the paper.
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
@@ -33,7 +34,7 @@ _COSINE = tuple((-1) ** k / math.factorial(2 * k) for k in range(7))
 _SINE = tuple((-1) ** k / math.factorial(2 * k + 1) for k in range(7))
 
 # Of the dynamic sizes only some are compiled: at most eight for each power of two.
-_SMALLEST_BLOCK = 2048
+_SMALLEST_BLOCK = 2**14
 
 
 def standard_normal(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -122,7 +123,7 @@ def _complex_normals(count: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
     # Two bits choose the quadrant; the angle within it lies in [-pi / 4, pi / 4).
     angle = _signed_float(tf.bitwise.left_shift(angle_bits, _word(2))) * (math.pi * 2.0**-33)
     square = tf.square(angle)
-    cosine, sine = _polynomial(_COSINE, square), angle * _polynomial(_SINE, square)
+    cosine, sine = polynomial(_COSINE, square), angle * polynomial(_SINE, square)
     quadrant = _shifted_right(angle_bits, 30)
     odd = tf.equal(tf.bitwise.bitwise_and(quadrant, _word(1)), _word(1))
     sign = tf.where(tf.less(quadrant, _word(2)), radius, -radius)
@@ -171,14 +172,6 @@ def _rotated_left(bits: tf.Tensor, count: int) -> tf.Tensor:
 def _signed_float(bits: tf.Tensor) -> tf.Tensor:
     # By way of int32: conversions of unsigned numbers are slow on CPUs.
     return tf.cast(tf.bitcast(bits, tf.int32), tf.float32)
-
-
-def _polynomial(coefficients: Sequence[float], x: tf.Tensor) -> tf.Tensor:
-    """The polynomial with `coefficients`, the constant one first."""
-    value = tf.fill(tf.shape(x), coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        value = value * x + coefficient
-    return value
 
 
 def _size(shape: Sequence[int] | tf.Tensor) -> int | tf.Tensor:

@@ -7,6 +7,7 @@ compiled pass; the gradient computes the intermediate values anew, which is chea
 them, and adds up what comes back from the estimator and from the KL.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -20,21 +21,49 @@ from tfbnn.weights.softplus import softplus
 
 tfd = tfp.distributions
 
-# What estimators ask for, given `loc`, `scale` and the noise.
-OPERANDS: dict[str, Callable[[tf.Tensor, tf.Tensor, Any], tf.Tensor]] = {
-    "draw": lambda loc, scale, noise: loc + scale * noise,
-    "perturbation": lambda loc, scale, noise: scale * noise,
-    "variance": lambda loc, scale, noise: tf.square(scale),
+
+
+@dataclasses.dataclass(frozen=True)
+class Operand:
+    """What an estimator asks for, and the weights drawn with it.
+
+    `make(loc, scale, noise)` gives the operand, `draw(loc, scale, noise, operand)` the weights;
+    `with_mean` says whether the estimator uses the mean as well.
+    """
+
+    with_mean: bool
+    make: Callable[[tf.Tensor, tf.Tensor, Any], tf.Tensor]
+    draw: Callable[[tf.Tensor, tf.Tensor, Any, tf.Tensor], tf.Tensor]
+
+
+OPERANDS = {
+    "draw": Operand(
+        False,
+        lambda loc, scale, noise: loc + scale * noise,
+        lambda loc, scale, noise, operand: operand,
+    ),
+    "perturbation": Operand(
+        True,
+        lambda loc, scale, noise: scale * noise,
+        lambda loc, scale, noise, operand: loc + operand,
+    ),
+    "variance": Operand(
+        True,
+        lambda loc, scale, noise: tf.square(scale),
+        lambda loc, scale, noise, operand: loc + scale * noise,
+    ),
 }
 
 # Far below any useful scale, far above where 1 / scale**2 overflows float32.
 _SMALLEST_SCALE = 1e-12
 
+_ZERO = {"unconnected_gradients": tf.UnconnectedGradients.ZERO}
+
 
 class Realisation:
-    """`(loc, rho) -> (mean, operand, KL)` for one weight tensor, differentiable in both.
+    """`(loc, rho) -> ([mean,] operand, KL)` for one weight tensor, differentiable in both.
 
-    With a mask, the values at pruned elements are zero in all three.
+    With a mask, pruned elements are zero in the mean and the operand, and have no KL.
 
     Args:
         operand: A name in `OPERANDS`.
@@ -43,7 +72,7 @@ class Realisation:
     """
 
     def __init__(self, operand: str, prior: AbstractPrior, size: int):
-        self._operand_of = OPERANDS[operand]
+        self._operand_kind = OPERANDS[operand]
         self._prior = prior
         wrap = compiled if size >= LARGE else (lambda function: function)
         self._operand, self._kl = wrap(self._plain_operand), wrap(self._plain_kl)
@@ -51,8 +80,8 @@ class Realisation:
 
     def __call__(
         self, loc: tf.Tensor, rho: tf.Tensor, noise: tf.Tensor | None, mask: tf.Tensor | None
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The mean, the operand and the KL summed over the elements, in nats.
+    ) -> tuple[tf.Tensor, ...]:
+        """The mean if the estimator uses it, the operand, and the summed KL, in nats.
 
         Args:
             loc: Posterior means.
@@ -63,26 +92,56 @@ class Realisation:
 
         @tf.custom_gradient
         def realise(loc, rho):
-            inputs = loc, rho, noise, mask
-            outputs = masked(loc, mask), self._operand(*inputs), self._kl(*inputs)
-            return outputs, lambda *upstream: self._gradients(*inputs, *upstream)
+            operand = self._operand(loc, rho, noise)
+            kl = self._kl(loc, rho, noise, operand, mask)
+
+            def gradients(*upstream):
+                *tensors, kl_upstream = upstream
+                tensors = [masked(tensor, mask) for tensor in tensors]
+                return self._gradients(loc, rho, noise, operand, mask, kl_upstream, *tensors)
+
+            outputs = masked(operand, mask), kl
+            if self._operand_kind.with_mean:
+                outputs = masked(loc, mask), *outputs
+            return outputs, gradients
 
         return realise(loc, rho)
 
-    def _plain_operand(self, loc: Any, rho: Any, noise: Any, mask: Any) -> tf.Tensor:
-        return masked(self._operand_of(loc, scale_of(rho), noise), mask)
+    def _plain_operand(self, loc: Any, rho: Any, noise: Any) -> tf.Tensor:
+        return self._operand_kind.make(loc, scale_of(rho), noise)
 
-    def _plain_kl(self, loc: Any, rho: Any, noise: Any, mask: Any) -> tf.Tensor:
-        return _summed_kl(loc, scale_of(rho), self._prior, noise, mask)
+    def _plain_kl(self, loc: Any, rho: Any, noise: Any, operand: Any, mask: Any) -> tf.Tensor:
+        return _sum(masked(self._kl_terms(loc, rho, noise, operand), mask))
 
     def _plain_gradients(
-        self, loc: Any, rho: Any, noise: Any, mask: Any, *upstream: tf.Tensor
+        self,
+        loc: Any,
+        rho: Any,
+        noise: Any,
+        operand: Any,
+        mask: Any,
+        kl_upstream: tf.Tensor,
+        *upstream: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        inputs = loc, rho, noise, mask
+        """By way of the operand, so that both results share what they have in common."""
+        with tf.GradientTape() as tape:
+            tape.watch((loc, rho, operand))
+            terms = self._kl_terms(loc, rho, noise, operand)
+        # Of a sum each term has the same gradient.
+        each = masked(tf.fill(tf.shape(loc), kl_upstream), mask)
+        of_kl = tape.gradient(terms, (loc, rho, operand), each, **_ZERO)
         with tf.GradientTape() as tape:
             tape.watch((loc, rho))
-            outputs = masked(loc, mask), self._plain_operand(*inputs), self._plain_kl(*inputs)
-        return tape.gradient(outputs, (loc, rho), output_gradients=upstream)
+            again = self._plain_operand(loc, rho, noise)
+        of_operand = tape.gradient(again, (loc, rho), upstream[-1] + of_kl[2], **_ZERO)
+        of_loc = tf.add_n([*upstream[:-1], of_operand[0], of_kl[0]])
+        return of_loc, of_operand[1] + of_kl[1]
+
+    def _kl_terms(self, loc: Any, rho: Any, noise: Any, operand: Any) -> tf.Tensor:
+        # Pruned elements keep their law here, which has a finite KL; the mask comes after.
+        scale = scale_of(rho)
+        draw = None if noise is None else self._operand_kind.draw(loc, scale, noise, operand)
+        return kl_divergence(tfd.Normal(loc, scale), self._prior, draw)
 
 
 def scale_of(rho: tf.Tensor) -> tf.Tensor:
@@ -95,20 +154,10 @@ def masked(value: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
     return value if mask is None else value * mask
 
 
-def _summed_kl(
-    loc: tf.Tensor,
-    scale: tf.Tensor,
-    prior: AbstractPrior,
-    noise: tf.Tensor | None,
-    mask: tf.Tensor | None,
-) -> tf.Tensor:
-    """`KL(q || p)` summed over the elements that are not pruned, in nats.
+def _sum(terms: tf.Tensor) -> tf.Tensor:
+    """The sum of all elements, as a product with ones.
 
-    Pruned elements keep their law here, which has a finite KL, and are left out of the sum.
+    XLA makes the terms inside a product, but writes them to memory first for a reduction.
     """
-    draw = None if noise is None else loc + scale * noise
-    terms = masked(kl_divergence(tfd.Normal(loc, scale), prior, draw), mask)
-    # A sum written as a product with ones: XLA makes the terms inside it, but writes them to memory
-    # first for a reduction.
     rows = tf.reshape(terms, [-1, terms.shape[-1]])
     return tf.reduce_sum(tf.linalg.matvec(rows, tf.ones(rows.shape[-1:])))

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.weights.polynomial import polynomial
+
 # log(1 + t) / t on [0, 1], to 5e-9. XLA computes a logarithm in its own pass over the tensor, and
 # this as part of the pass that needs it.
 _SERIES = np.polynomial.Chebyshev.interpolate(
@@ -31,11 +33,8 @@ def softplus(x: tf.Tensor) -> tf.Tensor:
     2.061154e-09
     """
     t = tf.exp(-tf.abs(x))
-    series = tf.fill(tf.shape(t), np.float32(_SERIES.coef[-1]))
-    for coefficient in _SERIES.coef[-2::-1]:
-        series = series * t + np.float32(coefficient)
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         return upstream * tf.where(x >= 0, 1.0, t) / (1.0 + t)
 
-    return tf.maximum(x, 0.0) + t * series, gradient
+    return tf.maximum(x, 0.0) + t * polynomial(_SERIES.coef, t), gradient

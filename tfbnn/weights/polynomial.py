@@ -1,0 +1,29 @@
+"""Polynomials: a series as multiplications and additions, which XLA fuses with what is around it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+
+def polynomial(coefficients: Sequence[float], x: tf.Tensor) -> tf.Tensor:
+    """`coefficients[0] + coefficients[1] * x + coefficients[2] * x**2 + ...`, by Horner's rule.
+
+    Args:
+        coefficients: At least one number.
+        x: A float32 tensor.
+
+    Returns:
+        A float32 tensor of the shape of `x`.
+
+    Example:
+
+    >>> import tensorflow as tf
+    >>> from tfbnn.weights.polynomial import polynomial
+    >>> polynomial([1.0, 2.0, 3.0], tf.constant([0.0, 10.0])).numpy().tolist()
+    [1.0, 321.0]
+    """
+    value = tf.fill(tf.shape(x), np.float32(coefficients[-1]))
+    for coefficient in reversed(coefficients[:-1]):
+        value = value * x + np.float32(coefficient)
+    return value
