@@ -74,7 +74,7 @@ def evaluate(
     x: Any,
     y: Any = None,
     num_samples: int = 32,
-    batch_size: int = 256,
+    batch_size: int = 1024,
     seed: int | None = None,
     verbose: Any = "auto",
 ) -> Any:
@@ -122,7 +122,7 @@ def calibrate(
     x: Any,
     y: Any = None,
     num_samples: int = 32,
-    batch_size: int = 256,
+    batch_size: int = 1024,
     seed: int | None = None,
     verbose: Any = "auto",
 ) -> float:

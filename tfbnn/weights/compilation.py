@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.ops import control_flow_util
 
 # Number of weights from which on a compiled pass saves more than its compilation costs in a short
@@ -36,3 +37,8 @@ def inside_xla() -> bool:
     """Whether the function being traced is part of one that XLA compiles."""
     # TensorFlow sets this context while it traces, and offers no public question about it.
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def kept(tensor: tf.Tensor) -> tf.Tensor:
+    """`tensor`, which XLA computes once and keeps, where it would compute it in every use."""
+    return xla.optimization_barrier(tensor)[0]

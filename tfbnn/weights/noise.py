@@ -54,13 +54,13 @@ def standard_normal(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Ten
     TensorShape([2, 3])
     """
     size = _size(shape)
-    pairs = _complex_normals(_block((size + 1) // 2), _words(seed))
+    pairs, words = _block((size + 1) // 2), _words(seed)
     if compilation.inside_xla():
-        # XLA cannot look at complex numbers as pairs of real ones.
-        pairs = tf.stack([tf.math.real(pairs), tf.math.imag(pairs)], axis=-1)
+        values = compilation.kept(_interleaved_normals(pairs, words))
     else:
-        pairs = tf.bitcast(pairs, tf.float32)
-    return _shaped(tf.reshape(pairs, [-1]), size, shape)
+        # A complex number lies in memory as two real ones: this is no copy.
+        values = tf.reshape(tf.bitcast(_complex_normals(pairs, words), tf.float32), [-1])
+    return _shaped(values, size, shape)
 
 
 def rademacher(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor, dtype: Any) -> tf.Tensor:
@@ -115,8 +115,19 @@ def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
 
 @compilation.compiled
 def _complex_normals(count: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
-    """`sqrt(-2 * log(u)) * exp(2j * pi * v)`: each part is a normal of its own (Box-Muller)."""
-    radius_bits, angle_bits = _threefry(count, words, _NORMALS)
+    return tf.complex(*_box_muller(tf.range(count), words))
+
+
+def _interleaved_normals(count: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+    """The same numbers by twice the work, for XLA, which cannot see two reals in one complex."""
+    index = tf.range(2 * count)
+    even, odd = _box_muller(index // 2, words)
+    return tf.where(tf.equal(index % 2, 0), even, odd)
+
+
+def _box_muller(counters: tf.Tensor, words: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Real and imaginary part of `sqrt(-2 * log(u)) * exp(2j * pi * v)`: two normals."""
+    radius_bits, angle_bits = _threefry(counters, words, _NORMALS)
     # 31 bits and a half: never 0, whose logarithm is infinite.
     uniform = (_signed_float(_shifted_right(radius_bits, 1)) + 0.5) * 2.0**-31
     radius = tf.sqrt(-2.0 * tf.math.log(uniform))
@@ -126,22 +137,22 @@ def _complex_normals(count: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
     cosine, sine = polynomial(_COSINE, square), angle * polynomial(_SINE, square)
     quadrant = _shifted_right(angle_bits, 30)
     odd = tf.equal(tf.bitwise.bitwise_and(quadrant, _word(1)), _word(1))
-    sign = tf.where(tf.less(quadrant, _word(2)), radius, -radius)
-    return tf.complex(sign * tf.where(odd, -sine, cosine), sign * tf.where(odd, cosine, sine))
+    signed = tf.where(tf.less(quadrant, _word(2)), radius, -radius)
+    return signed * tf.where(odd, -sine, cosine), signed * tf.where(odd, cosine, sine)
 
 
 @compilation.compiled
 def _random_signs(count: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
-    bits, _ = _threefry(count, words, _SIGNS)
+    bits, _ = _threefry(tf.range(count), words, _SIGNS)
     sign = tf.bitwise.bitwise_and(bits, _word(0x80000000))
     return tf.bitcast(tf.bitwise.bitwise_or(sign, _word(0x3F800000)), tf.float32)  # of 1.0
 
 
-def _threefry(count: tf.Tensor, words: tf.Tensor, stream: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Two words of random bits for each of the counters `(0, stream)` to `(count - 1, stream)`."""
+def _threefry(counters: tf.Tensor, words: tf.Tensor, stream: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Two words of random bits for each of the counters `(counter, stream)`."""
     keys = [words[0], words[1], words[0] ^ words[1] ^ _word(_PARITY)]
-    left = tf.cast(tf.range(count), tf.uint32) + keys[0]
-    right = tf.fill([count], _word(stream)) + keys[1]
+    left = tf.cast(counters, tf.uint32) + keys[0]
+    right = tf.fill(tf.shape(counters), _word(stream)) + keys[1]
     for number in range(_ROUNDS):
         left = left + right
         right = _rotated_left(right, _ROTATIONS[number % len(_ROTATIONS)]) ^ left

@@ -22,7 +22,6 @@ from tfbnn.weights.softplus import softplus
 tfd = tfp.distributions
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Operand:
     """What an estimator asks for, and the weights drawn with it.

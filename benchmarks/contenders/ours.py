@@ -1,0 +1,43 @@
+"""tfbnn."""
+
+import math
+from typing import Any
+
+import networks
+import numpy as np
+from contenders import deterministic
+
+import tfbnn
+
+ESTIMATORS = {
+    "reparameterization": "Reparameterization",
+    "local": "LocalReparameterization",
+    "flipout": "Flipout",
+}
+
+
+class Contender(deterministic.Contender):
+    """The same Keras model, with variational layers."""
+
+    def model_class(self) -> Any:
+        return tfbnn.Sequential
+
+    def prepare_training(self) -> None:
+        self.model.num_examples = networks.EXAMPLES
+
+    def dense(self, units: int, activation: str | None) -> Any:
+        layer = getattr(tfbnn.layers, "Dense" + ESTIMATORS[self.case["estimator"]])
+        return layer(units, activation=activation, prior=self._prior())
+
+    def convolution(self, filters: int, kernel: int) -> Any:
+        layer = getattr(tfbnn.layers, "Convolution2D" + ESTIMATORS[self.case["estimator"]])
+        return layer(filters, kernel, padding="same", activation="relu", prior=self._prior())
+
+    def predict(self, rows: np.ndarray) -> None:
+        """`num_samples` networks over `rows`, to the predictive distribution."""
+        tfbnn.predict(self.model, rows, num_samples=self.case["num_samples"], seed=0, verbose=0)
+
+    def _prior(self) -> tfbnn.priors.AbstractPrior:
+        if self.case["prior"] == "normal":
+            return tfbnn.priors.Normal()
+        return tfbnn.priors.ScaleMixture(pi=0.25, sigma1=1.0, sigma2=math.exp(-6))
