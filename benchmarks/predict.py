@@ -21,7 +21,7 @@ def main() -> None:
     """Measure, print the table, and write the JSON file."""
     settings = _settings()
     result: dict[str, Any] = {"machine": measuring.machine(), "settings": vars(settings)}
-    samples = [1, 4, 16, 32, 64, 128, 256] if settings.scaling else [settings.num_samples]
+    samples = [1, 8, 32, 128, 256] if settings.scaling else [settings.num_samples]
     for network in settings.network[:1] if settings.scaling else settings.network:
         print(f"\n## {network}, {settings.rows} rows\n")
         result[network] = _compare(network, samples, settings)

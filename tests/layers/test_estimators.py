@@ -14,6 +14,7 @@ import tensorflow as tf
 import tfbnn
 from tfbnn.layers import estimators, scopes
 from tfbnn.layers.variational import variational_layers
+from tfbnn.weights import divergences, noise
 
 NUM_DRAWS = 4000
 LAYERS = {
@@ -179,20 +180,42 @@ def test_a_layer_called_twice_goes_through_the_same_weights(estimator):
     bias = layer.bias.loc
     assert np.allclose(2 * (first - bias), second - bias, atol=1e-5)
     assert not np.allclose(first, layer(x, training=True))
-    assert set(collector.draws) == {layer.kernel}
+    assert set(collector.divergences) == {layer.kernel}
 
 
 @pytest.mark.parametrize("estimator", LAYERS)
-def test_the_draws_that_come_up_are_those_of_the_outputs(estimator):
+@pytest.mark.parametrize("prior", ["normal", "scale_mixture"])
+def test_the_kl_that_comes_up_is_that_of_the_weights_drawn(estimator, prior):
+    x = np.eye(3, dtype="float32")
+    layer = _layer("Dense", estimator, x, prior=prior)
+    with scopes.collect_draws() as collector:
+        outputs = layer(x, training=True)
+    assert set(collector.divergences) == {layer.kernel}
+    kl = float(collector.divergences[layer.kernel])
+    if prior == "normal":
+        assert kl == pytest.approx(float(layer.kernel.kl()), rel=1e-6)
+    elif estimator == "Reparameterization":
+        # With unit vectors for inputs the outputs are the rows of the drawn kernel.
+        draw = outputs - layer.bias.loc
+        scale = layer.kernel.scale
+        expected = tf.reduce_sum(divergences.monte_carlo(scale, layer.prior, draw))
+        assert kl == pytest.approx(float(expected), rel=1e-4)
+    else:
+        kls = [kl]
+        for _ in range(400):
+            with scopes.collect_draws() as collector:
+                layer(x, training=True)
+            kls.append(float(collector.divergences[layer.kernel]))
+        exact = [float(layer.kernel.kl(noise.as_seed(number))) for number in range(400)]
+        error = np.sqrt((np.var(kls) + np.var(exact)) / 400)
+        assert abs(np.mean(kls) - np.mean(exact)) < 4.5 * error
+
+
+@pytest.mark.parametrize("estimator", LAYERS)
+def test_a_random_bias_brings_its_kl(estimator):
     x = np.ones((1, 3), "float32")
     layer = _layer("Dense", estimator, x, bias_posterior="normal")
     with scopes.collect_draws() as collector:
-        outputs = layer(x, training=True)
-    if estimator == "LocalReparameterization":
-        assert collector.draws == {}
-    else:
-        assert set(collector.draws) == set(layer.variational_weights)
-    if estimator == "Reparameterization":
-        expected = x @ collector.draws[layer.kernel].numpy() + collector.draws[layer.bias].numpy()
-        assert np.allclose(outputs, expected, atol=1e-6)
+        layer(x, training=True)
+    assert set(collector.divergences) == set(layer.variational_weights)
     assert list(variational_layers(keras.Sequential([layer]))) == [layer]

@@ -39,7 +39,8 @@ def apply_gradients(
         gradients: One for each variable.
         variables: Trainable Keras variables.
     """
-    optimizer.build(variables)
+    if not optimizer.built:
+        optimizer.build(variables)
     if not _pays(gradients, variables) or tf.executing_eagerly() or inside_xla():
         optimizer.apply(gradients, variables)
     elif _is_plain_adam(optimizer, variables):

@@ -1,4 +1,4 @@
-"""Polynomials: a series as multiplications and additions, which XLA fuses with what is around it."""
+"""Polynomials: multiplications and additions, which XLA fuses with what is around them."""
 
 from collections.abc import Sequence
 

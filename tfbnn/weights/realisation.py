@@ -8,6 +8,7 @@ them, and adds up what comes back from the estimator and from the KL.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ import tensorflow_probability as tfp
 
 from tfbnn.weights.compilation import LARGE, compiled
 from tfbnn.weights.divergences import kl_divergence
-from tfbnn.weights.priors import AbstractPrior
+from tfbnn.weights.priors import PRIORS, AbstractPrior
 from tfbnn.weights.softplus import softplus
 
 tfd = tfp.distributions
@@ -73,7 +74,8 @@ class Realisation:
     def __init__(self, operand: str, prior: AbstractPrior, size: int):
         self._operand_kind = OPERANDS[operand]
         self._prior = prior
-        wrap = compiled if size >= LARGE else (lambda function: function)
+        fast = size >= LARGE and _can_be_compiled(prior)
+        wrap = compiled if fast else (lambda function: function)
         self._operand, self._kl = wrap(self._plain_operand), wrap(self._plain_kl)
         self._gradients = wrap(self._plain_gradients)
 
@@ -141,6 +143,19 @@ class Realisation:
         scale = scale_of(rho)
         draw = None if noise is None else self._operand_kind.draw(loc, scale, noise, operand)
         return kl_divergence(tfd.Normal(loc, scale), self._prior, draw)
+
+
+@functools.cache
+def _can_be_compiled(prior: AbstractPrior) -> bool:
+    """Whether XLA takes the prior's log density: a user's own may call what XLA has not."""
+    if type(prior) in PRIORS.values():
+        return True
+    with tf.init_scope():
+        try:
+            compiled(prior.log_prob)(tf.zeros([2]))
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            return False
+    return True
 
 
 def scale_of(rho: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,81 @@
+"""The benchmarks' machinery: a contender in its process, and the arithmetic of the ratios."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def measuring(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import measuring
+
+    return measuring
+
+
+def _case(**more):
+    return {"network": "mlp", "width": 8, "batch": 4, "jit": "default", **more}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"contender": "deterministic", "update": "fast"},
+        {"contender": "ours", "estimator": "flipout", "prior": "mixture"},
+        {"contender": "bound", "estimator": "local", "prior": "mixture"},
+        {"contender": "ours", "estimator": "local", "prior": "normal", "network": "lenet"},
+        {"contender": "tfp_layers", "estimator": "flipout", "prior": "mixture", "jit": "off"},
+    ],
+    ids=lambda case: "-".join(map(str, case.values())),
+)
+def test_a_contender_answers(measuring, case):
+    worker = measuring.Worker(_case(**case))
+    try:
+        assert worker.first["first_seconds"] > 0
+        times = worker.ask("run 3")
+        assert len(times) == 3 and all(time > 0 for time in times)
+        memory = worker.ask("memory")
+        assert memory is None or memory > 0
+        if case["contender"] == "ours":
+            assert worker.ask("describe")["traces"] == 1
+            assert worker.ask("fit 2") > 0
+    finally:
+        worker.close()
+
+
+def test_predictions_are_measured(measuring):
+    case = {"contender": "ours", "estimator": "reparameterization", "prior": "normal"}
+    worker = measuring.Worker(_case(**case, task="predict", rows=10, num_samples=2))
+    try:
+        assert len(worker.ask("run 2")) == 2
+    finally:
+        worker.close()
+
+
+def test_a_contender_that_cannot_run_is_left_out_with_a_message(measuring, capsys):
+    assert measuring.start([_case(contender="nobody")], {}) == []
+    assert "skipped" in capsys.readouterr().out
+
+
+def test_ratios_are_taken_within_a_turn(measuring):
+    class Fake:
+        def __init__(self, times):
+            self.times = times
+
+        median = measuring.Worker.median
+
+    slow = Fake([[2.0, 2.0, 9.0], [20.0, 20.0], [6.0]])
+    base = Fake([[1.0, 1.0, 1.0], [10.0, 10.0], [2.0]])
+    assert measuring.ratio(slow, base) == 2.0
+    assert measuring.fastest([slow, base]) is base
+
+
+@pytest.mark.parametrize("name", ["train_step", "predict", "export_size"])
+def test_help(name):
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--json" in done.stdout

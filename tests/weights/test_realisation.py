@@ -1,0 +1,120 @@
+"""The compiled passes against plain TensorFlow: values, KL, and the gradients of all of them."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfbnn.weights import divergences, priors, realisation
+from tfbnn.weights.compilation import LARGE
+from tfbnn.weights.realisation import OPERANDS, Realisation
+
+SHAPES = {"compiled": (LARGE // 100 + 1, 100), "plain": (7, 5)}
+PRIORS = {
+    "normal": priors.Normal(loc=0.1, scale=0.3),
+    "scale_mixture": priors.ScaleMixture(pi=0.25, sigma1=1.0, sigma2=0.05),
+    "laplace": priors.Laplace(scale=0.2),
+    "student_t": priors.StudentT(df=3.0, scale=0.1),
+}
+
+
+def _tensors(shape, masked):
+    rng = np.random.default_rng(0)
+    loc, rho, noise = (
+        tf.constant(rng.normal(mean, spread, shape), tf.float32)
+        for mean, spread in ((0.0, 0.2), (-2.0, 2.0), (0.0, 1.0))
+    )
+    mask = tf.constant(rng.integers(0, 2, shape), tf.float32) if masked else None
+    return loc, rho, noise, mask
+
+
+def _plain(operand, prior, loc, rho, noise, mask):
+    """The same by the formulas, with nothing shared."""
+    scale = tf.math.softplus(rho)
+    made = {
+        "draw": lambda: loc + scale * noise,
+        "perturbation": lambda: scale * noise,
+        "variance": lambda: scale**2,
+    }[operand]()
+    if divergences.has_closed_form(prior):
+        terms = divergences.kl_divergence(tfp.distributions.Normal(loc, scale), prior)
+    else:
+        entropy = 0.5 * np.log(2 * np.pi * np.e) + tf.math.log(scale)
+        terms = -entropy - prior.distribution().log_prob(loc + scale * noise)
+    keep = 1.0 if mask is None else mask
+    outputs = [loc * keep, made * keep, tf.reduce_sum(terms * keep)]
+    return outputs[1:] if operand == "draw" else outputs
+
+
+def _values_and_gradients(function, loc, rho, upstream):
+    with tf.GradientTape() as tape:
+        tape.watch((loc, rho))
+        outputs = list(function(loc, rho))
+    return outputs, tape.gradient(outputs, (loc, rho), output_gradients=upstream)
+
+
+@pytest.mark.parametrize("size", SHAPES)
+@pytest.mark.parametrize(("operand", "prior"), list(itertools.product(OPERANDS, PRIORS)))
+@pytest.mark.parametrize("masked", [False, True])
+def test_values_and_gradients_are_those_of_the_formulas(size, operand, prior, masked):
+    loc, rho, noise, mask = _tensors(SHAPES[size], masked)
+    one = Realisation(operand, PRIORS[prior], loc.shape.num_elements())
+    rng = np.random.default_rng(1)
+    upstream = [tf.constant(rng.normal(size=loc.shape), tf.float32) for _ in range(2)]
+    upstream = [*(upstream[:1] if operand == "draw" else upstream), tf.constant(0.3)]
+
+    def fast(loc, rho):
+        return one(loc, rho, noise, mask)
+
+    def plain(loc, rho):
+        return _plain(operand, PRIORS[prior], loc, rho, noise, mask)
+
+    values, gradients = _values_and_gradients(fast, loc, rho, upstream)
+    expected, expected_gradients = _values_and_gradients(plain, loc, rho, upstream)
+    for value, other in zip(values, expected, strict=True):
+        np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-5)
+    for value, other in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-5)
+
+
+def test_both_sizes_take_the_way_they_are_named_for(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(realisation, "compiled", lambda f: compiled.append(f) or f)
+    Realisation("draw", PRIORS["normal"], int(np.prod(SHAPES["plain"])))
+    assert not compiled
+    Realisation("draw", PRIORS["normal"], int(np.prod(SHAPES["compiled"])))
+    assert len(compiled) == 3
+
+
+def test_a_large_sum_keeps_its_digits():
+    terms = np.random.default_rng(0).normal(3.0, 1.0, (3, 2_000, 500)).astype("float32")
+    total = float(realisation._sum(tf.constant(terms)))
+    assert total == pytest.approx(np.sum(terms, dtype="float64"), rel=1e-6)
+
+
+class _NotForXLA(priors.AbstractPrior):
+    """A normal prior whose density XLA cannot compile."""
+
+    def distribution(self):
+        return tfp.distributions.Normal(0.0, 1.0)
+
+    def log_prob(self, value):
+        density = tf.numpy_function(
+            lambda w: (-0.5 * w**2 - 0.9189385).astype("float32"), [value], tf.float32
+        )
+        return tf.ensure_shape(density, value.shape)
+
+    def get_config(self):
+        return {}
+
+
+def test_a_prior_that_xla_cannot_compile_is_not_compiled():
+    loc, rho, noise, _ = _tensors(SHAPES["compiled"], masked=False)
+    one = Realisation("draw", _NotForXLA(), loc.shape.num_elements())
+    draw, kl = one(loc, rho, noise, None)
+    _, other = Realisation("draw", priors.Normal(), loc.shape.num_elements())(loc, rho, noise, None)
+    np.testing.assert_allclose(draw, loc + tf.math.softplus(rho) * noise, rtol=1e-4, atol=1e-6)
+    # The same prior, once by Monte Carlo and once in closed form.
+    assert float(kl) == pytest.approx(float(other), rel=0.02)
