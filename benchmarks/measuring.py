@@ -40,6 +40,7 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         self._process.communicate()
+        self._errors.close()
 
     @property
     def median(self) -> float:
@@ -51,7 +52,9 @@ class Worker:
         if not line:
             self._process.communicate()
             self._errors.seek(0)
-            raise RuntimeError(f"{self.case} ended: {self._errors.read().splitlines()[-1:]}")
+            message = f"{self.case} ended: {self._errors.read().splitlines()[-1:]}"
+            self._errors.close()
+            raise RuntimeError(message)
         return json.loads(line)
 
 

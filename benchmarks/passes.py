@@ -94,20 +94,20 @@ def _passes(shape: list[int], batch: int) -> Passes:
 
 
 def _updates(shape: list[int], gradient: tf.Tensor) -> Passes:
-    passes = {}
-    for name, apply in (("Keras'", None), ("TensorFlow's", apply_gradients)):
-        variable = keras.Variable(tf.zeros(shape))
-        optimizer = keras.optimizers.Adam(1e-6)
-        optimizer.build([variable])
+    def keras_update(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
+        optimizer.apply(gradients, variables)
 
-        def update(apply=apply, optimizer=optimizer, variable=variable):
-            if apply is None:
-                optimizer.apply([gradient], [variable])
-            else:
-                apply(optimizer, [gradient], [variable])
+    return {
+        "Adam, Keras'": (7, _update(keras_update, shape, gradient)),
+        "Adam, TensorFlow's": (7, _update(apply_gradients, shape, gradient)),
+    }
 
-        passes[f"Adam, {name}"] = (7, tf.function(update))
-    return passes
+
+def _update(apply: Callable[..., None], shape: list[int], gradient: tf.Tensor) -> Any:
+    variable = keras.Variable(tf.zeros(shape))
+    optimizer = keras.optimizers.Adam(1e-6)
+    optimizer.build([variable])
+    return tf.function(lambda: apply(optimizer, [gradient], [variable]))
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ def _name(case: dict[str, Any]) -> str:
 
 
 def _sweep(settings: argparse.Namespace, axis: str) -> list[dict[str, Any]]:
-    values = {"width": [200, 600, 1200, 2400, 4800], "batch": [32, 128, 512, 1024]}
+    values = {"width": [200, 600, 1200, 4800], "batch": [32, 128, 512, 1024]}
     rows = []
     for value in values[axis]:
         common = {"network": "mlp", "width": settings.width, "batch": settings.batch, axis: value}

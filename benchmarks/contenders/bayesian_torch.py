@@ -54,7 +54,8 @@ class Contender:
                 x = x.flatten(1)
             x, kl = layer(x)
             # The mean over the weights, where the ELBO has the sum; the work is the same.
-            total = total + kl * layer.mu_kernel.numel() if hasattr(layer, "mu_kernel") else kl
+            weights = layer.mu_kernel if hasattr(layer, "mu_kernel") else layer.mu_weight
+            total = total + kl * weights.numel()
             if isinstance(one, networks.Convolution):
                 x = torch.nn.functional.max_pool2d(torch.relu(x), 2)
             elif not one.last:

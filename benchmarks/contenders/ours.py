@@ -35,7 +35,8 @@ class Contender(deterministic.Contender):
 
     def predict(self, rows: np.ndarray) -> None:
         """`num_samples` networks over `rows`, to the predictive distribution."""
-        tfbnn.predict(self.model, rows, num_samples=self.case["num_samples"], seed=0, verbose=0)
+        options = {"num_samples": self.case["num_samples"], "batch_size": self.case["batch"]}
+        tfbnn.predict(self.model, rows, **options, seed=0, verbose=0)
 
     def _prior(self) -> tfbnn.priors.AbstractPrior:
         if self.case["prior"] == "normal":

@@ -139,5 +139,6 @@ def _sqrt(variance: tf.Tensor) -> tf.Tensor:
 
     All-zero patches (the borders of MNIST) have variance 0, where the root's gradient is infinite.
     """
-    root = tf.sqrt(variance)
+    # Fast convolutions may round a sum of squares to below zero.
+    root = tf.sqrt(tf.maximum(variance, 0.0))
     return root, lambda upstream: tf.math.divide_no_nan(0.5 * upstream, root)

@@ -104,7 +104,8 @@ def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:
             if weight in known:
                 total += known[weight]
             else:
-                total += weight.kl(noise.next_seed(layer.seed_generator))
+                exact = weight.kl_is_exact
+                total += weight.kl(None if exact else noise.next_seed(layer.seed_generator))
     return total
 
 

@@ -2,7 +2,7 @@
 
 A Bayesian layer has twice the variables of an ordinary one, and Keras' Adam takes about ten passes
 through memory over each. TensorFlow has a kernel that does the same in one; any other optimizer of
-Keras is compiled by XLA, which makes one pass for each of its slots.
+Keras (but not a user's own) is compiled by XLA, which makes one pass for each of its slots.
 """
 
 import math
@@ -45,6 +45,9 @@ def apply_gradients(
         optimizer.apply(gradients, variables)
     elif _is_plain_adam(optimizer, variables):
         _apply_adam(optimizer, gradients, variables)
+    elif not _is_keras_own(optimizer, variables):
+        # What a user wrote may call what XLA has not.
+        optimizer.apply(gradients, variables)
     else:
         compiled(lambda *tensors: optimizer.apply(list(tensors), variables))(*gradients)
 
@@ -54,6 +57,12 @@ def _pays(gradients: list[Any], variables: list[Any]) -> bool:
     # An embedding's gradient may be sparse, and an unused variable has none.
     dense = all(isinstance(gradient, tf.Tensor) for gradient in gradients)
     return one_replica and dense and sum(math.prod(v.shape) for v in variables) >= LARGE
+
+
+def _is_keras_own(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> bool:
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    parts = [optimizer, inner, *(v.constraint for v in variables if v.constraint is not None)]
+    return all(type(part).__module__.startswith("keras.") for part in parts)
 
 
 def _is_plain_adam(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> bool:
@@ -71,6 +80,7 @@ def _is_plain_adam(optimizer: keras.optimizers.Optimizer, variables: list[Any]) 
 
 def _apply_adam(optimizer: Any, gradients: list[tf.Tensor], variables: list[Any]) -> None:
     """Kingma and Ba 2015, "Adam", sec. 2, as Keras computes it, in one pass."""
+    optimizer._check_variables_are_known(variables)
     step = tf.cast(optimizer.iterations.value + 1, tf.float32)
     learning_rate = tf.cast(optimizer.learning_rate, tf.float32)
     for gradient, variable in zip(gradients, variables, strict=True):

@@ -29,8 +29,10 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
         The compiled function.
     """
-    traced = tf.function(function, jit_compile=True, autograph=False)
-    return functools.wraps(function)(lambda *args: traced(*args))
+    # TensorFlow counts the tracings of a code object over all its functions and would warn of too
+    # many; of a partial it counts each on its own.
+    partial = functools.partial(function)
+    return tf.function(partial, jit_compile=True, autograph=False)
 
 
 def inside_xla() -> bool:

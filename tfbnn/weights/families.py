@@ -119,7 +119,8 @@ class NormalWeight(Weight):
 
     def sample(self, seed: tf.Tensor) -> tf.Tensor:
         """One draw of the weights, `loc + scale * N(0, 1)`, differentiable in both."""
-        return self.draw(seed)[0]
+        normals = noise.standard_normal(self.shape, seed)
+        return self._realisation("draw").operand(super().loc, self._rho, normals, self.mask)
 
     def draw(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """One draw of the weights, `loc + scale * N(0, 1)`, and the KL.
@@ -156,11 +157,14 @@ class NormalWeight(Weight):
     def _rho(self) -> tf.Tensor:
         return tf.convert_to_tensor(self.rho_variable.value)
 
-    def _realise(self, operand: str, seed: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
+    def _realisation(self, operand: str) -> Realisation:
         if operand not in self._realisations:
             self._realisations[operand] = Realisation(operand, self.prior, self.size)
+        return self._realisations[operand]
+
+    def _realise(self, operand: str, seed: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
         normals = None if seed is None else noise.standard_normal(self.shape, seed)
-        return self._realisations[operand](super().loc, self._rho, normals, self.mask)
+        return self._realisation(operand)(super().loc, self._rho, normals, self.mask)
 
 
 @keras.saving.register_keras_serializable("tfbnn.families")

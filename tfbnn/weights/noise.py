@@ -11,8 +11,9 @@ References:
     Box and Muller 1958, "A Note on the Generation of Random Normal Deviates".
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -33,7 +34,7 @@ _NORMALS, _SIGNS = 0, 1
 _COSINE = tuple((-1) ** k / math.factorial(2 * k) for k in range(7))
 _SINE = tuple((-1) ** k / math.factorial(2 * k + 1) for k in range(7))
 
-# Of the dynamic sizes only some are compiled: at most eight for each power of two.
+# Of dynamic and small sizes only some are compiled: at most eight for each power of two.
 _SMALLEST_BLOCK = 2**14
 
 
@@ -59,7 +60,7 @@ def standard_normal(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Ten
         values = compilation.kept(_interleaved_normals(pairs, words))
     else:
         # A complex number lies in memory as two real ones: this is no copy.
-        values = tf.reshape(tf.bitcast(_complex_normals(pairs, words), tf.float32), [-1])
+        values = tf.reshape(tf.bitcast(_kernel(_complex_normals)(pairs, words), tf.float32), [-1])
     return _shaped(values, size, shape)
 
 
@@ -81,7 +82,8 @@ def rademacher(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor, dtype: Any) ->
     [-1.0, 1.0]
     """
     size = _size(shape)
-    return tf.cast(_shaped(_random_signs(_block(size), _words(seed)), size, shape), dtype)
+    make = _random_signs if compilation.inside_xla() else _kernel(_random_signs)
+    return tf.cast(_shaped(make(_block(size), _words(seed)), size, shape), dtype)
 
 
 def as_seed(seed: int) -> tf.Tensor:
@@ -113,7 +115,18 @@ def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
     return fold_in(seed, replica.replica_id_in_sync_group)
 
 
-@compilation.compiled
+@functools.cache
+def _kernel(function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Any:
+    """The compiled function, traced once for all callers.
+
+    Traced inside one of them, it would keep that caller's graph, and its model, for ever.
+    """
+    with tf.init_scope():
+        return compilation.compiled(function).get_concrete_function(
+            tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.uint32)
+        )
+
+
 def _complex_normals(count: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
     return tf.complex(*_box_muller(tf.range(count), words))
 
@@ -141,7 +154,6 @@ def _box_muller(counters: tf.Tensor, words: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     return signed * tf.where(odd, -sine, cosine), signed * tf.where(odd, cosine, sine)
 
 
-@compilation.compiled
 def _random_signs(count: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
     bits, _ = _threefry(tf.range(count), words, _SIGNS)
     sign = tf.bitwise.bitwise_and(bits, _word(0x80000000))
@@ -194,14 +206,14 @@ def _size(shape: Sequence[int] | tf.Tensor) -> int | tf.Tensor:
 
 
 def _block(size: int | tf.Tensor) -> tf.Tensor:
-    """How many numbers to make where `size` are needed: sizes known in advance are exact.
+    """How many numbers to make where `size` are needed: large sizes known in advance are exact.
 
     Others, which follow the batch, are rounded up to one of eight sizes between two powers of two,
     so that batches of many sizes do not each wait for the compiler.
     """
     if isinstance(size, int) and size >= _SMALLEST_BLOCK:
         return tf.constant(size)
-    size = tf.maximum(size, _SMALLEST_BLOCK)
+    size = tf.maximum(tf.cast(size, tf.int32), _SMALLEST_BLOCK)
     exponent = tf.cast(tf.math.log(tf.cast(size, tf.float64)) / math.log(2.0), tf.int32)
     step = tf.bitwise.left_shift(1, exponent - 3)
     return (size + step - 1) // step * step

@@ -8,7 +8,6 @@ them, and adds up what comes back from the estimator and from the KL.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -108,6 +107,12 @@ class Realisation:
 
         return realise(loc, rho)
 
+    def operand(
+        self, loc: tf.Tensor, rho: tf.Tensor, noise: tf.Tensor | None, mask: tf.Tensor | None
+    ) -> tf.Tensor:
+        """The operand alone, for those who need no KL."""
+        return masked(self._operand(loc, rho, noise), mask)
+
     def _plain_operand(self, loc: Any, rho: Any, noise: Any) -> tf.Tensor:
         return self._operand_kind.make(loc, scale_of(rho), noise)
 
@@ -145,15 +150,21 @@ class Realisation:
         return kl_divergence(tfd.Normal(loc, scale), self._prior, draw)
 
 
-@functools.cache
 def _can_be_compiled(prior: AbstractPrior) -> bool:
-    """Whether XLA takes the prior's log density: a user's own may call what XLA has not."""
+    """Whether XLA takes the KL and its gradient: a user's prior may call what XLA has not."""
     if type(prior) in PRIORS.values():
         return True
+
+    def kl_and_gradient(loc, scale):
+        with tf.GradientTape() as tape:
+            tape.watch((loc, scale))
+            kl = kl_divergence(tfd.Normal(loc, scale), prior, loc + scale)
+        return kl, tape.gradient(kl, (loc, scale), **_ZERO)
+
     with tf.init_scope():
         try:
-            compiled(prior.log_prob)(tf.zeros([2]))
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            compiled(kl_and_gradient)(tf.zeros([2]), tf.ones([2]))
+        except tf.errors.OpError:
             return False
     return True
 

@@ -12,7 +12,6 @@ _SERIES = np.polynomial.Chebyshev.interpolate(
 ).convert(kind=np.polynomial.Polynomial)
 
 
-@tf.custom_gradient
 def softplus(x: tf.Tensor) -> tf.Tensor:
     """`log(1 + exp(x)) = max(x, 0) + log(1 + exp(-abs(x)))`, to the precision of float32.
 
@@ -32,9 +31,8 @@ def softplus(x: tf.Tensor) -> tf.Tensor:
     >>> print(f"{float(softplus(tf.constant(-20.0))):.6e}")
     2.061154e-09
     """
-    t = tf.exp(-tf.abs(x))
-
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        return upstream * tf.where(x >= 0, 1.0, t) / (1.0 + t)
-
-    return tf.maximum(x, 0.0) + t * polynomial(_SERIES.coef, t), gradient
+    # `where` and not `abs` and `maximum`, whose gradients at 0 are not that of softplus. No custom
+    # gradient: TensorFlow keeps those, and the graph they were traced in, for ever.
+    positive = x >= 0
+    t = tf.exp(tf.where(positive, -x, x))
+    return tf.where(positive, x, 0.0) + t * polynomial(_SERIES.coef, t)
