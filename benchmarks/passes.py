@@ -78,7 +78,7 @@ def _passes(shape: list[int], batch: int) -> Passes:
         **_updates(shape, upstream),
     }
     for prior in (priors.Normal(), priors.ScaleMixture(0.25, 1.0, math.exp(-6))):
-        one = Realisation("draw", prior, math.prod(shape))
+        one = Realisation("draw", prior, tuple(shape))
         draw = one._operand(loc, rho, normals)
         name = type(prior).__name__
         inputs = loc, rho, normals, draw, None

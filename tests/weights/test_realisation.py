@@ -60,7 +60,7 @@ def _values_and_gradients(function, loc, rho, upstream):
 @pytest.mark.parametrize("masked", [False, True])
 def test_values_and_gradients_are_those_of_the_formulas(size, operand, prior, masked):
     loc, rho, noise, mask = _tensors(SHAPES[size], masked)
-    one = Realisation(operand, PRIORS[prior], loc.shape.num_elements())
+    one = Realisation(operand, PRIORS[prior], tuple(loc.shape))
     rng = np.random.default_rng(1)
     upstream = [tf.constant(rng.normal(size=loc.shape), tf.float32) for _ in range(2)]
     upstream = [*(upstream[:1] if operand == "draw" else upstream), tf.constant(0.3)]
@@ -82,9 +82,9 @@ def test_values_and_gradients_are_those_of_the_formulas(size, operand, prior, ma
 def test_both_sizes_take_the_way_they_are_named_for(monkeypatch):
     compiled = []
     monkeypatch.setattr(realisation, "compiled", lambda f: compiled.append(f) or f)
-    Realisation("draw", PRIORS["normal"], int(np.prod(SHAPES["plain"])))
+    Realisation("draw", PRIORS["normal"], SHAPES["plain"])
     assert not compiled
-    Realisation("draw", PRIORS["normal"], int(np.prod(SHAPES["compiled"])))
+    Realisation("draw", PRIORS["normal"], SHAPES["compiled"])
     assert len(compiled) == 3
 
 
@@ -112,9 +112,9 @@ class _NotForXLA(priors.AbstractPrior):
 
 def test_a_prior_that_xla_cannot_compile_is_not_compiled():
     loc, rho, noise, _ = _tensors(SHAPES["compiled"], masked=False)
-    one = Realisation("draw", _NotForXLA(), loc.shape.num_elements())
+    one = Realisation("draw", _NotForXLA(), tuple(loc.shape))
     draw, kl = one(loc, rho, noise, None)
-    _, other = Realisation("draw", priors.Normal(), loc.shape.num_elements())(loc, rho, noise, None)
+    _, other = Realisation("draw", priors.Normal(), tuple(loc.shape))(loc, rho, noise, None)
     np.testing.assert_allclose(draw, loc + tf.math.softplus(rho) * noise, rtol=1e-4, atol=1e-6)
     # The same prior, once by Monte Carlo and once in closed form.
     assert float(kl) == pytest.approx(float(other), rel=0.02)

@@ -22,6 +22,9 @@ from tfbnn.layers.linear_maps import Convolution, Dense
 from tfbnn.weights import noise
 from tfbnn.weights.families import NormalWeight, Weight
 
+# Of a noise that no float32 output would show; the gradient of the maximum is 0 below it.
+_SMALLEST_VARIANCE = 1e-24
+
 LinearMap = Dense | Convolution
 Divergences = dict[NormalWeight, tf.Tensor]
 Estimator = Callable[
@@ -133,12 +136,10 @@ def _signs(linear_map: LinearMap, like: tf.Tensor, seed: tf.Tensor) -> tf.Tensor
     return noise.rademacher(linear_map.signs_shape(tf.shape(like)), seed, like.dtype)
 
 
-@tf.custom_gradient
 def _sqrt(variance: tf.Tensor) -> tf.Tensor:
     """The square root, with gradient 0 at 0.
 
     All-zero patches (the borders of MNIST) have variance 0, where the root's gradient is infinite.
+    Fast convolutions may round a sum of squares to below zero.
     """
-    # Fast convolutions may round a sum of squares to below zero.
-    root = tf.sqrt(tf.maximum(variance, 0.0))
-    return root, lambda upstream: tf.math.divide_no_nan(0.5 * upstream, root)
+    return tf.sqrt(tf.maximum(variance, _SMALLEST_VARIANCE))

@@ -21,7 +21,7 @@ import tensorflow as tf
 from tfbnn.weights import noise
 from tfbnn.weights.divergences import has_closed_form
 from tfbnn.weights.priors import AbstractPrior
-from tfbnn.weights.realisation import Realisation, masked, scale_of
+from tfbnn.weights.realisation import masked, realisation, scale_of
 
 # softplus(-5), a usual start for Bayes by Backprop: small beside the weights, so that the first
 # epochs learn as an ordinary network does.
@@ -93,7 +93,6 @@ class NormalWeight(Weight):
         self.mask_variable = mask
         self.prior = specification.prior
         self.initial_scale = initial_scale
-        self._realisations: dict[str, Realisation] = {}
 
     @property
     def mask(self) -> tf.Tensor | None:
@@ -120,7 +119,9 @@ class NormalWeight(Weight):
     def sample(self, seed: tf.Tensor) -> tf.Tensor:
         """One draw of the weights, `loc + scale * N(0, 1)`, differentiable in both."""
         normals = noise.standard_normal(self.shape, seed)
-        return self._realisation("draw").operand(super().loc, self._rho, normals, self.mask)
+        return realisation("draw", self.prior, self.shape).operand(
+            super().loc, self._rho, normals, self.mask
+        )
 
     def draw(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """One draw of the weights, `loc + scale * N(0, 1)`, and the KL.
@@ -157,14 +158,10 @@ class NormalWeight(Weight):
     def _rho(self) -> tf.Tensor:
         return tf.convert_to_tensor(self.rho_variable.value)
 
-    def _realisation(self, operand: str) -> Realisation:
-        if operand not in self._realisations:
-            self._realisations[operand] = Realisation(operand, self.prior, self.size)
-        return self._realisations[operand]
-
     def _realise(self, operand: str, seed: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
         normals = None if seed is None else noise.standard_normal(self.shape, seed)
-        return self._realisation(operand)(super().loc, self._rho, normals, self.mask)
+        realise = realisation(operand, self.prior, self.shape)
+        return realise(super().loc, self._rho, normals, self.mask)
 
 
 @keras.saving.register_keras_serializable("tfbnn.families")

@@ -8,6 +8,8 @@ them, and adds up what comes back from the estimator and from the KL.
 """
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -64,19 +66,24 @@ class Realisation:
 
     With a mask, pruned elements are zero in the mean and the operand, and have no KL.
 
+    What is traced here belongs to no model: `realisation` gives all weights of one kind the same
+    object, and TensorFlow keeps the graph of a custom gradient for as long as the process lives.
+
     Args:
         operand: A name in `OPERANDS`.
         prior: The prior of each element.
-        size: Number of elements.
+        shape: Shape of the weight.
     """
 
-    def __init__(self, operand: str, prior: AbstractPrior, size: int):
+    def __init__(self, operand: str, prior: AbstractPrior, shape: tuple[int, ...]):
         self._operand_kind = OPERANDS[operand]
         self._prior = prior
-        fast = size >= LARGE and _can_be_compiled(prior)
+        self._shape = shape
+        fast = math.prod(shape) >= LARGE and _can_be_compiled(prior)
         wrap = compiled if fast else (lambda function: function)
         self._operand, self._kl = wrap(self._plain_operand), wrap(self._plain_kl)
         self._gradients = wrap(self._plain_gradients)
+        self._traced: dict[Any, Any] = {}
 
     def __call__(
         self, loc: tf.Tensor, rho: tf.Tensor, noise: tf.Tensor | None, mask: tf.Tensor | None
@@ -89,7 +96,32 @@ class Realisation:
             noise: Standard normals, which the operand or a Monte Carlo KL is made with, or None.
             mask: 1 where an element is kept, or None.
         """
+        return self._call(self._realise, loc, rho, noise, mask)
 
+    def operand(
+        self, loc: tf.Tensor, rho: tf.Tensor, noise: tf.Tensor | None, mask: tf.Tensor | None
+    ) -> tf.Tensor:
+        """The operand alone, for those who need no KL."""
+        return masked(self._operand(loc, rho, noise), mask)
+
+    def _call(self, function: Callable[..., Any], *tensors: tf.Tensor | None) -> Any:
+        """`function(*tensors)`, traced outside the model that calls it."""
+        given = tuple(tensor is not None for tensor in tensors)
+        if given not in self._traced:
+
+            def of_given(*present: tf.Tensor) -> Any:
+                rest = iter(present)
+                return function(*(next(rest) if one else None for one in given))
+
+            with tf.init_scope():
+                specifications = [tf.TensorSpec(self._shape)] * sum(given)
+                traced = tf.function(of_given, autograph=False)
+                self._traced[given] = traced.get_concrete_function(*specifications)
+        return self._traced[given](*(tensor for tensor in tensors if tensor is not None))
+
+    def _realise(
+        self, loc: tf.Tensor, rho: tf.Tensor, noise: tf.Tensor | None, mask: tf.Tensor | None
+    ) -> tuple[tf.Tensor, ...]:
         @tf.custom_gradient
         def realise(loc, rho):
             operand = self._operand(loc, rho, noise)
@@ -107,17 +139,11 @@ class Realisation:
 
         return realise(loc, rho)
 
-    def operand(
-        self, loc: tf.Tensor, rho: tf.Tensor, noise: tf.Tensor | None, mask: tf.Tensor | None
-    ) -> tf.Tensor:
-        """The operand alone, for those who need no KL."""
-        return masked(self._operand(loc, rho, noise), mask)
-
     def _plain_operand(self, loc: Any, rho: Any, noise: Any) -> tf.Tensor:
         return self._operand_kind.make(loc, scale_of(rho), noise)
 
     def _plain_kl(self, loc: Any, rho: Any, noise: Any, operand: Any, mask: Any) -> tf.Tensor:
-        return _sum(masked(self._kl_terms(loc, rho, noise, operand), mask))
+        return _sum(masked(self._kl_terms(loc, scale_of(rho), noise, operand), mask))
 
     def _plain_gradients(
         self,
@@ -130,24 +156,35 @@ class Realisation:
         *upstream: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """By way of the operand, so that both results share what they have in common."""
+        scale = scale_of(rho)
         with tf.GradientTape() as tape:
-            tape.watch((loc, rho, operand))
-            terms = self._kl_terms(loc, rho, noise, operand)
+            tape.watch((loc, scale, operand))
+            terms = self._kl_terms(loc, scale, noise, operand)
         # Of a sum each term has the same gradient.
         each = masked(tf.fill(tf.shape(loc), kl_upstream), mask)
-        of_kl = tape.gradient(terms, (loc, rho, operand), each, **_ZERO)
+        of_kl = tape.gradient(terms, (loc, scale, operand), each, **_ZERO)
         with tf.GradientTape() as tape:
-            tape.watch((loc, rho))
-            again = self._plain_operand(loc, rho, noise)
-        of_operand = tape.gradient(again, (loc, rho), upstream[-1] + of_kl[2], **_ZERO)
+            tape.watch((loc, scale))
+            again = self._operand_kind.make(loc, scale, noise)
+        of_operand = tape.gradient(again, (loc, scale), upstream[-1] + of_kl[2], **_ZERO)
         of_loc = tf.add_n([*upstream[:-1], of_operand[0], of_kl[0]])
-        return of_loc, of_operand[1] + of_kl[1]
+        # The derivative of softplus, in fewer operations than that of its polynomial.
+        return of_loc, (of_operand[1] + of_kl[1]) * tf.sigmoid(rho)
 
-    def _kl_terms(self, loc: Any, rho: Any, noise: Any, operand: Any) -> tf.Tensor:
+    def _kl_terms(self, loc: Any, scale: Any, noise: Any, operand: Any) -> tf.Tensor:
         # Pruned elements keep their law here, which has a finite KL; the mask comes after.
-        scale = scale_of(rho)
         draw = None if noise is None else self._operand_kind.draw(loc, scale, noise, operand)
         return kl_divergence(tfd.Normal(loc, scale), self._prior, draw)
+
+
+@functools.lru_cache(maxsize=1024)
+def realisation(operand: str, prior: AbstractPrior, shape: tuple[int, ...]) -> Realisation:
+    """The one `Realisation` for all weights of this prior and shape, in whatever model.
+
+    Layers of one shape are traced and compiled once, and so is a second model of the same
+    architecture.
+    """
+    return Realisation(operand, prior, shape)
 
 
 def _can_be_compiled(prior: AbstractPrior) -> bool:
