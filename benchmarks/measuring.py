@@ -1,5 +1,6 @@
 """Measuring contenders in turns, so that a machine that slows down slows all of them."""
 
+import argparse
 import json
 import os
 import pathlib
@@ -56,6 +57,23 @@ class Worker:
             self._errors.close()
             raise RuntimeError(message)
         return json.loads(line)
+
+
+def arguments(description: str, network: list[str], rounds: int) -> argparse.ArgumentParser:
+    """The options that every comparison has."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--network", nargs="+", default=network, help="mlp, lenet")
+    parser.add_argument("--width", type=int, default=1200, help="units of the MLP's hidden layers")
+    parser.add_argument("--rounds", type=int, default=rounds, help="turns of each contender")
+    parser.add_argument("--peers", nargs="*", default=["tfp_layers", "bayesian_torch"])
+    parser.add_argument("--torch-python", help="an interpreter that has bayesian-torch")
+    parser.add_argument("--json", metavar="PATH", help="write all numbers")
+    return parser
+
+
+def pythons(settings: argparse.Namespace) -> dict[str, str]:
+    """The interpreter of each contender that does not run in this one."""
+    return {"bayesian_torch": settings.torch_python} if settings.torch_python else {}
 
 
 def start(cases: list[dict[str, Any]], pythons: dict[str, str]) -> list[Worker]:

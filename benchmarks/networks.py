@@ -1,10 +1,16 @@
 """The networks that are measured, as data: every contender builds the same one from it."""
 
 import dataclasses
-import math
 
 EXAMPLES = 60_000
 CLASSES = 10
+
+# The part of a layer's class name that says which estimator it has, in tfbnn as in `tfp.layers`.
+SUFFIXES = {
+    "reparameterization": "Reparameterization",
+    "local": "LocalReparameterization",
+    "flipout": "Flipout",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +53,3 @@ def layers(network: str, width: int) -> list[Dense | Convolution]:
 def input_shape(network: str) -> tuple[int, ...]:
     """Shape of one example."""
     return (784,) if network == "mlp" else (28, 28, 1)
-
-
-def num_weights(network: str, width: int) -> int:
-    """Number of kernel weights."""
-    return sum(math.prod(layer.kernel_shape) for layer in layers(network, width))

@@ -93,7 +93,7 @@ def _samples(panel: Any, rows: list[dict[str, Any]]) -> None:
     panel.set_yscale("log", base=2)
     panel.set_xticks(samples, samples)
     panel.set_yticks(samples, samples)
-    panel.set_xlabel("networks drawn, 10,000 rows")
+    panel.set_xlabel(f"networks drawn, {ours[0]['case']['rows']:,} rows")
     panel.set_ylabel("deterministic passes")
     panel.set_title("prediction, 784-1200-1200-10")
     panel.legend()

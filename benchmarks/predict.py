@@ -30,24 +30,18 @@ def main() -> None:
 
 
 def _settings() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", nargs="+", default=["mlp"], help="mlp, lenet")
-    parser.add_argument("--width", type=int, default=1200, help="units of the MLP's hidden layers")
+    parser = measuring.arguments(__doc__, network=["mlp"], rounds=3)
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--num-samples", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each contender")
-    parser.add_argument("--peers", nargs="*", default=["tfp_layers", "bayesian_torch"])
-    parser.add_argument("--torch-python", help="an interpreter that has bayesian-torch")
     parser.add_argument("--scaling", action="store_true", help="1 to 256 samples, without peers")
-    parser.add_argument("--json", metavar="PATH", help="write all numbers")
     return parser.parse_args()
 
 
 def _compare(
     network: str, samples: list[int], settings: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    pythons = {"bayesian_torch": settings.torch_python} if settings.torch_python else {}
-    workers = measuring.start(_cases(network, samples, settings), pythons)
+    cases = _cases(network, samples, settings)
+    workers = measuring.start(cases, measuring.pythons(settings))
     measuring.take_turns(workers, settings.rounds, repeats=1, warm_up=0)
     base = measuring.fastest([w for w in workers if w.case["contender"] == "deterministic"])
     rows = [_row(worker, base) for worker in workers]

@@ -41,16 +41,10 @@ def main() -> None:
 
 
 def _settings() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", nargs="+", default=["mlp", "lenet"], help="mlp, lenet")
-    parser.add_argument("--width", type=int, default=1200, help="units of the MLP's hidden layers")
+    parser = measuring.arguments(__doc__, network=["mlp", "lenet"], rounds=9)
     parser.add_argument("--batch", type=int, default=128, help="examples in a batch")
-    parser.add_argument("--rounds", type=int, default=9, help="turns of each contender")
     parser.add_argument("--repeats", type=int, default=7, help="steps in a turn")
-    parser.add_argument("--peers", nargs="*", default=["tfp_layers", "bayesian_torch"])
-    parser.add_argument("--torch-python", help="an interpreter that has bayesian-torch")
     parser.add_argument("--scaling", action="store_true", help="width and batch instead of peers")
-    parser.add_argument("--json", metavar="PATH", help="write all numbers")
     return parser.parse_args()
 
 
@@ -108,8 +102,7 @@ def _cases(network: str, settings: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _run(cases: list[dict[str, Any]], settings: argparse.Namespace) -> list[Worker]:
-    pythons = {"bayesian_torch": settings.torch_python} if settings.torch_python else {}
-    workers = measuring.start(cases, pythons)
+    workers = measuring.start(cases, measuring.pythons(settings))
     measuring.take_turns(workers, settings.rounds, settings.repeats)
     return workers
 
@@ -117,9 +110,12 @@ def _run(cases: list[dict[str, Any]], settings: argparse.Namespace) -> list[Work
 def _row(worker: Worker, base: Worker, workers: list[Worker]) -> dict[str, Any]:
     case = worker.case
     is_keras = case["contender"] in ("deterministic", "ours")
-    bound = (
-        _find(workers, contender="bound", **_same(case)) if case["contender"] == "ours" else None
-    )
+    bound = []
+    if "precision" in case:
+        # Only with its like, and there is no bound in this precision.
+        base = measuring.fastest(_find(workers, "mixed_bfloat16", contender="deterministic"))
+    elif case["contender"] == "ours":
+        bound = _find(workers, contender="bound", **_same(case))
     peak = None if case["contender"] == "bound" else worker.ask("memory")
     return {
         "name": _name(case),
@@ -151,13 +147,13 @@ def _same(case: dict[str, Any]) -> dict[str, Any]:
     return {key: case[key] for key in ("estimator", "prior")}
 
 
-def _find(workers: list[Worker], **wanted: Any) -> list[Worker]:
-    """The float32 workers whose case has what is wanted."""
+def _find(workers: list[Worker], precision: str | None = None, **wanted: Any) -> list[Worker]:
+    """The workers of a precision (float32: None) whose case has what is wanted."""
     return [
         worker
         for worker in workers
         if all(worker.case.get(key) == value for key, value in wanted.items())
-        and "precision" not in worker.case
+        and worker.case.get("precision") == precision
     ]
 
 

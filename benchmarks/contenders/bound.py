@@ -27,8 +27,10 @@ class Contender:
             for shape in shapes * copies
         ]
         self.gradients = [tf.random.normal(shape) for shape in shapes * copies]
-        self.inputs = [tf.random.normal(self._shape(layer, False)) for layer in self.layers]
-        self.upstream = [tf.random.normal(self._shape(layer, True)) for layer in self.layers]
+        # Each product has tensors of its own, or TensorFlow would compute equal ones once.
+        products = self.layers * (2 if case["estimator"] in ("local", "flipout") else 1)
+        self.inputs = [tf.random.normal(self._shape(layer, False)) for layer in products]
+        self.upstream = [tf.random.normal(self._shape(layer, True)) for layer in products]
         self.function = tf.function(self._all)
 
     def step(self) -> None:
@@ -57,19 +59,19 @@ class Contender:
         return tf.add_n([tf.reshape(tensor, [-1])[0] for tensor in made])
 
     def _products(self) -> list[tf.Tensor]:
-        times = 2 if self.case["estimator"] in ("local", "flipout") else 1
         made = []
-        for number, layer in enumerate(self.layers):
-            for copy in range(times):
-                kernel = self.slots[number + copy * len(self.layers)][0]
-                made += self._layer_products(number, layer, kernel)
+        for number, (x, g) in enumerate(zip(self.inputs, self.upstream, strict=True)):
+            # The first layer has no gradient of its inputs.
+            first = number % len(self.layers) == 0
+            made += self._layer_products(x, g, self.slots[number][0], first)
         return made
 
-    def _layer_products(self, number: int, layer: Any, kernel: tf.Variable) -> list[tf.Tensor]:
-        x, g = self.inputs[number], self.upstream[number]
-        if isinstance(layer, networks.Dense):
+    def _layer_products(
+        self, x: tf.Tensor, g: tf.Tensor, kernel: tf.Variable, first: bool
+    ) -> list[tf.Tensor]:
+        if len(x.shape) == 2:
             made = [tf.matmul(x, kernel), tf.matmul(x, g, transpose_a=True)]
-            return made + ([tf.matmul(g, kernel, transpose_b=True)] if number else [])
+            return made + ([] if first else [tf.matmul(g, kernel, transpose_b=True)])
         options = {"strides": [1, 1, 1, 1], "padding": "SAME"}
         made = [
             tf.nn.conv2d(x, kernel, **options),
@@ -77,7 +79,7 @@ class Contender:
                 input=x, filter_sizes=kernel.shape, out_backprop=g, **options
             ),
         ]
-        if number:
+        if not first:
             made.append(
                 tf.raw_ops.Conv2DBackpropInput(
                     input_sizes=x.shape, filter=kernel, out_backprop=g, **options

@@ -9,12 +9,6 @@ from contenders import deterministic
 
 import tfbnn
 
-ESTIMATORS = {
-    "reparameterization": "Reparameterization",
-    "local": "LocalReparameterization",
-    "flipout": "Flipout",
-}
-
 
 class Contender(deterministic.Contender):
     """The same Keras model, with variational layers."""
@@ -26,11 +20,11 @@ class Contender(deterministic.Contender):
         self.model.num_examples = networks.EXAMPLES
 
     def dense(self, units: int, activation: str | None) -> Any:
-        layer = getattr(tfbnn.layers, "Dense" + ESTIMATORS[self.case["estimator"]])
+        layer = getattr(tfbnn.layers, "Dense" + networks.SUFFIXES[self.case["estimator"]])
         return layer(units, activation=activation, prior=self._prior())
 
     def convolution(self, filters: int, kernel: int) -> Any:
-        layer = getattr(tfbnn.layers, "Convolution2D" + ESTIMATORS[self.case["estimator"]])
+        layer = getattr(tfbnn.layers, "Convolution2D" + networks.SUFFIXES[self.case["estimator"]])
         return layer(filters, kernel, padding="same", activation="relu", prior=self._prior())
 
     def predict(self, rows: np.ndarray) -> None:

@@ -14,12 +14,6 @@ import tf_keras
 
 tfd = tfp.distributions
 
-ESTIMATORS = {
-    "reparameterization": "Reparameterization",
-    "local": "LocalReparameterization",
-    "flipout": "Flipout",
-}
-
 
 class Contender:
     """The network in `tfp.layers`, with `KL / num_examples` given by hand."""
@@ -66,7 +60,7 @@ class Contender:
         return {"tf_keras": tf_keras.__version__, "tensorflow_probability": tfp.__version__}
 
     def _layers(self, layer: Any) -> list[Any]:
-        suffix = ESTIMATORS[self.case["estimator"]]
+        suffix = networks.SUFFIXES[self.case["estimator"]]
         options = {
             "kernel_divergence_fn": self._divergence,
             **({"kernel_prior_fn": _mixture} if self.case["prior"] == "mixture" else {}),

@@ -1,10 +1,11 @@
-"""Random numbers: the only place where the package draws any.
+"""Random numbers: all that training and prediction draw.
 
 Normals are made by the Box-Muller transform from the bits of Threefry, a counter-based generator:
 number `i` of a draw is a function of the seed and of `i` alone, the same in eager mode and in a
 graph, and up to rounding under XLA. Both are compiled by XLA into one pass over the result, which
 makes a normal several times cheaper than `tf.random.stateless_normal` does (see
-`docs/performance.md`). The law is exact to the resolution of 32 bits: the largest value is 6.7.
+`docs/performance.md`). The law is exact to the resolution of its uniform numbers, 31 bits rounded
+to float32: the largest value is 6.7. TensorFlow must be built with XLA, as its releases are.
 
 References:
     Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3", sec. 3.3.
@@ -198,11 +199,10 @@ def _signed_float(bits: tf.Tensor) -> tf.Tensor:
 
 
 def _size(shape: Sequence[int] | tf.Tensor) -> int | tf.Tensor:
-    """Number of elements, as a Python number where it is known."""
-    known = tf.get_static_value(shape) if tf.is_tensor(shape) else shape
-    if known is None:
+    """Number of elements: a Python number if the shape is one of numbers, as a weight's is."""
+    if tf.is_tensor(shape):
         return tf.reduce_prod(shape)
-    return math.prod(int(axis) for axis in known)
+    return math.prod(int(axis) for axis in shape)
 
 
 def _block(size: int | tf.Tensor) -> tf.Tensor:
