@@ -117,6 +117,7 @@ def _row(worker: Worker, base: Worker, workers: list[Worker]) -> dict[str, Any]:
     elif case["contender"] == "ours":
         bound = _find(workers, contender="bound", **_same(case))
     peak = None if case["contender"] == "bound" else worker.ask("memory")
+    describe = worker.ask("describe")  # before `fit`, whose batches may vary in size
     return {
         "name": _name(case),
         "jit": case.get("jit", "-"),
@@ -127,7 +128,7 @@ def _row(worker: Worker, base: Worker, workers: list[Worker]) -> dict[str, Any]:
         "peak_megabytes": peak and peak / 1e6,
         "fit_ms": worker.ask("fit 40") if is_keras and case["jit"] == "default" else None,
         "case": case,
-        "describe": worker.ask("describe"),
+        "describe": describe,
     }
 
 
