@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.training import sigma_picture
+from tfbnn.training.distribution import is_chief
 from tfbnn.training.sigma import (
     named_weights,
     quantile_name,
@@ -113,7 +114,7 @@ class SigmaLogger(keras.callbacks.Callback):
         self._epoch = self._offset = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._active, self._started = _is_chief(self.model), False
+        self._active, self._started = is_chief(self.model.distribute_strategy), False
         if self.model.built:
             self._find_weights()
         if not self._active:
@@ -248,12 +249,6 @@ class SigmaLogger(keras.callbacks.Callback):
             self._snr_at_start,
             self._snr_shares(),
         )
-
-
-def _is_chief(model: keras.Model) -> bool:
-    """Whether this process is the one, of those that train the model, that writes."""
-    strategy = getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
-    return bool(strategy.extended.should_save_summary)
 
 
 def _checked_every(every: str | int) -> str | int:

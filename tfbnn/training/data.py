@@ -71,6 +71,28 @@ def training_size(
     )
 
 
+def check_batch_size(x: Any, batch_size: int | None, size: TrainingSize, replicas: int) -> None:
+    """Raise a `ValueError` if some replica would never get an example.
+
+    Args:
+        x: The first argument of `fit`.
+        batch_size: As in `fit`.
+        size: The size of the data.
+        replicas: Number of replicas that share a batch.
+    """
+    rows = batch_size or 32
+    if not is_arrays(x):
+        if size.source != "counted":
+            return
+        rows = math.ceil(size.num_examples / size.num_batches)
+    rows = min(rows, size.num_examples)
+    if rows < replicas:
+        raise ValueError(
+            "A batch is shared by all replicas and needs an example for each: choose a larger "
+            f"batch, or fewer devices. Received: batches of {rows} for {replicas} replicas"
+        )
+
+
 def is_arrays(x: Any) -> bool:
     """Whether `x` is an array or a structure of arrays, as opposed to a data set or generator."""
     leaves = tf.nest.flatten(x)

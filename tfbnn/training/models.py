@@ -9,11 +9,12 @@ from keras.src.models.functional import Functional as KerasFunctional
 
 from tfbnn.layers import scopes
 from tfbnn.layers.variational import variational_layers, variational_weights
-from tfbnn.training import likelihoods, schedules
-from tfbnn.training.data import check_arrays, is_arrays, training_size
+from tfbnn.training import distribution, likelihoods, order, schedules
+from tfbnn.training.data import check_arrays, check_batch_size, is_arrays, training_size
 from tfbnn.training.likelihoods import AbstractLikelihood, Normal
 from tfbnn.training.likelihoods import from_config as likelihood_from_config
 from tfbnn.training.objective import Objective, mean_nll, total_kl
+from tfbnn.training.resuming import ResumeTraining
 from tfbnn.training.updates import apply_gradients
 
 _EXAMPLE_ROWS = 256
@@ -147,10 +148,25 @@ class BayesianModel:
         size = training_size(
             x, batch_size, validation_split, steps_per_epoch, given, announce, self._check_batch
         )
+        check_batch_size(x, batch_size, size, self.distribute_strategy.num_replicas_in_sync)
         self.objective.set_size(size)
         announce(self._summary_line(size))
         if isinstance(x, np.ndarray):
             self.example_rows = x[:_EXAMPLE_ROWS].copy()
+        resume = next((c for c in callbacks or () if isinstance(c, ResumeTraining)), None)
+        apart = distribution.is_multi_worker(self.distribute_strategy)
+        if is_arrays(x) and steps_per_epoch is None and (resume is not None or apart):
+            # In an order that other processes agree on: earlier ones, or the other workers'.
+            x, validation_data = order.fit_data(
+                (x, y, sample_weight),
+                batch_size or 32,
+                validation_split,
+                validation_data,
+                shuffle,
+                first_epoch=(resume and resume.position()[0]) or initial_epoch,
+            )
+            y = sample_weight = batch_size = None
+            validation_split, steps_per_epoch = 0.0, size.num_batches
         return super().fit(
             x=x,
             y=y,
@@ -175,6 +191,13 @@ class BayesianModel:
         self._check_layers()
         return super().train_on_batch(*args, **kwargs)
 
+    def make_train_function(self, force: bool = False) -> Any:
+        if self.built and not self.optimizer.built:
+            # TensorFlow traces a function again if it made variables the first time.
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def train_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
@@ -188,17 +211,19 @@ class BayesianModel:
         variables = self.trainable_weights
         gradients = tape.gradient(scaled_loss, variables)
         apply_gradients(self.optimizer, gradients, variables)
-        self._track("loss", loss * _num_replicas(), _rows(x))
-        return self.compute_metrics(x, y, outputs, sample_weight=sample_weight)
+        self._track("loss", loss * distribution.num_replicas(), _rows(x))
+        results = self.compute_metrics(x, y, outputs, sample_weight=sample_weight)
+        return distribution.worker_results(results)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         outputs = self._call_without_noise(x)
         loss = self.compute_loss(x, y, outputs, sample_weight, training=False)
-        self._track("loss", loss * _num_replicas(), _rows(x))
+        self._track("loss", loss * distribution.num_replicas(), _rows(x))
         results = self.compute_metrics(x, y, outputs, sample_weight=sample_weight)
         # The KL is no property of the evaluated data.
-        return {k: v for k, v in results.items() if k == "nll" or k not in _METRICS}
+        results = {k: v for k, v in results.items() if k == "nll" or k not in _METRICS}
+        return distribution.worker_results(results)
 
     def compute_loss(
         self,
@@ -221,12 +246,12 @@ class BayesianModel:
             y_pred,
             self._in_output_order(sample_weight),
         )
-        self._track("nll", nll * _num_replicas(), _rows(y_pred))
+        self._track("nll", nll * distribution.num_replicas(), _rows(y_pred))
         loss = nll
         if training:
-            loss += self._weighted_kl() / _num_replicas()
+            loss += self._weighted_kl() / distribution.num_replicas()
         for other in self.losses:
-            loss += tf.reduce_sum(tf.cast(other, tf.float32)) / _num_replicas()
+            loss += tf.reduce_sum(tf.cast(other, tf.float32)) / distribution.num_replicas()
         return loss
 
     def get_config(self) -> dict[str, Any]:
@@ -266,6 +291,12 @@ class BayesianModel:
             likelihood.temperature = temperature
         if self.built and self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        if iterator is not None and self._distribute_strategy is not None:
+            data_batch = distribution.first_batch(iterator, self._distribute_strategy)
+            iterator = None
+        super()._maybe_symbolic_build(iterator, data_batch)
 
     def _restore(
         self,
@@ -547,10 +578,6 @@ def _printer(verbose: Any) -> Any:
             print(line)
 
     return announce
-
-
-def _num_replicas() -> int:
-    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def _rows(structure: Any) -> tf.Tensor:

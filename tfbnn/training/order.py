@@ -1,0 +1,101 @@
+"""Order: batches of shuffled arrays, as a function of the step alone.
+
+Keras shuffles with a random state that a process takes with it when it ends, and that each worker
+has for itself. Here the order of an epoch is a pseudo-random permutation made from the seed and the
+number of the epoch: a run that starts again goes on in it, and workers that share a batch agree
+about it.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.trainers.data_adapters import array_slicing
+
+
+def shuffled_batches(
+    arrays: Any, batch_size: int, seed: int, first_epoch: int = 0, shuffle: bool = True
+) -> tf.data.Dataset:
+    """Batches of `arrays`, epoch after epoch, without end.
+
+    Args:
+        arrays: A structure of arrays with the same number of rows.
+        batch_size: Rows in a batch; the last of an epoch may have fewer.
+        seed: A whole number.
+        first_epoch: The epoch to begin with.
+        shuffle: Whether to shuffle, or to give the rows as they stand.
+
+    Returns:
+        A data set whose elements have the structure of `arrays`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from tfbnn.training.order import shuffled_batches
+    >>> batches = shuffled_batches(np.arange(5), batch_size=3, seed=0)
+    >>> [len(batch) for batch in batches.take(4)]
+    [3, 2, 3, 2]
+    """
+    rows = len(tf.nest.flatten(arrays)[0])
+    per_epoch = -(-rows // batch_size)
+
+    def batch(step: tf.Tensor, arrays: Any) -> Any:
+        epoch, number = step // per_epoch, step % per_epoch
+        places = tf.range(number * batch_size, tf.minimum((number + 1) * batch_size, rows))
+        if shuffle:
+            places = tf.random.experimental.index_shuffle(
+                places, seed=tf.stack([tf.cast(seed, tf.int64), epoch]), max_index=rows - 1
+            )
+        return tf.nest.map_structure(lambda array: tf.gather(array, places), arrays)
+
+    steps = tf.data.Dataset.range(first_epoch * per_epoch, tf.int64.max)
+    whole = tf.data.Dataset.from_tensors(arrays).repeat()
+    batches = tf.data.Dataset.zip(steps, whole).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    # Each worker makes all batches and keeps its part of each.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def fit_data(
+    data: tuple[Any, Any, Any],
+    batch_size: int,
+    validation_split: float,
+    validation_data: Any,
+    shuffle: bool,
+    first_epoch: int,
+) -> tuple[tf.data.Dataset, Any]:
+    """What `fit` trains and validates on, given arrays, in an order made from Keras' seed.
+
+    Args:
+        data: `x`, `y` and `sample_weight` of `fit`.
+        batch_size: As in `fit`.
+        validation_split: As in `fit`.
+        validation_data: As in `fit`.
+        shuffle: As in `fit`.
+        first_epoch: The epoch to begin with.
+
+    Returns:
+        An endless data set, and validation data or None.
+    """
+    if validation_split and validation_data is None:
+        data, validation_data = array_slicing.train_validation_split(data, validation_split)
+    arrays = _plain(keras.utils.pack_x_y_sample_weight(*data))
+    # Without a seed the order is the same in every run: workers must agree about it.
+    seed = keras.src.utils.rng_utils.get_random_seed() or 0
+    return shuffled_batches(arrays, batch_size, seed, first_epoch, shuffle), validation_data
+
+
+def _plain(structure: Any) -> Any:
+    """Arrays as Keras would feed them, in tuples: a list would be one tensor to `tf.data`."""
+    if isinstance(structure, list | tuple):
+        return tuple(map(_plain, structure))
+    if isinstance(structure, dict):
+        return {name: _plain(value) for name, value in structure.items()}
+    if structure is None:
+        return None
+    array = np.asarray(structure)
+    if np.issubdtype(array.dtype, np.floating):
+        return array.astype(keras.config.floatx())
+    return array

@@ -1,0 +1,193 @@
+"""`ResumeTraining`: a run that was killed goes on where it was, to the same end."""
+
+import os
+import pathlib
+import zipfile
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.training.distribution import is_chief
+
+_FILE = "training.npz"
+_POSITION = "position"
+
+
+class ResumeTraining(keras.callbacks.Callback):
+    """Saves the whole state of `fit`, and continues from it when the program is started again.
+
+    Saved are the weights, the optimizer, the random state of the layers, the metrics of the epoch
+    and the place in it. With arrays as data, `fit` gives the examples in an order that is a
+    function of the seed of `keras.utils.set_random_seed` and of the step, so that the run ends with
+    the weights of one that was never interrupted. A `tf.data.Dataset` is read again from the start
+    of the epoch up to the place; that is exact if it gives the same batches in every run, which one
+    that shuffles anew in each epoch does only in its first.
+
+    It goes first in the list of callbacks. What other callbacks keep to themselves (the patience of
+    `EarlyStopping`, the `History` of earlier epochs) is not saved; `SigmaLogger` continues its log
+    with `append=True`. While the read batches are passed over, callbacks see batches without logs.
+
+    Under `tf.distribute` all workers read the folder and the chief alone writes, so the workers
+    must share it.
+
+    Args:
+        folder: Folder of the state, which must be that of this run alone; made if it is missing.
+        every: Number of batches after which the state is saved; it is saved at the end of every
+            epoch too.
+        keep: Whether the state stays after `fit` has ended. By default it is removed, as by Keras'
+            `BackupAndRestore`: the next `fit` starts anew.
+
+    Raises:
+        ValueError: If `every` is not positive; at the start of `fit`, if the model is not built, or
+            the state is that of another model or damaged.
+
+    Example:
+
+    >>> import tempfile
+    >>> import keras, numpy as np, tfbnn
+    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> model.compile("adam", loss=loss)
+    >>> resume = tfbnn.callbacks.ResumeTraining(tempfile.mkdtemp(), every=10)
+    >>> history = model.fit(np.eye(3), np.array([0, 1, 1]), callbacks=[resume], verbose=0)
+    """
+
+    def __init__(self, folder: str | os.PathLike, every: int = 100, keep: bool = False):
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"`every` must be at least 1. Received: every={every}")
+        self.folder = pathlib.Path(folder)
+        self.every = every
+        self.keep = keep
+        self._epoch = self._last_saved = 0
+
+    @property
+    def path(self) -> pathlib.Path:
+        """The file that holds the state."""
+        return self.folder / _FILE
+
+    def position(self) -> tuple[int, int]:
+        """The epoch and the batch at which training will go on: `(0, 0)` without a state."""
+        if not self.path.exists():
+            return 0, 0
+        epoch, batch = self._read()[_POSITION]
+        return int(epoch), int(batch)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if not self.model.built:
+            raise ValueError(
+                "ResumeTraining needs a model that is built: begin it with `keras.Input`, or call "
+                f"it on a batch first. Received: model={self.model.name!r}, built=False"
+            )
+        if not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+        self._last_saved = 0
+        if not self.path.exists():
+            # So that a run killed before its first state starts from the same weights.
+            self._save(0, 0)
+            return
+        epoch, batch = self._restore()
+        # Keras' own door for `BackupAndRestore`.
+        self.model._initial_epoch = epoch
+        self._last_saved = batch
+        if batch:
+            self._pass_over(batch)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if batch + 1 - self._last_saved >= self.every:
+            self._save(self._epoch, batch + 1)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._save(epoch + 1, 0)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        # Keras would start the next `fit` there too.
+        self.model._initial_epoch = None
+        if not self.keep and is_chief(self.model.distribute_strategy):
+            self.path.unlink(missing_ok=True)
+
+    def _save(self, epoch: int, batch: int) -> None:
+        """All workers read their variables, for which they must talk; the chief alone writes."""
+        state = {_key(i): _value(variable) for i, variable in enumerate(self._variables())}
+        state |= {_key(i, "metric"): _value(v) for i, v in enumerate(self._metrics())}
+        self._last_saved = batch
+        if is_chief(self.model.distribute_strategy):
+            self._write({**state, _POSITION: np.array([epoch, batch])})
+
+    def _write(self, state: dict[str, np.ndarray]) -> None:
+        """So that a reader finds the old state or the new one, whenever the writer is killed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_suffix(".new")
+        with open(new, "wb") as file:
+            np.savez(file, **state)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, self.path)
+
+    def _restore(self) -> tuple[int, int]:
+        state = self._read()
+        variables = self._variables()
+        saved = [state[key] for key in map(_key, range(len(variables))) if key in state]
+        shapes = [tuple(variable.shape) for variable in variables]
+        if [array.shape for array in saved] != shapes or _key(len(shapes)) in state:
+            raise ValueError(
+                f"{self.path} holds the state of another model or optimizer: choose another "
+                f"folder, or remove it. Received: folder={str(self.folder)!r}"
+            )
+        for variable, array in zip(variables, saved, strict=True):
+            _assign(variable, array)
+        self._saved_metrics = [state[k] for k in state if k.startswith("metric")]
+        epoch, batch = state[_POSITION]
+        return int(epoch), int(batch)
+
+    def _read(self) -> dict[str, np.ndarray]:
+        try:
+            with np.load(self.path) as file:
+                return {**file}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"The state of the training is damaged: {self.path} ({error}). Remove it to train "
+                f"from the start. Received: folder={str(self.folder)!r}"
+            ) from error
+
+    def _pass_over(self, batches: int) -> None:
+        """Let the next calls of the train function read batches and do nothing else."""
+        train, left = self.model.train_function, batches
+
+        def pass_over(iterator: Any) -> dict[str, Any]:
+            nonlocal left
+            for _ in range(min(left, self.model.steps_per_execution)):
+                next(iterator)
+            left -= self.model.steps_per_execution
+            if left <= 0:
+                self.model.train_function = train
+                for variable, array in zip(self._metrics(), self._saved_metrics, strict=True):
+                    _assign(variable, array)
+            return {}
+
+        self.model.train_function = pass_over
+
+    def _variables(self) -> list[Any]:
+        metrics = {id(variable) for variable in self._metrics()}
+        own = [v for v in self.model.variables if id(v) not in metrics]
+        return [*own, *self.model.optimizer.variables]
+
+    def _metrics(self) -> list[Any]:
+        return self.model.metrics_variables
+
+
+def _key(number: int, kind: str = "variable") -> str:
+    return f"{kind}_{number:05d}"
+
+
+def _value(variable: Any) -> np.ndarray:
+    return tf.convert_to_tensor(variable.value).numpy()
+
+
+def _assign(variable: Any, array: np.ndarray) -> None:
+    variable.assign(tf.constant(array))
