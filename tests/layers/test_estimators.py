@@ -219,3 +219,12 @@ def test_a_random_bias_brings_its_kl(estimator):
         layer(x, training=True)
     assert set(collector.divergences) == set(layer.variational_weights)
     assert list(variational_layers(keras.Sequential([layer]))) == [layer]
+
+
+def test_a_variance_rounded_to_below_zero_gives_neither_noise_nor_gradient():
+    variance = tf.constant([-1e-9, 0.0, 4.0])
+    with tf.GradientTape() as tape:
+        tape.watch(variance)
+        root = estimators._sqrt(variance)
+    np.testing.assert_allclose(root, [0.0, 0.0, 2.0], atol=1e-11)
+    np.testing.assert_allclose(tape.gradient(root, variance), [0.0, 0.0, 0.25])

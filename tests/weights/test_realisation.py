@@ -118,3 +118,51 @@ def test_a_prior_that_xla_cannot_compile_is_not_compiled():
     np.testing.assert_allclose(draw, loc + tf.math.softplus(rho) * noise, rtol=1e-4, atol=1e-6)
     # The same prior, once by Monte Carlo and once in closed form.
     assert float(kl) == pytest.approx(float(other), rel=0.02)
+
+
+class _Flat(priors.AbstractPrior):
+    """An improper prior: density 1 everywhere."""
+
+    distribution = None
+
+    def get_config(self):
+        return {}
+
+
+def test_a_users_closed_form_is_compiled(monkeypatch):
+    monkeypatch.setattr(divergences, "_CLOSED_FORMS", dict(divergences._CLOSED_FORMS))
+
+    @divergences.register_closed_form(_Flat)
+    def flat(loc, scale, prior):
+        return -divergences.normal_entropy(scale)
+
+    loc, rho, _, _ = _tensors(SHAPES["compiled"], masked=False)
+    one = Realisation("variance", _Flat(), tuple(loc.shape))
+    with tf.GradientTape() as tape:
+        tape.watch((loc, rho))
+        kl = one(loc, rho, None, None)[-1]
+    entropy = 0.5 * np.log(2 * np.pi * np.e) + np.log(np.log1p(np.exp(rho)))
+    assert float(kl) == pytest.approx(-np.sum(entropy), rel=1e-5)
+    of_loc, of_rho = tape.gradient(kl, (loc, rho))
+    np.testing.assert_allclose(of_loc, 0.0)
+    expected = -tf.sigmoid(rho) / tf.math.softplus(rho)
+    np.testing.assert_allclose(of_rho, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", SHAPES)
+def test_second_derivatives_are_those_of_the_formulas(size):
+    loc, rho, noise, _ = _tensors(SHAPES[size], masked=False)
+    one = Realisation("draw", PRIORS["normal"], tuple(loc.shape))
+    with tf.GradientTape() as outer:
+        outer.watch(loc)
+        with tf.GradientTape() as inner:
+            inner.watch(loc)
+            kl = one(loc, rho, noise, None)[-1]
+        first = inner.gradient(kl, loc)
+    np.testing.assert_allclose(outer.gradient(first, loc), 1 / 0.3**2, rtol=1e-5)
+
+
+def test_layers_of_one_shape_share_what_is_compiled():
+    first = realisation.realisation("draw", priors.Normal(), (3, 4))
+    assert realisation.realisation("draw", priors.Normal(), (3, 4)) is first
+    assert realisation.realisation("draw", priors.Normal(scale=2.0), (3, 4)) is not first
