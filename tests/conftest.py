@@ -14,6 +14,10 @@ import pytest
 import tensorflow as tf
 
 SEED = 0
+# Two devices, for the tests of `tf.distribute`; everything else runs on the first.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
 DATA = ("TFDS_DATA_DIR", "TFBNN_DATA")
 
 

@@ -14,7 +14,7 @@ from tfbnn.training.data import is_arrays
 from tfbnn.training.elbo_report import ElboReport, LayerKL
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.models import BayesianModel
-from tfbnn.training.objective import mean_nll
+from tfbnn.training.objective import global_batch_size, mean_nll
 from tfbnn.training.sigma import named_layers
 from tfbnn.weights import noise
 
@@ -114,7 +114,8 @@ def _likelihood_terms(
 
         def nll(outputs: Any, y: Any = y, sample_weight: Any = sample_weight) -> float:
             weights = model._loss_weights
-            return float(mean_nll(model.likelihoods, weights, y, outputs, sample_weight))
+            rows = global_batch_size(outputs)
+            return float(mean_nll(model.likelihoods, weights, y, outputs, rows, sample_weight))
 
         size = int(tf.nest.flatten(x)[0].shape[0])
         rows += size

@@ -13,7 +13,7 @@ from tfbnn.training import distribution, likelihoods, order, schedules
 from tfbnn.training.data import check_arrays, check_batch_size, is_arrays, training_size
 from tfbnn.training.likelihoods import AbstractLikelihood, Normal
 from tfbnn.training.likelihoods import from_config as likelihood_from_config
-from tfbnn.training.objective import Objective, mean_nll, total_kl
+from tfbnn.training.objective import Objective, global_batch_size, mean_nll, total_kl
 from tfbnn.training.resuming import ResumeTraining
 from tfbnn.training.updates import apply_gradients
 
@@ -166,7 +166,7 @@ class BayesianModel:
                 first_epoch=(resume and resume.position()[0]) or initial_epoch,
             )
             y = sample_weight = batch_size = None
-            validation_split, steps_per_epoch = 0.0, size.num_batches
+            validation_split, shuffle, steps_per_epoch = 0.0, False, size.num_batches
         return super().fit(
             x=x,
             y=y,
@@ -211,15 +211,13 @@ class BayesianModel:
         variables = self.trainable_weights
         gradients = tape.gradient(scaled_loss, variables)
         apply_gradients(self.optimizer, gradients, variables)
-        self._track("loss", loss * distribution.num_replicas(), _rows(x))
         results = self.compute_metrics(x, y, outputs, sample_weight=sample_weight)
         return distribution.worker_results(results)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         outputs = self._call_without_noise(x)
-        loss = self.compute_loss(x, y, outputs, sample_weight, training=False)
-        self._track("loss", loss * distribution.num_replicas(), _rows(x))
+        self.compute_loss(x, y, outputs, sample_weight, training=False)
         results = self.compute_metrics(x, y, outputs, sample_weight=sample_weight)
         # The KL is no property of the evaluated data.
         results = {k: v for k, v in results.items() if k == "nll" or k not in _METRICS}
@@ -239,19 +237,23 @@ class BayesianModel:
         """
         if not self.likelihoods:
             raise ValueError("Call `compile(loss=...)` before training or evaluating the model.")
+        rows, replicas = global_batch_size(y_pred), distribution.num_replicas()
         nll = mean_nll(
             self.likelihoods,
             self._loss_weights,
             self._in_output_order(y),
             y_pred,
+            rows,
             self._in_output_order(sample_weight),
         )
-        self._track("nll", nll * distribution.num_replicas(), _rows(y_pred))
         loss = nll
         if training:
-            loss += self._weighted_kl() / distribution.num_replicas()
+            loss += self._weighted_kl() / replicas
         for other in self.losses:
-            loss += tf.reduce_sum(tf.cast(other, tf.float32)) / distribution.num_replicas()
+            loss += tf.reduce_sum(tf.cast(other, tf.float32)) / replicas
+        for name, share in (("nll", nll), ("loss", loss)):
+            # Every replica counts the same, however few rows it has: its share knows.
+            self._track(name, share * replicas, rows / replicas)
         return loss
 
     def get_config(self) -> dict[str, Any]:
@@ -291,6 +293,13 @@ class BayesianModel:
             likelihood.temperature = temperature
         if self.built and self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
+
+    def _get_metrics_result_or_logs(self, logs: Any) -> Any:
+        """The metrics over all replicas; `logs` are the mean of the replicas' own."""
+        results = self.get_metrics_result()
+        # An evaluation logs fewer than there are.
+        known = isinstance(logs, dict) and set(logs) <= set(results)
+        return {name: results[name] for name in logs} if known else logs
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         if iterator is not None and self._distribute_strategy is not None:
@@ -578,7 +587,3 @@ def _printer(verbose: Any) -> Any:
             print(line)
 
     return announce
-
-
-def _rows(structure: Any) -> tf.Tensor:
-    return tf.shape(tf.nest.flatten(structure)[0])[0]

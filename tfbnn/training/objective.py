@@ -114,6 +114,7 @@ def mean_nll(
     weights: list[float],
     targets: Any,
     outputs: Any,
+    num_rows: tf.Tensor,
     sample_weight: Any = None,
 ) -> tf.Tensor:
     """Negative log likelihood of a batch, summed over outputs and event axes, mean over examples.
@@ -126,6 +127,7 @@ def mean_nll(
         weights: Weight of each output's log likelihood; 1 is the ELBO.
         targets: Targets, in the structure of the outputs.
         outputs: Outputs of the network.
+        num_rows: Number of examples in the global batch.
         sample_weight: How many observations an example counts as, or None. The mean divides by
             the number of examples, not by the sum of the weights, as Keras does.
 
@@ -149,12 +151,12 @@ def mean_nll(
         mask = getattr(output, "_keras_mask", None)
         log_prob = likelihood.log_prob(y, output)
         nll -= weight * tf.reduce_sum(likelihoods.sum_events(log_prob, mask, rows))
-    return nll / global_batch_size(flat_outputs[0])
+    return nll / num_rows
 
 
-def global_batch_size(batch: tf.Tensor) -> tf.Tensor:
+def global_batch_size(batch: Any) -> tf.Tensor:
     """Number of examples in the batch, over all replicas, as a float32 scalar."""
-    local = tf.cast(tf.shape(batch)[0], tf.float32)
+    local = tf.cast(tf.shape(tf.nest.flatten(batch)[0])[0], tf.float32)
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
         return local

@@ -1,0 +1,144 @@
+"""Start the workers of a cluster on one machine, and start them again when one dies.
+
+    python -m tfbnn.launch --workers 2 -- python -m trainers.classification --resume state
+
+Each worker is the command with its own `TF_CONFIG`, from which the strategy `"multi_worker"` is
+made. The collective operations of TensorFlow cannot go on without a worker, so when one ends with
+an error or is killed, the others are stopped and all are started again; a program that has the
+callback `ResumeTraining` goes on at the batch where it was. Lines are printed with the number of
+the worker that wrote them.
+
+It is for several processes on one machine. On several machines a scheduler does the same: see
+`docs/distribution.md`.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+_POLL_SECONDS = 0.2
+_GRACE_SECONDS = 5.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in every worker until all end well.
+
+    Returns:
+        0, or the exit code of the first worker that failed in the last attempt.
+    """
+    settings = _settings(argv)
+    for attempt in range(settings.restarts + 1):
+        if attempt:
+            print(f"launch: starting all workers again ({attempt} of {settings.restarts})")
+        code = _attempt(settings.command, settings.workers)
+        if code == 0:
+            return 0
+    return code
+
+
+def _settings(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tfbnn.launch",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workers", type=int, default=2, help="number of processes (default: 2)")
+    parser.add_argument(
+        "--restarts", type=int, default=3, help="how often to start again (default: 3)"
+    )
+    parser.add_argument("command", nargs="+", help="what each worker runs, after --")
+    settings = parser.parse_args(argv)
+    if settings.workers < 1 or settings.restarts < 0:
+        parser.error(
+            "there must be at least 1 worker and no negative number of restarts. Received: "
+            f"--workers {settings.workers} --restarts {settings.restarts}"
+        )
+    return settings
+
+
+def _attempt(command: list[str], workers: int) -> int:
+    """Run all workers once; the exit code of the first that failed, or 0."""
+    ports = _free_ports(workers)
+    processes = [_start(command, ports, index) for index in range(workers)]
+    printers = [_print_lines(process, index) for index, process in enumerate(processes)]
+    try:
+        failed = _first_failure(processes)
+    finally:
+        _stop(processes)
+        for printer in printers:
+            printer.join()
+    if failed is None:
+        return 0
+    code = processes[failed].returncode
+    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    print(f"launch: worker {failed} ended ({how}), so all were stopped")
+    return code
+
+
+def _start(command: list[str], ports: list[int], index: int) -> subprocess.Popen:
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "TF_CONFIG": json.dumps(config)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+
+
+def _first_failure(processes: list[subprocess.Popen]) -> int | None:
+    """The index of the first process that ends badly, or None when all have ended well."""
+    while True:
+        codes = [process.poll() for process in processes]
+        for index, code in enumerate(codes):
+            if code:
+                return index
+        if all(code == 0 for code in codes):
+            return None
+        time.sleep(_POLL_SECONDS)
+
+
+def _stop(processes: list[subprocess.Popen]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    end = time.monotonic() + _GRACE_SECONDS
+    for process in processes:
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _print_lines(process: subprocess.Popen, index: int) -> threading.Thread:
+    def print_lines() -> None:
+        with process.stdout:
+            for line in process.stdout:
+                print(f"[{index}] {line}", end="", flush=True)
+
+    thread = threading.Thread(target=print_lines, daemon=True)
+    thread.start()
+    return thread
+
+
+def _free_ports(count: int) -> list[int]:
+    # All are held until all are known, so that they differ.
+    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
+    return ports
+
+
+if __name__ == "__main__":
+    sys.exit(main())
