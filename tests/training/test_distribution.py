@@ -164,7 +164,8 @@ def test_afterwards_the_model_is_like_any_other(mirrored, tmp_path):
         for found, expected in zip(others, (prediction, uncertainty), strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-5)
     pruned = tfbnn.prune(model, sparsity=0.5)
-    tfbnn.export.tflite(pruned, tmp_path / "model.tflite", check_data=X, num_samples=2)
+    assert np.count_nonzero(pruned.layers[0].kernel.loc) < 24
+    tfbnn.export.tflite(model, tmp_path / "model.tflite", check_data=X, num_samples=2)
     probabilities, _ = tfbnn.lite.Model(tmp_path / "model.tflite").predict(X)
     assert probabilities.shape == (23, 2)
 

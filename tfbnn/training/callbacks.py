@@ -157,7 +157,8 @@ class SigmaLogger(keras.callbacks.Callback):
             warnings.warn(message, stacklevel=2)
 
     def _iterations(self) -> int:
-        return int(self.model.optimizer.iterations)
+        # As a tensor, because a variable of several replicas is no number.
+        return int(tf.convert_to_tensor(self.model.optimizer.iterations.value))
 
     def _step(self) -> int:
         return self._iterations() + self._offset

@@ -50,9 +50,13 @@ def is_chief(strategy: Any = None) -> bool:
 def first_batch(epoch_iterator: Any, strategy: tf.distribute.Strategy) -> Any:
     """The part of the first batch that the first replica of this process gets."""
     for _, _, iterator in epoch_iterator:
-        batch = next(iterator)
-        return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], batch)
+        return local_part(next(iterator), strategy)
     return None
+
+
+def local_part(batch: Any, strategy: tf.distribute.Strategy) -> Any:
+    """The part of a batch that the first replica of this process gets."""
+    return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], batch)
 
 
 def worker_results(results: dict[str, Any]) -> dict[str, Any]:

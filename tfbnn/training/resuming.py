@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.training.distribution import is_chief
+from tfbnn.training.distribution import is_chief, local_part
 
 _FILE = "training.npz"
 _POSITION = "position"
@@ -162,15 +162,23 @@ class ResumeTraining(keras.callbacks.Callback):
         def pass_over(iterator: Any) -> dict[str, Any]:
             nonlocal left
             for _ in range(min(left, self.model.steps_per_execution)):
-                next(iterator)
+                batch = next(iterator)
             left -= self.model.steps_per_execution
             if left <= 0:
                 self.model.train_function = train
-                for variable, array in zip(self._metrics(), self._saved_metrics, strict=True):
-                    _assign(variable, array)
+                self._restore_metrics(batch)
             return {}
 
         self.model.train_function = pass_over
+
+    def _restore_metrics(self, batch: Any) -> None:
+        strategy = self.model.distribute_strategy
+        if len(self._metrics()) < len(self._saved_metrics):
+            # Keras makes the variables of the user's metrics when it first sees targets.
+            with strategy.scope():
+                self.model._symbolic_build(data_batch=local_part(batch, strategy))
+        for variable, array in zip(self._metrics(), self._saved_metrics, strict=True):
+            _assign(variable, array)
 
     def _variables(self) -> list[Any]:
         metrics = {id(variable) for variable in self._metrics()}

@@ -1,0 +1,109 @@
+"""Programs that the tests of several processes start: `python programs.py <name> <folder> ...`."""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tfbnn
+from tfbnn.training import strategies
+from tfbnn.weights import noise
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(23, 3)).astype("float32")
+Y = RNG.integers(0, 2, 23)
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def model_of(strategy):
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        model = tfbnn.Sequential(
+            [
+                keras.Input((3,)),
+                tfbnn.layers.DenseFlipout(8, activation="relu", seed=1),
+                keras.layers.Dropout(0.3, seed=2),
+                tfbnn.layers.DenseReparameterization(2, seed=3, prior="scale_mixture"),
+            ]
+        )
+        model.compile(keras.optimizers.Adam(0.01), loss=LOSS, metrics=["accuracy"])
+    return model
+
+
+def weights_of(model):
+    return {f"{i:03d}": np.asarray(weight) for i, weight in enumerate(model.get_weights())}
+
+
+def together(folder, worker):
+    """Two workers without noise; then all that can be done with a trained model."""
+    strategy = strategies.get("multi_worker", time_limit=60)
+    drawn = noise.standard_normal
+    noise.standard_normal = lambda shape, seed: tf.zeros(shape)
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        layers = [tfbnn.layers.DenseFlipout(8, activation="relu"), tfbnn.layers.DenseFlipout(2)]
+        model = tfbnn.Sequential([keras.Input((3,)), *layers])
+        model.compile(keras.optimizers.SGD(0.1), loss=LOSS, metrics=["accuracy"])
+    logger = tfbnn.callbacks.SigmaLogger(folder / f"log-{worker}", tensorboard=False, picture=False)
+    history = model.fit(X, Y, batch_size=7, epochs=2, verbose=0, callbacks=[logger]).history
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(7)
+    scores = model.evaluate(batches, verbose=0, return_dict=True)
+    rows = len(model.predict(X, batch_size=7, verbose=0))
+    facts = {"history": history, "scores": scores, "rows": rows, "N": model.num_examples}
+    (folder / f"facts-{worker}.json").write_text(json.dumps(facts))
+    np.savez(folder / f"weights-{worker}.npz", **weights_of(model))
+    noise.standard_normal = drawn
+    if strategies.is_chief(strategy):
+        tfbnn.predict(model, X, num_samples=2, verbose=0)
+        tfbnn.prune(model, sparsity=0.5).save(folder / "pruned.keras")
+        tfbnn.export.saved_model(model, folder / "saved_model", check_data=X, num_samples=2)
+
+
+class KillAt(keras.callbacks.Callback):
+    """Kills the process, once for each of the given steps of the optimizer."""
+
+    def __init__(self, folder, steps):
+        super().__init__()
+        self.folder, self.steps = folder, steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = int(tf.convert_to_tensor(self.model.optimizer.iterations.value))
+        mark = self.folder / f"killed-{step}"
+        if step in self.steps and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def resuming(folder, worker, *steps):
+    """Twelve steps in three epochs, killed at some of them if this is the last worker."""
+    strategy = strategies.get("auto", time_limit=60)
+    model = model_of(strategy)
+    resume = tfbnn.callbacks.ResumeTraining(folder / "state", every=2)
+    killed = [KillAt(folder, set(map(int, steps)))] if worker == os.environ.get("KILLED") else []
+    history = model.fit(X, Y, batch_size=7, epochs=3, verbose=0, callbacks=[resume, *killed])
+    np.savez(folder / f"weights-{worker}.npz", **weights_of(model))
+    (folder / f"facts-{worker}.json").write_text(json.dumps(history.history))
+
+
+def keras_alone(folder, worker):
+    """What Keras itself does under the strategy."""
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        model.compile("sgd", loss=LOSS)
+    model.fit(X[:8], Y[:8], batch_size=8, verbose=0)
+    (folder / f"facts-{worker}.json").write_text("{}")
+
+
+if __name__ == "__main__":
+    config = json.loads(os.environ.get("TF_CONFIG") or '{"task": {"index": 0}}')
+    name, folder, *rest = sys.argv[1:]
+    globals()[name](pathlib.Path(folder), str(config["task"]["index"]), *rest)
