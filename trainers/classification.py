@@ -3,6 +3,7 @@
     python -m trainers.classification                                   # digits, no network
     python -m trainers.classification --dataset mnist --data-dir ~/tensorflow_datasets
     python -m trainers.classification --sparsity 0.95 --json table.json
+    python -m tfbnn.launch --workers 2 -- python -m trainers.classification --resume state
     tensorboard --logdir saved_models
 
 Fits the exact ELBO, watches sigma, draws the pruning curve on the validation rows, prunes to
@@ -17,8 +18,10 @@ import time
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 import tfbnn
+from tfbnn.training import strategies
 from trainers import command, networks, report, runs, shipping
 from trainers.data import Dataset, load
 from trainers.settings import RECIPES, Settings
@@ -34,12 +37,18 @@ def main(settings: Settings) -> dict[str, Any]:
         What `metrics.json` holds; its `table` is what is printed.
     """
     settings = settings.effective()
+    # First, because devices cannot be configured once TensorFlow has run.
+    strategy = strategies.get(settings.strategy, settings.devices)
     name = settings.name or runs.default_name(settings.dataset)
     if settings.json is not None:
         runs.check_writable(settings.json)
     dataset = load(settings.dataset, settings.data_dir, settings.train_on_all, settings.smoke)
+    if not strategies.is_chief(strategy):
+        # The chief writes what they have trained together, and does the rest.
+        _trained(settings, dataset, strategy, None)
+        return {}
     with runs.run_folder(settings.output, name) as folder:
-        metrics = _run(settings, dataset, folder)
+        metrics = _run(settings, dataset, strategy, folder)
         runs.write_json(metrics, folder / runs.METRICS)
     if settings.json is not None:
         runs.write_json(metrics["table"], settings.json)
@@ -47,9 +56,15 @@ def main(settings: Settings) -> dict[str, Any]:
     return metrics
 
 
-def _run(settings: Settings, dataset: Dataset, folder: pathlib.Path) -> dict[str, Any]:
+def _run(
+    settings: Settings,
+    dataset: Dataset,
+    strategy: tf.distribute.Strategy,
+    folder: pathlib.Path,
+) -> dict[str, Any]:
     start = time.perf_counter()
-    model, last_epoch = _trained(settings, dataset, folder)
+    model, last_epoch = _trained(settings, dataset, strategy, folder)
+    model.save(folder / "model.keras")
     trained = time.perf_counter()
     print("Scoring, pruning, exporting", flush=True)
     draws = {"num_samples": settings.num_samples, "seed": settings.seed}
@@ -69,15 +84,22 @@ def _run(settings: Settings, dataset: Dataset, folder: pathlib.Path) -> dict[str
 
 
 def _trained(
-    settings: Settings, dataset: Dataset, folder: pathlib.Path
+    settings: Settings,
+    dataset: Dataset,
+    strategy: tf.distribute.Strategy,
+    folder: pathlib.Path | None,
 ) -> tuple[tfbnn.Sequential, dict[str, float]]:
+    """The trained model and its last epoch's metrics; sigma is logged if there is a folder."""
     keras.utils.set_random_seed(settings.seed)
-    model = networks.build(settings, dataset)
+    with strategy.scope():
+        model = networks.build(settings, dataset)
     print(networks.describe(model, settings, len(dataset.train[0])), flush=True)
-    logger = networks.sigma_logger(folder, settings, len(dataset.train[0]))
-    last_epoch = networks.train(model, dataset.train, settings, settings.epochs, (logger,))
-    model.save(folder / "model.keras")
-    return model, last_epoch
+    callbacks = []
+    if settings.resume is not None:
+        callbacks.append(tfbnn.callbacks.ResumeTraining(settings.resume))
+    if folder is not None:
+        callbacks.append(networks.sigma_logger(folder, settings, len(dataset.train[0])))
+    return model, networks.train(model, dataset.train, settings, settings.epochs, callbacks)
 
 
 def _pruned(model: tfbnn.Sequential, settings: Settings, dataset: Dataset) -> tfbnn.Sequential:

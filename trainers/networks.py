@@ -2,12 +2,14 @@
 
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tqdm
 
 import tfbnn
+from tfbnn.training import strategies
 from trainers.data import Dataset, Part
 from trainers.settings import Settings
 
@@ -49,7 +51,7 @@ def train(
     part: Part,
     settings: Settings,
     epochs: int,
-    callbacks: tuple[keras.callbacks.Callback, ...] = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, float]:
     """Fit with Adam, whose step size falls to zero along half a cosine.
 
@@ -58,17 +60,22 @@ def train(
     """
     steps = math.ceil(len(part[0]) / settings.batch_size)
     rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, epochs * steps)
-    model.compile(
-        keras.optimizers.Adam(rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        beta=settings.beta,
-    )
+    with model.distribute_strategy.scope():
+        model.compile(
+            keras.optimizers.Adam(rate),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            beta=settings.beta,
+        )
     history = model.fit(
         *part,
         batch_size=settings.batch_size,
         epochs=epochs,
         verbose=0,
-        callbacks=[*callbacks, _EpochBar()],
+        # One bar, however many workers.
+        callbacks=[
+            *callbacks,
+            *([_EpochBar()] if strategies.is_chief(model.distribute_strategy) else []),
+        ],
     )
     return {name: values[-1] for name, values in history.history.items()}
 

@@ -20,7 +20,7 @@ from trainers import classification, command, runs
 from trainers.settings import RECIPES, Settings, option
 
 # They change where a run is, not what it is.
-_PLACES = ("data_dir", "output", "json", "seed")
+_PLACES = ("data_dir", "output", "json", "seed", "strategy", "devices", "resume")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,8 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
+from tfbnn.training import strategies
+
 
 def option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
     """A field of settings, with what `--help` says of it."""
@@ -59,6 +61,13 @@ class Settings:
     output: str = option("saved_models", "folder that runs are written to")
     name: str | None = option(None, "name of the run; else <dataset>-<date-time>")
     json: str | None = option(None, "file to write the table to")
+    strategy: str = option(
+        "auto", "tf.distribute: several GPUs, or workers by TF_CONFIG", strategies.STRATEGIES
+    )
+    devices: tuple[str, ...] = option((), "devices to use, such as GPU:0 GPU:1; else all GPUs")
+    resume: str | None = option(
+        None, "folder for the state of the training, from which a killed run goes on"
+    )
     smoke: bool = option(False, "a run of seconds on a few rows: does everything, learns nothing")
 
     def __post_init__(self) -> None:
