@@ -6,13 +6,15 @@ import keras
 import networks
 import numpy as np
 import tensorflow as tf
+from contenders import devices
 
 
 class Contender:
     """A Keras model, its training step and its predictions."""
 
-    def __init__(self, case: dict[str, Any]):
+    def __init__(self, case: dict[str, Any], strategy: tf.distribute.Strategy | None = None):
         self.case = case
+        strategy = strategy or devices.strategy(case)
         keras.config.set_dtype_policy(case.get("precision", "float32"))
         keras.utils.set_random_seed(0)
         shape = networks.input_shape(case["network"])
@@ -21,12 +23,13 @@ class Contender:
             for one in networks.layers(case["network"], case["width"])
             for layer in self.keras_layers(one)
         ]
-        self.model = self.model_class()([keras.Input(shape), *layers])
-        self.model.compile(
-            keras.optimizers.Adam(1e-3),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            jit_compile={"on": True, "off": False, "default": "auto"}[case["jit"]],
-        )
+        with strategy.scope():
+            self.model = self.model_class()([keras.Input(shape), *layers])
+            self.model.compile(
+                keras.optimizers.Adam(1e-3),
+                loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                jit_compile={"on": True, "off": False, "default": "auto"}[case["jit"]],
+            )
         rng = np.random.default_rng(0)
         self.rows = rng.normal(size=(case["batch"], *shape)).astype("float32")
         self.labels = rng.integers(0, networks.CLASSES, case["batch"])
@@ -34,7 +37,12 @@ class Contender:
         self._count_traces()
         self.model.make_train_function()
         batch = (tf.constant(self.rows), tf.constant(self.labels))
-        self.batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
+        if case.get("devices", 1) > 1:
+            # As `fit` does: the variables of the metrics cannot be made on replicas.
+            with strategy.scope():
+                self.model._symbolic_build(data_batch=batch)
+        batches = tf.data.Dataset.from_tensors(batch).repeat()
+        self.batches = iter(strategy.experimental_distribute_dataset(batches))
 
     def model_class(self) -> Any:
         if self.case.get("update") != "fast":

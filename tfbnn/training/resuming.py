@@ -147,8 +147,10 @@ class ResumeTraining(keras.callbacks.Callback):
 
     def _read(self) -> dict[str, np.ndarray]:
         try:
-            with np.load(self.path) as file:
-                return {**file}
+            with open(self.path, "rb") as file, np.load(file) as arrays:
+                state = {**arrays}
+            state[_POSITION]  # the last to be written
+            return state
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"The state of the training is damaged: {self.path} ({error}). Remove it to train "

@@ -1,0 +1,160 @@
+"""Resuming in one process: the same end, whatever the data, and no damage done to anybody."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfbnn
+from tfbnn.training.order import shuffled_batches
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(23, 3)).astype("float32")
+Y = RNG.integers(0, 2, 23)
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Raises after so many steps."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.left = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            raise InterruptedError
+
+
+def _model(**options):
+    keras.utils.set_random_seed(1)
+    model = tfbnn.Sequential(
+        [keras.Input((3,)), tfbnn.layers.DenseFlipout(2, seed=3, bias_posterior="normal")]
+    )
+    model.compile(keras.optimizers.Adam(0.05), loss=LOSS, metrics=["accuracy"], **options)
+    return model
+
+
+def _fits(folder, step, every=2, data=(X, Y), **options):
+    """Weights and last logs of a whole `fit`, and of one interrupted after `step` steps."""
+    options = {"epochs": 3, "verbose": 0, **options}
+    whole = _model()
+    resume = tfbnn.callbacks.ResumeTraining(folder / "whole", every)
+    expected = whole.fit(*data, callbacks=[resume], **options).history
+    broken = _model()
+    resume = tfbnn.callbacks.ResumeTraining(folder / "broken", every)
+    with pytest.raises(InterruptedError):
+        broken.fit(*data, callbacks=[resume, Interrupt(step)], **options)
+    # Another process would start from here, with other numbers in its random states.
+    keras.utils.clear_session()
+    again = _model()
+    resume = tfbnn.callbacks.ResumeTraining(folder / "broken", every)
+    found = again.fit(*data, callbacks=[resume], **options).history
+    for weight, other in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, other, rtol=1e-6, atol=1e-8)
+    for name, values in expected.items():
+        assert found[name][-1] == pytest.approx(values[-1], rel=1e-5), name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 7},
+        {"batch_size": 7, "shuffle": False, "validation_split": 0.2},
+        {"batch_size": 5, "sample_weight": np.linspace(0.5, 1.5, 23)},
+        {"batch_size": 7, "class_weight": {0: 1.0, 1: 2.0}},
+        {"batch_size": 7, "initial_epoch": 1},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_an_interrupted_fit_ends_as_a_whole_one(tmp_path, options):
+    _fits(tmp_path, step=6, **options)
+
+
+def test_a_data_set_is_read_up_to_the_batch(tmp_path):
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(7)
+    _fits(tmp_path, step=6, data=(data,))
+
+
+def test_steps_per_execution(tmp_path):
+    model = _model(steps_per_execution=2)
+    resume = tfbnn.callbacks.ResumeTraining(tmp_path, every=2)
+    with pytest.raises(InterruptedError):
+        model.fit(X, Y, batch_size=7, verbose=0, epochs=2, callbacks=[resume, Interrupt(1)])
+    assert resume.position() == (0, 2)
+    again = _model(steps_per_execution=2)
+    again.fit(X, Y, batch_size=7, verbose=0, epochs=2, callbacks=[resume])
+    whole = _model(steps_per_execution=2)
+    other = tfbnn.callbacks.ResumeTraining(tmp_path / "whole")
+    whole.fit(X, Y, batch_size=7, verbose=0, epochs=2, callbacks=[other])
+    for weight, expected in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_the_state_is_removed_at_the_end_or_kept(tmp_path):
+    _model().fit(X, Y, verbose=0, callbacks=[tfbnn.callbacks.ResumeTraining(tmp_path)])
+    assert not list(tmp_path.iterdir())
+    model, resume = _model(), tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=[resume])
+    assert resume.position() == (2, 0)
+    # Nothing is left to do, and the next `fit` without the callback starts at its own first epoch.
+    assert len(model.fit(X, Y, verbose=0).history["loss"]) == 1
+
+
+def test_a_state_of_another_model_is_refused(tmp_path):
+    resume = tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
+    _model().fit(X, Y, verbose=0, callbacks=[resume])
+    other = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(3)])
+    other.compile("adam", loss=LOSS)
+    with pytest.raises(ValueError, match="another model or optimizer"):
+        other.fit(X, Y, verbose=0, callbacks=[resume])
+
+
+def test_a_damaged_state_is_refused_and_stays(tmp_path):
+    resume = tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
+    _model().fit(X, Y, verbose=0, callbacks=[resume])
+    whole = resume.path.read_bytes()
+    resume.path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"damaged: .*training.npz"):
+        _model().fit(X, Y, verbose=0, callbacks=[resume])
+    assert resume.path.stat().st_size == len(whole) // 2
+    np.savez(resume.path, something=np.zeros(3))
+    with pytest.raises(ValueError, match="damaged"):
+        _model().fit(X, Y, verbose=0, callbacks=[resume])
+
+
+def test_bad_arguments(tmp_path):
+    with pytest.raises(ValueError, match="Received: every=0"):
+        tfbnn.callbacks.ResumeTraining(tmp_path, every=0)
+    model = tfbnn.Sequential([tfbnn.layers.DenseFlipout(2)])
+    model.compile("adam", loss=LOSS)
+    with pytest.raises(ValueError, match="a model that is built"):
+        model.fit(X, Y, verbose=0, callbacks=[tfbnn.callbacks.ResumeTraining(tmp_path)])
+
+
+def test_the_order_of_an_epoch_is_a_permutation_of_its_own():
+    rows = np.arange(23)
+    batches = [
+        b.numpy() for b in shuffled_batches({"x": rows}, 7, seed=5).map(lambda b: b["x"]).take(8)
+    ]
+    epochs = [np.concatenate(batches[:4]), np.concatenate(batches[4:])]
+    assert [len(batch) for batch in batches] == [7, 7, 7, 2] * 2
+    for epoch in epochs:
+        assert sorted(epoch) == list(rows) and list(epoch) != list(rows)
+    assert list(epochs[0]) != list(epochs[1])
+    later = shuffled_batches({"x": rows}, 7, seed=5, first_epoch=1).take(4)
+    assert list(np.concatenate([b["x"] for b in later])) == list(epochs[1])
+    other = shuffled_batches({"x": rows}, 7, seed=6).take(4)
+    assert list(np.concatenate([b["x"] for b in other])) != list(epochs[0])
+
+
+def test_structures_of_arrays_are_fed_as_keras_does(tmp_path):
+    inputs = {"a": keras.Input((3,), name="a"), "b": keras.Input((2,), name="b")}
+    both = keras.layers.Concatenate()(list(inputs.values()))
+    model = tfbnn.Model(inputs, tfbnn.layers.DenseFlipout(2)(both))
+    model.compile("adam", loss=LOSS)
+    x = {"a": X.astype("float64"), "b": X[:, :2]}
+    resume = tfbnn.callbacks.ResumeTraining(tmp_path)
+    history = model.fit(x, Y, batch_size=7, verbose=0, callbacks=[resume]).history
+    assert np.isfinite(history["loss"][0]) and model.num_examples == 23
