@@ -9,6 +9,7 @@ import tfbnn
 from tfbnn.layers import scopes
 from tfbnn.training import strategies
 from tfbnn.weights import noise
+from tfbnn.weights.compilation import LARGE
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(23, 3)).astype("float32")
@@ -70,6 +71,29 @@ def test_without_noise_it_is_the_update_of_one_device(mirrored, no_noise, estima
     assert histories[1]["weighted_kl"][0] > 3
     for name, values in histories[1].items():
         np.testing.assert_allclose(histories[0][name], values, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("weight_decay", [None, 0.01])
+def test_adam_by_the_kernel_and_by_keras_are_those_of_one_device(mirrored, no_noise, weight_decay):
+    models = []
+    for strategy in (mirrored, tf.distribute.get_strategy()):
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            layers = [tfbnn.layers.DenseFlipout(9000), tfbnn.layers.DenseFlipout(2)]
+            model = tfbnn.Sequential([keras.Input((3,)), *layers])
+            model.compile(keras.optimizers.Adam(0.01, weight_decay=weight_decay), loss=LOSS)
+        assert model.count_params() > LARGE
+        model.fit(X, Y, batch_size=7, epochs=2, shuffle=False, verbose=0)
+        models.append(model)
+    several, one = models
+    assert int(tf.convert_to_tensor(several.optimizer.iterations.value)) == 8
+    for weight, expected in zip(several.get_weights(), one.get_weights(), strict=True):
+        # Adam divides by the root of the second moment: where that is small, rounding shows.
+        np.testing.assert_allclose(weight, expected, atol=2e-3)
+        assert np.mean(np.abs(weight - expected)) < 1e-5
+    for variable in several.trainable_variables:
+        first, second = mirrored.experimental_local_results(variable.value)
+        np.testing.assert_array_equal(first, second)
 
 
 def test_an_uneven_data_set_and_its_evaluation(mirrored, no_noise):

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfbnn.training import distribution
 from tfbnn.weights.compilation import LARGE, compiled, inside_xla
 
 # Options of Keras' optimizers that add to the update, and must be off for TensorFlow's kernel.
@@ -31,8 +32,8 @@ def apply_gradients(
 ) -> None:
     """`optimizer.apply(gradients, variables)`, faster where that is possible and pays.
 
-    Replicas of a distributed model must talk to each other within the update, which neither a
-    compiled function nor the kernel does. In eager mode every step would be compiled anew.
+    Replicas of a distributed model must talk to each other within the update, which a compiled
+    function cannot. In eager mode every step would be compiled anew.
 
     Args:
         optimizer: A Keras optimizer.
@@ -45,7 +46,7 @@ def apply_gradients(
         optimizer.apply(gradients, variables)
     elif _is_plain_adam(optimizer, variables):
         _apply_adam(optimizer, gradients, variables)
-    elif not _is_keras_own(optimizer, variables):
+    elif distribution.num_replicas() > 1 or not _is_keras_own(optimizer, variables):
         # What a user wrote may call what XLA has not.
         optimizer.apply(gradients, variables)
     else:
@@ -53,10 +54,9 @@ def apply_gradients(
 
 
 def _pays(gradients: list[Any], variables: list[Any]) -> bool:
-    one_replica = tf.distribute.get_strategy().num_replicas_in_sync == 1
     # An embedding's gradient may be sparse, and an unused variable has none.
     dense = all(isinstance(gradient, tf.Tensor) for gradient in gradients)
-    return one_replica and dense and sum(math.prod(v.shape) for v in variables) >= LARGE
+    return dense and sum(math.prod(v.shape) for v in variables) >= LARGE
 
 
 def _is_keras_own(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> bool:
@@ -79,7 +79,13 @@ def _is_plain_adam(optimizer: keras.optimizers.Optimizer, variables: list[Any]) 
 
 
 def _apply_adam(optimizer: Any, gradients: list[tf.Tensor], variables: list[Any]) -> None:
-    """Kingma and Ba 2015, "Adam", sec. 2, as Keras computes it, in one pass."""
+    """Kingma and Ba 2015, "Adam", sec. 2, as Keras computes it, in one pass.
+
+    Every replica updates its own copy of a variable with the sum of their gradients.
+    """
+    if distribution.num_replicas() > 1:
+        replica = tf.distribute.get_replica_context()
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
     optimizer._check_variables_are_known(variables)
     step = tf.cast(optimizer.iterations.value + 1, tf.float32)
     learning_rate = tf.cast(optimizer.learning_rate, tf.float32)
