@@ -4,8 +4,8 @@ The flow is the layout:
 
     weights -> layers -> training -> posterior -> prediction -> pruning -> export
 
-with `search`, which needs keras-tuner, and the trainers on top. Names are loaded when they are first used, so that
-`import tfbnn.lite` works on a device without TensorFlow.
+with `search`, which needs keras-tuner, and the trainers on top. Names are loaded when they are
+first used, so that `import tfbnn.lite` works on a device without TensorFlow.
 """
 
 import importlib

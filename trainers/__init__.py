@@ -2,6 +2,7 @@
 
     python -m trainers.classification                       # the whole road on digits, no network
     python -m trainers.seeds --dataset mnist --seeds 0 1 2  # the same for several seeds
+    python -m trainers.search                               # hyperparameters, 20 trials
 
 `--help` lists the flags and, for the chosen data set, their defaults. What they share:
 

@@ -1,4 +1,4 @@
-"""Reports: the table of a run, and a picture of what the model is sure and unsure of."""
+"""Reports: the tables of a run and of a search, and a picture of what a model is sure of."""
 
 import pathlib
 from typing import Any
@@ -19,6 +19,7 @@ _COLUMNS = {
     "gzip_bytes": ("gzipped", "{:,}", 1),
     "latency_us": ("latency", "{:.0f} us", 1.0),
 }
+_PARTS = ("scores", "hyperparameters")
 _SHOWN = 10
 # Told apart by red-green blind readers (Wong 2011).
 _RIGHT, _WRONG = "#0072b2", "#d55e00"
@@ -29,6 +30,32 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [[title for title, _, _ in _COLUMNS.values()]]
     for row in rows:
         lines.append([_cell(row[name], *_COLUMNS[name][1:]) for name in _COLUMNS])
+    return _aligned(lines)
+
+
+def trials_table(rows: list[dict[str, Any]]) -> str:
+    """The trials of a search as text, a line each, under a header.
+
+    Args:
+        rows: As `tfbnn.search.trials` gives them.
+    """
+    parts = {part: dict.fromkeys(n for row in rows for n in row[part]) for part in _PARTS}
+    lines = [["trial", "status", *(name for part in _PARTS for name in parts[part])]]
+    for row in rows:
+        values = [row[part].get(name) for part in _PARTS for name in parts[part]]
+        lines.append([row["trial"], row["status"].lower(), *map(_short, values)])
+    return _aligned(lines)
+
+
+def _short(value: Any) -> str:
+    """A number with four digits, a name as it is."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else str(value)
+
+
+def _aligned(lines: list[list[str]]) -> str:
+    """Lines of cells in columns, the first line a header."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(
@@ -37,14 +64,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def scores(row: dict[str, Any]) -> str:
-    """The scores of one row as a sentence."""
+def scores(row: dict[str, Any], part: str = "test") -> str:
+    """The scores of one row, on a part of the data, as a sentence."""
     parts = [
         f"{title} {_cell(row[name], form, factor)}"
         for name, (title, form, factor) in _COLUMNS.items()
         if name in ("error", "nll", "ece")
     ]
-    return f"{row['rows']:,} test rows: " + ", ".join(parts)
+    return f"{row['rows']:,} {part} rows: " + ", ".join(parts)
 
 
 def _cell(value: Any, form: str, factor: float) -> str:

@@ -2,6 +2,8 @@
 
 import math
 import os
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import keras_tuner
@@ -14,6 +16,8 @@ Row = dict[str, Any]
 # Told apart by red-green blind readers (Wong 2011).
 _POINT, _BEST, _FAILED, _GRID = "#0072b2", "#d55e00", "#777777", "#dddddd"
 _COLUMNS = 4
+# So many different numbers get a tick each.
+_FEW = 4
 
 
 def trials(tuner: keras_tuner.Tuner) -> list[Row]:
@@ -73,15 +77,18 @@ def plot(
     top, *below = figure.subfigures(
         1 + (height > 0), 1, squeeze=False, height_ratios=[3.4, 2.1 * height][: 1 + (height > 0)]
     ).ravel()
-    logarithmic = _is_logarithmic([row["score"] for row in completed])
+    scores = [row["score"] for row in completed]
     axes = top.subplots()
     _draw_progress(axes, rows, reference)
-    axes.set(ylabel=label, xlabel="trial", yscale="log" if logarithmic else "linear")
+    axes.set(ylabel=label, xlabel="trial")
+    if _is_logarithmic(scores):
+        _set_logarithmic(axes, "y", [*scores, *([reference[1]] if reference else [])])
     if below:
         panels = below[0].subplots(height, _COLUMNS, sharey=True, squeeze=False).ravel()
         for panel, name in zip(panels, names, strict=False):
             _draw_hyperparameter(panel, completed, name)
-            panel.set_yscale("log" if logarithmic else "linear")
+        if _is_logarithmic(scores):
+            _set_logarithmic(panels[0], "y", scores)
         for panel in panels[len(names) :]:
             panel.set_visible(False)
         below[0].supylabel(label, fontsize=10)
@@ -97,9 +104,9 @@ def _row(trial: Any) -> Row:
     return {
         "trial": trial.trial_id,
         "status": trial.status,
-        "score": trial.score if completed else None,
+        "score": float(trial.score) if completed else None,
         "hyperparameters": dict(trial.hyperparameters.values),
-        "scores": {name: history.get_best_value() for name, history in metrics.items()},
+        "scores": {name: float(metrics[name].get_best_value()) for name in metrics},
         "message": lines[-1] if lines else None,
     }
 
@@ -117,13 +124,15 @@ def _seen(rows: list[Row], name: str) -> set[Any]:
 
 def _draw_progress(axes: Axes, rows: list[Row], reference: tuple[str, float] | None) -> None:
     numbers = range(1, len(rows) + 1)
-    done = [(n, row["score"]) for n, row in zip(numbers, rows, strict=True) if row["score"]]
+    done = [
+        (n, row["score"]) for n, row in zip(numbers, rows, strict=True) if row["score"] is not None
+    ]
     if done:
         x, y = zip(*done, strict=True)
         axes.plot(x, y, "o", color=_POINT, label="trial")
         smallest = [min(y[: i + 1]) for i in range(len(y))]
         axes.step(x, smallest, where="post", color=_BEST, label="best so far")
-    failed = [n for n, row in zip(numbers, rows, strict=True) if row["status"] == "FAILED"]
+    failed = [n for n, row in enumerate(rows, 1) if row["status"] == TrialStatus.FAILED]
     if failed:
         top = axes.get_xaxis_transform()
         axes.plot(failed, [0.97] * len(failed), "x", color=_FAILED, transform=top, label="failed")
@@ -141,11 +150,14 @@ def _draw_hyperparameter(axes: Axes, rows: list[Row], name: str) -> None:
     if any(isinstance(value, str) for value in values):
         known = sorted(set(values))
         axes.plot([known.index(value) for value in values], scores, "o", color=_POINT, markersize=4)
-        axes.set_xticks(range(len(known)), known, rotation=12, fontsize=8)
+        axes.set_xticks(range(len(known)), map(_on_lines, known), fontsize=8)
         axes.set_xlim(-0.5, len(known) - 0.5)
     else:
         axes.plot(values, scores, "o", color=_POINT, markersize=4)
-        axes.set_xscale("log" if _is_logarithmic(list(values)) else "linear")
+        if _is_logarithmic(list(values)):
+            _set_logarithmic(axes, "x", values)
+        elif len(set(values)) <= _FEW:
+            axes.set_xticks(sorted(set(values)))
     best_point = min(points, key=lambda point: point[1])
     place = known.index(best_point[0]) if isinstance(best_point[0], str) else best_point[0]
     axes.plot(place, best_point[1], "o", color=_BEST, markersize=6)
@@ -156,6 +168,21 @@ def _draw_hyperparameter(axes: Axes, rows: list[Row], name: str) -> None:
 def _is_logarithmic(values: list[float]) -> bool:
     """Whether numbers spread over more than a factor of five."""
     return bool(values) and min(values) > 0 and max(values) > 5 * min(values)
+
+
+def _set_logarithmic(axes: Axes, which: str, values: Sequence[float]) -> None:
+    """A logarithmic axis with five ticks, at numbers with two digits."""
+    low, high = min(values), max(values)
+    ticks = [float(f"{low * (high / low) ** (step / 4):.1e}") for step in range(5)]
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_ticks(ticks, [f"{tick:.2g}" for tick in ticks], fontsize=8)
+    axis.set_ticks([], minor=True)
+
+
+def _on_lines(name: str) -> str:
+    """`LocalReparameterization` and `scale_mixture` on two lines each."""
+    return re.sub(r"_|(?<=[a-z])(?=[A-Z])", "\n", name)
 
 
 def _clean(axes: Axes) -> None:

@@ -32,7 +32,8 @@ def open_tuner(
     three.
 
     In keras-tuner's distributed mode, every process runs the same program and opens the same
-    folder; see its variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP`, `KERASTUNER_ORACLE_PORT`.
+    folder; see its variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
+    `KERASTUNER_ORACLE_PORT`.
 
     Args:
         tuner: `"random"`, `"bayesian"` or `"hyperband"`.
