@@ -6,7 +6,7 @@
 
 `--help` lists the flags and, for the chosen data set, their defaults. What they share:
 
-* `settings`: one frozen dataclass, whose fields are the flags.
+* `settings`, `search_settings`: a frozen dataclass, whose fields are the flags.
 * `data`: the data sets and their splits.
 * `networks`: from settings to a model, and its training.
 * `shipping`: exported files, and what they measure.

@@ -29,83 +29,13 @@ from tfbnn import search
 from tfbnn.search import Range
 from trainers import command, networks, report, runs
 from trainers.data import Dataset, load
-from trainers.settings import RECIPES, option
+from trainers.search_settings import SEARCHES, SearchSettings
+from trainers.settings import RECIPES
 
 _RESULTS, _SETTINGS = "search.json", "settings.json"
 # Ten times the largest file of the recipes: see `tfbnn.search.Bytes`.
 _INFEASIBLE_BYTES = 1e7
 _CHECK_ROWS = 128
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchSettings:
-    """Settings of `trainers.search`.
-
-    Raises:
-        ValueError: If a value is out of its range.
-    """
-
-    dataset: str = option("digits", "data set", ("digits", "mnist"))
-    data_dir: str | None = option(None, "folder of tensorflow-datasets; else TFDS_DATA_DIR")
-    tuner: str = option("random", "how trials are chosen", ("random", "bayesian", "hyperband"))
-    objective: str = option("nll", "what trials are scored by", ("nll", "bytes"))
-    error_budget: float = option(0.03, "largest validation error, for --objective bytes")
-    trials: int = option(20, "number of trials; Hyperband has its own")
-    epochs: int = option(60, "epochs of a trial; of the longest ones, for Hyperband")
-    batch_size: int = option(64, "rows in a training step")
-    filters: tuple[int, ...] = option((8, 16, 32), "filters of the first convolution; 0 for none")
-    widths: tuple[int, ...] = option((32, 64), "units of the hidden layer")
-    warm_up: tuple[float, ...] = option((20.0, 40.0), "epochs of warm-up of the KL")
-    beta: tuple[float, ...] = option((1.0,), "factors of the KL; anything but 1 is not the ELBO")
-    num_samples: int = option(64, "networks drawn to score a model")
-    export_samples: int = option(16, "networks drawn inside the exported file")
-    baseline: bool = option(True, "train the default recipe too, to compare with")
-    seed: int = option(1, "seed of the choice of trials; every trial trains with seed 0")
-    output: str = option("saved_models", "folder of all searches")
-    name: str | None = option(None, "name of the search; else <dataset>-search")
-    smoke: bool = option(False, "a search of seconds on a few rows: does everything, finds nothing")
-
-    def __post_init__(self) -> None:
-        for name in ("trials", "epochs", "batch_size", "num_samples", "export_samples", "seed"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
-        self._check("error_budget", 0 <= self.error_budget <= 1, "in [0, 1]")
-        self._check("filters", min(self.filters) >= 0, "at least 0")
-        for name in ("beta", "warm_up"):
-            self._check(name, min(getattr(self, name)) >= 0, "at least 0")
-        self._check("widths", min(self.widths) >= 1, "at least 1")
-        self._check("warm_up", max(self.warm_up) < self.epochs, "shorter than `epochs`")
-        self._check("name", self.name not in ("", ".", ".."), "a folder name")
-        self._check("name", "/" not in (self.name or ""), "a folder name")
-
-    def _check(self, name: str, holds: bool, range_in_words: str) -> None:
-        if not holds:
-            raise ValueError(
-                f"`{name}` must be {range_in_words}. Received: {name}={getattr(self, name)!r}"
-            )
-
-    def effective(self) -> "SearchSettings":
-        """These settings, cut down if they ask for a smoke run."""
-        if not self.smoke:
-            return self
-        small = {"trials": 2, "epochs": 2, "filters": (2,), "widths": (4,), "warm_up": (0.0, 1.0)}
-        return dataclasses.replace(self, **small, error_budget=1.0, num_samples=4)
-
-
-# On digits the KL outweighs the data at first: without a warm-up, trials of this length end at the
-# prior. On MNIST it does not.
-SEARCHES = {
-    "digits": SearchSettings(),
-    "mnist": SearchSettings(
-        dataset="mnist",
-        epochs=10,
-        batch_size=128,
-        filters=(0,),
-        widths=(200, 400, 800),
-        warm_up=(0.0,),
-        # Forty epochs on two layers of 400 units: longer than the search.
-        baseline=False,
-    ),
-}
 
 
 def main(settings: SearchSettings) -> dict[str, Any] | None:
@@ -128,7 +58,7 @@ def main(settings: SearchSettings) -> dict[str, Any] | None:
         return found
     dataset = load(settings.dataset, settings.data_dir, smoke=settings.smoke)
     tuner = _searched(settings, dataset, folder)
-    if not isinstance(tuner.oracle, keras_tuner.Oracle):
+    if not _has_results(tuner):
         return None
     found = _found(tuner, settings, dataset, folder)
     runs.write_json(found, results)
@@ -149,7 +79,7 @@ def hypermodel(settings: SearchSettings, dataset: Dataset) -> search.BayesianHyp
             "laplace": {"scale": Range(0.05, 0.7)},
         },
         initial_scale=Range(3e-3, 0.05),
-        learning_rate=Range(2e-3, 0.02),
+        learning_rate=Range(1e-3, 0.01),
         warm_up=settings.warm_up,
         beta=settings.beta,
     )
@@ -218,7 +148,8 @@ def _searched(
         # keras-tuner's default is three times the number of hyperparameters: more than the trials.
         options["num_initial_points"] = max(3, settings.trials // 2)
     tuner = search.open_tuner(settings.tuner, model, folder / "trials", **options)
-    with tqdm.tqdm(total=tuner.remaining_trials, unit="trial") as model.bar:
+    total = tuner.remaining_trials if _has_results(tuner) else None
+    with tqdm.tqdm(total=total, unit="trial", disable="chief" in tuner.tuner_id) as model.bar:
         tuner.search(
             *dataset.train,
             validation_data=dataset.validation,
@@ -227,6 +158,11 @@ def _searched(
             verbose=0,
         )
     return tuner
+
+
+def _has_results(tuner: keras_tuner.Tuner) -> bool:
+    """Whether this process keeps the trials; a worker only has a connection to the chief."""
+    return isinstance(tuner.oracle, keras_tuner.Oracle)
 
 
 def _found(
@@ -292,25 +228,16 @@ def _label(settings: SearchSettings) -> str:
 
 def _claim(folder: pathlib.Path, settings: SearchSettings) -> None:
     """Make the folder, or raise an error if a search with other settings is in it."""
-    wanted = json.loads(json.dumps(dataclasses.asdict(settings)))
-    for place in ("data_dir", "output", "name"):
-        wanted.pop(place)
     path = folder / _SETTINGS
     folder.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        runs.write_json(wanted, path)
-        return
-    there = json.loads(path.read_text())
-    other = [name for name in wanted if there.get(name) != wanted[name]]
-    if other:
-        raise ValueError(
-            f"{folder} holds a search with other settings; choose another --name. Received: "
-            + ", ".join(f"{name}={wanted[name]}, not {there.get(name)}" for name in other)
-        )
+    if path.exists():
+        runs.refuse_other_settings(folder, json.loads(path.read_text()), settings)
+    else:
+        runs.write_json(dataclasses.asdict(settings), path)
 
 
 def _print(found: dict[str, Any], folder: pathlib.Path) -> None:
-    print(f"\n{report.trials_table(found['trials'])}\n")
+    print(f"\n{report.trials_table(found['trials'], found['best'])}\n")
     print(f"Best: trial {found['best']}, on {report.scores(found['validation'], 'validation')}")
     if found["default_recipe"] is not None:
         baseline = report.scores(found["default_recipe"], "validation")

@@ -150,7 +150,7 @@ def _draw_hyperparameter(axes: Axes, rows: list[Row], name: str) -> None:
     if any(isinstance(value, str) for value in values):
         known = sorted(set(values))
         axes.plot([known.index(value) for value in values], scores, "o", color=_POINT, markersize=4)
-        axes.set_xticks(range(len(known)), map(_on_lines, known), fontsize=8)
+        axes.set_xticks(range(len(known)), map(_on_lines, known))
         axes.set_xlim(-0.5, len(known) - 0.5)
     else:
         axes.plot(values, scores, "o", color=_POINT, markersize=4)
@@ -158,10 +158,13 @@ def _draw_hyperparameter(axes: Axes, rows: list[Row], name: str) -> None:
             _set_logarithmic(axes, "x", values)
         elif len(set(values)) <= _FEW:
             axes.set_xticks(sorted(set(values)))
-    best_point = min(points, key=lambda point: point[1])
-    place = known.index(best_point[0]) if isinstance(best_point[0], str) else best_point[0]
-    axes.plot(place, best_point[1], "o", color=_BEST, markersize=6)
+    best_row = min(rows, key=lambda row: row["score"])
+    if name in best_row["hyperparameters"]:
+        value = best_row["hyperparameters"][name]
+        place = known.index(value) if isinstance(value, str) else value
+        axes.plot(place, best_row["score"], "o", color=_BEST, markersize=6)
     axes.set_title(name, fontsize=10)
+    axes.tick_params(labelsize=7)
     _clean(axes)
 
 
@@ -176,7 +179,7 @@ def _set_logarithmic(axes: Axes, which: str, values: Sequence[float]) -> None:
     ticks = [float(f"{low * (high / low) ** (step / 4):.1e}") for step in range(5)]
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_ticks(ticks, [f"{tick:.2g}" for tick in ticks], fontsize=8)
+    axis.set_ticks(ticks, [f"{tick:.2g}" for tick in ticks])
     axis.set_ticks([], minor=True)
 
 

@@ -67,7 +67,8 @@ def open_tuner(
         "max_consecutive_failed_trials": _CONSECUTIVE_FAILURES,
         **options,
     }
-    found = not options.get("overwrite") and check_folder(folder)
+    # A worker reloads nothing, and would read what the chief is just writing.
+    found = not (options.get("overwrite") or _is_worker()) and check_folder(folder)
     place = {"directory": str(folder.parent), "project_name": folder.name}
     try:
         opened = TUNERS[tuner](hypermodel, **place, **options)
@@ -79,6 +80,12 @@ def open_tuner(
             "choose another folder, or remove this one. "
             f"Received: {type(error).__name__}: {error}"
         ) from error
-    if isinstance(opened.oracle, keras_tuner.Oracle):  # And not a worker's connection to one.
+    if not _is_worker():
         settle_interrupted(opened.oracle)
     return opened
+
+
+def _is_worker() -> bool:
+    """Whether the oracle is in another process, the chief; keras-tuner's own rule."""
+    shared = "KERASTUNER_ORACLE_IP" in os.environ
+    return shared and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
