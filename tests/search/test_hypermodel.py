@@ -52,9 +52,6 @@ def test_a_network_of_ones_own():
     model = hypermodel.build(keras_tuner.HyperParameters())
     assert isinstance(model.layers[0], tfbnn.layers.Convolution2DFlipout)
     assert model.output_shape == (None, 2)
-    lines = search.BayesianHyperModel((6, 1), network=network)
-    with pytest.raises(ValueError, match="`filters`|Convolution|dim"):
-        lines.build(keras_tuner.HyperParameters()).build((None, 6, 6, 1))
 
 
 def test_the_perceptron_needs_no_convolution_and_one_kind_of_network_is_given():
@@ -128,11 +125,11 @@ def test_no_validation_data_end_the_search(small_search, tmp_path):
 def test_failed_trials_are_noted_and_the_search_goes_on(small_search, tmp_path):
     space = search.Space(depths=(1,), widths=(4,), learning_rate=(1e30, 0.01))
     hypermodel = small_search.small_hypermodel(space=space)
-    tuner = small_search.opened(tmp_path / "s", hypermodel=hypermodel, max_trials=6)
+    tuner = small_search.opened(tmp_path / "s", hypermodel=hypermodel, max_trials=4)
     rows = search.trials(small_search.run(tuner))
-    assert len(rows) == 6
+    assert len(rows) == 4
     diverged = [row["hyperparameters"]["learning_rate"] > 1 for row in rows]
-    assert 0 < sum(diverged) < 6
+    assert 0 < sum(diverged) < 4
     for row, failed in zip(rows, diverged, strict=True):
         assert row["status"] == (TrialStatus.FAILED if failed else TrialStatus.COMPLETED)
         assert (row["score"] is None) is failed

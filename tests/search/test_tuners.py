@@ -6,6 +6,8 @@ from tfbnn import search
 from tfbnn.search.tuners import TUNERS
 
 
+# Of the Gaussian process, on two points.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("kind", ["random", "bayesian"])
 def test_the_best_model_is_the_one_that_was_scored(kind, small_search, tmp_path):
     options = {"num_initial_points": 2} if kind == "bayesian" else {}

@@ -139,7 +139,8 @@ def _draw_progress(axes: Axes, rows: list[Row], reference: tuple[str, float] | N
     if reference is not None:
         axes.axhline(reference[1], linestyle="--", color=_FAILED, label=reference[0])
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+    if axes.lines:
+        axes.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
     _clean(axes)
 
 
