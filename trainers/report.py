@@ -59,7 +59,7 @@ def trials_table(rows: list[dict[str, Any]], best: str) -> str:
     shown = [name for name in names if name not in arguments and _varies(laws, name)]
     lines = [["", "trial", "status", *(_TRIAL_SCORES[name][0] for name in scores), *shown]]
     for row, law in zip(rows, laws, strict=True):
-        cells = [_trial_cell(row["scores"].get(name), name) for name in scores]
+        cells = [_trial_cell(row["scores"], name) for name in scores]
         cells += [_short(law.get(name)) for name in shown]
         mark = "*" if row["trial"] == best else ""
         lines.append([mark, row["trial"], row["status"].lower(), *cells])
@@ -80,8 +80,10 @@ def _prior(hyperparameters: dict[str, Any]) -> str:
     return " ".join([name, *(f"{value:.2g}" for value in arguments)])
 
 
-def _trial_cell(value: Any, name: str) -> str:
-    return _cell(value, *_TRIAL_SCORES[name][1:])
+def _trial_cell(scores: dict[str, float], name: str) -> str:
+    if name == "deployment_bytes" and scores.get("feasible") == 0:
+        return "over budget"
+    return _cell(scores.get(name), *_TRIAL_SCORES[name][1:])
 
 
 def _short(value: Any) -> str:

@@ -95,16 +95,7 @@ def _network(settings: SearchSettings, classes: int) -> Callable:
     def network(hp: Any, dense: Callable, convolution: Callable) -> list[keras.Layer]:
         filters = search.space.choose(hp, "filters", settings.filters)
         width = search.space.choose(hp, "width", settings.widths)
-        in_front = []
-        for number in (filters, 2 * filters) if filters else ():
-            in_front.append(convolution(number, 3, padding="same", activation="relu"))
-            in_front.append(keras.layers.MaxPooling2D())
-        return [
-            *in_front,
-            keras.layers.Flatten(),
-            dense(width, activation="relu"),
-            dense(classes),
-        ]
+        return networks.stack(dense, convolution, filters, [width] * settings.depth, classes)
 
     return network
 

@@ -22,7 +22,8 @@ class SearchSettings:
     epochs: int = option(60, "epochs of a trial; of the longest ones, for Hyperband")
     batch_size: int = option(64, "rows in a training step")
     filters: tuple[int, ...] = option((8, 16), "filters of the first convolution; 0 for none")
-    widths: tuple[int, ...] = option((32, 64), "units of the hidden layer")
+    widths: tuple[int, ...] = option((32, 64), "units of a hidden layer")
+    depth: int = option(1, "number of hidden layers")
     warm_up: tuple[float, ...] = option((0.0, 20.0), "epochs of warm-up of the KL")
     beta: tuple[float, ...] = option((1.0,), "factors of the KL; anything but 1 is not the ELBO")
     num_samples: int = option(64, "networks drawn to score a model")
@@ -36,6 +37,7 @@ class SearchSettings:
     def __post_init__(self) -> None:
         for name in ("trials", "epochs", "batch_size", "num_samples", "export_samples", "seed"):
             check(self, name, getattr(self, name) >= 1, "at least 1")
+        check(self, "depth", self.depth >= 0, "at least 0")
         check(self, "error_budget", 0 <= self.error_budget <= 1, "in [0, 1]")
         for name in ("filters", "beta", "warm_up"):
             check(self, name, min(getattr(self, name)) >= 0, "at least 0")
@@ -61,6 +63,7 @@ SEARCHES = {
         batch_size=128,
         filters=(0,),
         widths=(200, 400, 800),
+        depth=2,
         warm_up=(0.0,),
         # Forty epochs on two layers of 400 units: longer than the search.
         baseline=False,

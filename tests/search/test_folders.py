@@ -1,4 +1,6 @@
+import errno
 import json
+import pathlib
 import shutil
 import time
 
@@ -82,6 +84,31 @@ def test_killed_after_its_score_a_trial_is_scored_anew(small_search, whole, copy
     path.write_text(json.dumps(trial))
     rows = search.trials(small_search.run(small_search.opened(copy)))
     assert rows[2]["score"] == pytest.approx(whole[1][2]["score"], rel=1e-5)
+
+
+def test_a_full_disk_costs_no_finished_trial(small_search, whole, tmp_path, monkeypatch):
+    folder = tmp_path / "full"
+    tuner = small_search.opened(folder)
+    write = pathlib.Path.write_text
+
+    def write_half(path, text):
+        if path.name == "oracle.unfinished" and '"end_order": ["0", "1"]' in text:
+            write(path, text[: len(text) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "write_text", write_half)
+        with pytest.raises(OSError, match="No space left"):
+            small_search.run(tuner)
+    tuner = small_search.opened(folder)
+    rows = search.trials(tuner)
+    finished = [row["score"] for row in whole[1][:2]]
+    assert [row["score"] for row in rows] == pytest.approx(finished, rel=1e-5)
+    assert tuner.oracle._retry_queue == []
+    rows = search.trials(small_search.run(tuner))
+    expected = [row["score"] for row in whole[1]]
+    assert [row["score"] for row in rows] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_chief_continues_what_one_process_began(small_search, whole, copy, monkeypatch):

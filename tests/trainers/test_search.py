@@ -145,3 +145,21 @@ def test_the_table_leaves_out_what_never_changes_and_says_why_a_trial_failed():
     assert first.split() == ["*", "1", "completed", "0.5000", "2", "normal", "0.25"]
     assert second.split() == ["2", "failed", "-", "-", "normal", "0.5"]
     assert reason == "trial 2: The loss is nan"
+
+
+def test_the_table_shows_no_penalty_as_bytes():
+    rows = [
+        {
+            "trial": str(number),
+            "status": "COMPLETED",
+            "score": size,
+            "hyperparameters": {"prior": "normal", "width": number},
+            "scores": {"deployment_bytes": size, "feasible": float(size < 1e6), "sparsity": 0.5},
+            "message": None,
+        }
+        for number, size in [(1, 37944.0), (2, 1.08e7)]
+    ]
+    header, _, first, second = report.trials_table(rows, "1").splitlines()
+    assert header.split() == ["trial", "status", "gzipped", "sparsity", "width"]
+    assert first.split() == ["*", "1", "completed", "37,944", "50", "%", "1"]
+    assert second.split() == ["2", "completed", "over", "budget", "50", "%", "2"]

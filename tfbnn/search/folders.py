@@ -7,6 +7,7 @@ which says that there is something to reload; and `trial_<id>/trial.json` with t
 import json
 import os
 import pathlib
+from typing import Any
 
 from keras_tuner import Oracle
 from keras_tuner.engine.trial import Trial, TrialStatus
@@ -72,6 +73,24 @@ def settle_interrupted(oracle: Oracle) -> None:
     oracle._retry_queue = queue
 
 
+def write_whole(oracle: Oracle) -> None:
+    """Have the files of a search appear whole or not at all, also on a full disk.
+
+    keras-tuner writes over the old ones: without room for `oracle.json`, or killed while it is
+    written, a search would lose all of its trials.
+
+    Args:
+        oracle: The oracle of a tuner that has just been made.
+    """
+
+    def save_trial(trial: Trial) -> None:
+        folder = pathlib.Path(oracle._get_trial_dir(trial.trial_id))
+        _write(trial.get_state(), folder / "trial.json")
+
+    oracle.save = lambda: _write(oracle.get_state(), pathlib.Path(oracle._get_oracle_fname()))
+    oracle._save_trial = save_trial
+
+
 _ADVICE = "choose another folder, or remove this one to start again."
 
 
@@ -92,6 +111,12 @@ def _read(path: pathlib.Path) -> object:
         return json.loads(path.read_text())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise _damaged(path, str(error)) from error
+
+
+def _write(state: dict[str, Any], path: pathlib.Path) -> None:
+    temporary = path.with_suffix(".unfinished")
+    temporary.write_text(json.dumps(state))
+    os.replace(temporary, path)
 
 
 def _damaged(path: pathlib.Path, reason: str) -> ValueError:

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras_tuner
 
-from tfbnn.search.folders import check_folder, settle_interrupted
+from tfbnn.search.folders import check_folder, settle_interrupted, write_whole
 from tfbnn.search.hypermodel import BayesianHyperModel
 
 TUNERS: dict[str, type[keras_tuner.Tuner]] = {
@@ -26,8 +26,8 @@ def open_tuner(
     """A tuner that keeps its search in a folder, and continues the one it finds there.
 
     keras-tuner's classes can be used without this function. It adds that a damaged folder is an
-    error which names the file; that a search which was killed loses none of its finished trials,
-    also in its first trial or when it goes on with a chief and workers; that the trial it was
+    error which names the file; that a search which was killed, or whose disk was full, loses none
+    of its finished trials, also when it goes on with a chief and workers; that the trial it was
     killed in is run again, from its start; and that ten failed trials in a row end a search, not
     three.
 
@@ -82,6 +82,7 @@ def open_tuner(
         ) from error
     if not _is_worker():
         settle_interrupted(opened.oracle)
+        write_whole(opened.oracle)
     return opened
 
 
