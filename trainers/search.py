@@ -229,6 +229,9 @@ def _claim(folder: pathlib.Path, settings: SearchSettings) -> None:
 
 def _print(found: dict[str, Any], folder: pathlib.Path) -> None:
     print(f"\n{report.trials_table(found['trials'], found['best'])}\n")
+    best = next(row for row in found["trials"] if row["trial"] == found["best"])
+    if best["scores"].get("feasible") == 0:
+        print("No trial was within the error budget; the best one is that which comes closest.")
     print(f"Best: trial {found['best']}, on {report.scores(found['validation'], 'validation')}")
     if found["default_recipe"] is not None:
         baseline = report.scores(found["default_recipe"], "validation")

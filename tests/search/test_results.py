@@ -37,6 +37,14 @@ def test_a_picture_shows_every_trial_and_what_was_varied(tmp_path):
     assert imread(path).std() > 0
 
 
+def test_what_is_over_the_budget_is_no_score():
+    over = {**_row(1, 1e9), "scores": {"feasible": 0.0}}
+    progress, *_ = search.plot([_row(0, 2e4), over, _row(2, 1e4)]).axes
+    lines = {line.get_label(): line for line in progress.lines}
+    assert list(lines["trial"].get_ydata()) == [2e4, 1e4]
+    assert list(lines["over budget"].get_xdata()) == [2]
+
+
 @pytest.mark.parametrize("rows", [[], ROWS[2:3], ROWS[:1]])
 def test_a_picture_of_nothing_to_compare_is_no_error(rows):
     figure = search.plot(rows)

@@ -109,6 +109,13 @@ def test_deployment_and_bayesian_search(tmp_path):
     assert removed == pytest.approx(best["scores"]["sparsity"], abs=0.01)
 
 
+def test_that_nothing_was_within_the_budget_is_said(smoke, tmp_path, capsys):
+    _, found, _ = smoke
+    rows = [{**row, "scores": {**row["scores"], "feasible": 0.0}} for row in found["trials"]]
+    search._print({**found, "trials": rows}, tmp_path)
+    assert "No trial was within the error budget" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

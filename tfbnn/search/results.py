@@ -16,7 +16,7 @@ Row = dict[str, Any]
 # Told apart by red-green blind readers (Wong 2011).
 _POINT, _BEST, _FAILED, _GRID = "#0072b2", "#d55e00", "#777777", "#dddddd"
 _COLUMNS = 4
-# So many different numbers get a tick each.
+# So many different numbers get a tick each; more share about as many.
 _FEW = 4
 
 
@@ -61,6 +61,8 @@ def plot(
 ) -> Figure:
     """A picture of a search: score by trial with the best so far, and by each hyperparameter.
 
+    Failed trials, and those over the budget of `Bytes`, are crosses at the top.
+
     Args:
         rows: What `trials` gave.
         path: Where to save it, if given.
@@ -70,7 +72,7 @@ def plot(
     Returns:
         The figure. Hyperparameters that never changed are left out.
     """
-    completed = [row for row in rows if row["score"] is not None]
+    completed = [row for row in rows if _outcome(row) == "trial"]
     names = [name for name in _names(completed) if len(_seen(completed, name)) > 1]
     height = math.ceil(len(names) / _COLUMNS)
     figure = Figure(figsize=(11, 3.4 + 2.1 * height), layout="constrained")
@@ -111,6 +113,13 @@ def _row(trial: Any) -> Row:
     }
 
 
+def _outcome(row: Row) -> str:
+    """`"trial"` for one with a score to compare, or why it has none; a legend's words."""
+    if row["scores"].get("feasible") == 0:
+        return "over budget"
+    return "failed" if row["score"] is None else "trial"
+
+
 def _names(rows: list[Row]) -> list[str]:
     """Hyperparameters in order, without keras-tuner's own, such as the bracket of Hyperband."""
     names = dict.fromkeys(name for row in rows for name in row["hyperparameters"])
@@ -123,19 +132,18 @@ def _seen(rows: list[Row], name: str) -> set[Any]:
 
 
 def _draw_progress(axes: Axes, rows: list[Row], reference: tuple[str, float] | None) -> None:
-    numbers = range(1, len(rows) + 1)
-    done = [
-        (n, row["score"]) for n, row in zip(numbers, rows, strict=True) if row["score"] is not None
-    ]
+    done = [(n, row["score"]) for n, row in enumerate(rows, 1) if _outcome(row) == "trial"]
     if done:
         x, y = zip(*done, strict=True)
         axes.plot(x, y, "o", color=_POINT, label="trial")
         smallest = [min(y[: i + 1]) for i in range(len(y))]
         axes.step(x, smallest, where="post", color=_BEST, label="best so far")
-    failed = [n for n, row in enumerate(rows, 1) if row["status"] == TrialStatus.FAILED]
-    if failed:
-        top = axes.get_xaxis_transform()
-        axes.plot(failed, [0.97] * len(failed), "x", color=_FAILED, transform=top, label="failed")
+    top = axes.get_xaxis_transform()
+    for outcome, marker in (("failed", "x"), ("over budget", "+")):
+        where = [n for n, row in enumerate(rows, 1) if _outcome(row) == outcome]
+        if where:
+            heights = [0.97] * len(where)
+            axes.plot(where, heights, marker, color=_FAILED, transform=top, label=outcome)
     if reference is not None:
         axes.axhline(reference[1], linestyle="--", color=_FAILED, label=reference[0])
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -158,7 +166,9 @@ def _draw_hyperparameter(axes: Axes, rows: list[Row], name: str) -> None:
         if _is_logarithmic(list(values)):
             _set_logarithmic(axes, "x", values)
         elif len(set(values)) <= _FEW:
-            axes.set_xticks(sorted(set(values)))
+            axes.set_xticks(sorted(set(values)), map(_in_short, sorted(set(values))))
+        else:
+            axes.locator_params(axis="x", nbins=_FEW)
     best_row = min(rows, key=lambda row: row["score"])
     if name in best_row["hyperparameters"]:
         value = best_row["hyperparameters"][name]
@@ -180,8 +190,12 @@ def _set_logarithmic(axes: Axes, which: str, values: Sequence[float]) -> None:
     ticks = [float(f"{low * (high / low) ** (step / 4):.1e}") for step in range(5)]
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_ticks(ticks, [f"{tick:.2g}" for tick in ticks])
+    axis.set_ticks(ticks, map(_in_short, ticks))
     axis.set_ticks([], minor=True)
+
+
+def _in_short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _on_lines(name: str) -> str:
