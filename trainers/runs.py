@@ -89,6 +89,20 @@ def refuse_other_settings(
         )
 
 
+def read_json(path: pathlib.Path) -> Any:
+    """What `write_json` wrote.
+
+    Raises:
+        ValueError: If the file holds no JSON; it is named.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged: choose another --name, or remove the folder. Received: {error}"
+        ) from error
+
+
 def write_json(content: Any, path: str | os.PathLike) -> None:
     """Write JSON so that a reader sees all of it or nothing."""
     path = pathlib.Path(path)

@@ -14,7 +14,6 @@ again; docs/search.md says how several processes share one.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -53,7 +52,7 @@ def main(settings: SearchSettings) -> dict[str, Any] | None:
     _claim(folder, settings)
     if results.exists():
         print(f"{folder}: there already")
-        found = json.loads(results.read_text())
+        found = runs.read_json(results)
         _print(found, folder)
         return found
     dataset = load(settings.dataset, settings.data_dir, smoke=settings.smoke)
@@ -93,8 +92,8 @@ def hypermodel(settings: SearchSettings, dataset: Dataset) -> search.BayesianHyp
 
 def _network(settings: SearchSettings, classes: int) -> Callable:
     def network(hp: Any, dense: Callable, convolution: Callable) -> list[keras.Layer]:
-        filters = search.space.choose(hp, "filters", settings.filters)
-        width = search.space.choose(hp, "width", settings.widths)
+        filters = search.choose(hp, "filters", settings.filters)
+        width = search.choose(hp, "width", settings.widths)
         return networks.stack(dense, convolution, filters, [width] * settings.depth, classes)
 
     return network
@@ -222,7 +221,7 @@ def _claim(folder: pathlib.Path, settings: SearchSettings) -> None:
     path = folder / _SETTINGS
     folder.mkdir(parents=True, exist_ok=True)
     if path.exists():
-        runs.refuse_other_settings(folder, json.loads(path.read_text()), settings)
+        runs.refuse_other_settings(folder, runs.read_json(path), settings)
     else:
         runs.write_json(dataclasses.asdict(settings), path)
 

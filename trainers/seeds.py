@@ -10,7 +10,6 @@ again after an interruption.
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -92,7 +91,7 @@ def _metrics(one: Settings) -> dict[str, Any]:
     path = pathlib.Path(one.output) / str(one.name) / runs.METRICS
     if not path.exists():
         return classification.main(one)
-    metrics = json.loads(path.read_text())
+    metrics = runs.read_json(path)
     places = (*runs.PLACES, "seed")
     runs.refuse_other_settings(path.parent, metrics["settings"], one.effective(), places)
     print(f"{path.parent}: there already")

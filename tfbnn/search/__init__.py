@@ -1,6 +1,7 @@
 """Search: hyperparameters of Bayesian networks, with keras-tuner.
 
-* `Space`: what is searched over, as data; `Range`: an interval in it.
+* `Space`: what is searched over, as data; `Range`: an interval in it; `choose`: a value of it, for
+  networks of your own.
 * `BayesianHyperModel`: a `keras_tuner.HyperModel`: from hyperparameters to a model, its training
   and its score.
 * `MonteCarloNLL`, `Bytes`: what a trial is scored by, always on validation data.
@@ -28,4 +29,5 @@ from tfbnn.search.results import plot as plot
 from tfbnn.search.results import trials as trials
 from tfbnn.search.space import Range as Range
 from tfbnn.search.space import Space as Space
+from tfbnn.search.space import choose as choose
 from tfbnn.search.tuners import open_tuner as open_tuner
