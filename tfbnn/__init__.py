@@ -4,8 +4,8 @@ The flow is the layout:
 
     weights -> layers -> training -> posterior -> prediction -> pruning -> export
 
-with `search` and the trainers on top. Names are loaded when they are first used, so that
-`import tfbnn.lite` works on a device without TensorFlow.
+with `search`, which needs keras-tuner, and the trainers on top. Names are loaded when they are
+first used, so that `import tfbnn.lite` works on a device without TensorFlow.
 """
 
 import importlib
@@ -26,7 +26,17 @@ _HOMES = {
     "prune": "tfbnn.pruning.masks",
     "pruning_curve": "tfbnn.pruning.curves",
 }
-_MODULES = ("callbacks", "export", "families", "layers", "lite", "losses", "priors", "schedules")
+_MODULES = (
+    "callbacks",
+    "export",
+    "families",
+    "layers",
+    "lite",
+    "losses",
+    "priors",
+    "schedules",
+    "search",
+)
 
 __all__ = sorted([*_HOMES, *_MODULES])
 

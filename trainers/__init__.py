@@ -2,10 +2,11 @@
 
     python -m trainers.classification                       # the whole road on digits, no network
     python -m trainers.seeds --dataset mnist --seeds 0 1 2  # the same for several seeds
+    python -m trainers.search                               # hyperparameters, 20 trials
 
 `--help` lists the flags and, for the chosen data set, their defaults. What they share:
 
-* `settings`: one frozen dataclass, whose fields are the flags.
+* `settings`, `search_settings`: a frozen dataclass, whose fields are the flags.
 * `data`: the data sets and their splits.
 * `networks`: from settings to a model, and its training.
 * `shipping`: exported files, and what they measure.

@@ -1,8 +1,9 @@
 """Networks of the trainers: from settings to a model, and its training."""
 
+import functools
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -29,21 +30,36 @@ def build(settings: Settings, dataset: Dataset) -> tfbnn.Sequential:
         "prior": prior,
         "posterior": tfbnn.families.Normal(initial_scale=settings.initial_scale),
     }
-    in_front = []
-    for filters in (settings.filters, 2 * settings.filters) if settings.filters else ():
-        in_front.append(convolution(filters, 3, padding="same", activation="relu", **options))
-        in_front.append(keras.layers.MaxPooling2D())
-    hidden = [dense(settings.width, activation="relu", **options) for _ in range(settings.depth)]
-    return tfbnn.Sequential(
-        [
-            keras.Input(dataset.train[0].shape[1:]),
-            *in_front,
-            keras.layers.Flatten(),
-            *hidden,
-            dense(len(dataset.class_names), **options),
-        ],
-        name=settings.dataset,
+    layers = stack(
+        functools.partial(dense, **options),
+        functools.partial(convolution, **options),
+        settings.filters,
+        [settings.width] * settings.depth,
+        len(dataset.class_names),
     )
+    return tfbnn.Sequential(
+        [keras.Input(dataset.train[0].shape[1:]), *layers], name=settings.dataset
+    )
+
+
+def stack(
+    dense: Callable, convolution: Callable, filters: int, widths: list[int], outputs: int
+) -> list[keras.Layer]:
+    """The layers of `build`.
+
+    Args:
+        dense: Makes a dense layer from its units.
+        convolution: Makes a convolution from its filters and the size of its window.
+        filters: Of the first of two convolutions; 0 for none.
+        widths: Units of each hidden layer.
+        outputs: Number of outputs.
+    """
+    in_front = []
+    for number in (filters, 2 * filters) if filters else ():
+        in_front.append(convolution(number, 3, padding="same", activation="relu"))
+        in_front.append(keras.layers.MaxPooling2D())
+    hidden = [dense(width, activation="relu") for width in widths]
+    return [*in_front, keras.layers.Flatten(), *hidden, dense(outputs)]
 
 
 def train(

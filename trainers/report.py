@@ -1,4 +1,4 @@
-"""Reports: the table of a run, and a picture of what the model is sure and unsure of."""
+"""Reports: the tables of a run and of a search, and a picture of what a model is sure of."""
 
 import pathlib
 from typing import Any
@@ -19,6 +19,14 @@ _COLUMNS = {
     "gzip_bytes": ("gzipped", "{:,}", 1),
     "latency_us": ("latency", "{:.0f} us", 1.0),
 }
+_TRIAL_SCORES = {
+    "deployment_bytes": ("gzipped", "{:,.0f}", 1),
+    "sparsity": _COLUMNS["sparsity"],
+    "validation_nll": _COLUMNS["nll"],
+    "validation_error": _COLUMNS["error"],
+    "validation_ece": _COLUMNS["ece"],
+    "seconds": ("seconds", "{:.0f}", 1),
+}
 _SHOWN = 10
 # Told apart by red-green blind readers (Wong 2011).
 _RIGHT, _WRONG = "#0072b2", "#d55e00"
@@ -29,6 +37,64 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [[title for title, _, _ in _COLUMNS.values()]]
     for row in rows:
         lines.append([_cell(row[name], *_COLUMNS[name][1:]) for name in _COLUMNS])
+    return _aligned(lines)
+
+
+def trials_table(rows: list[dict[str, Any]], best: str) -> str:
+    """The trials of a search as text, a line each, under a header; failed ones say why below.
+
+    Hyperparameters that are the same in all trials are left out. The arguments of the prior are in
+    one column with it.
+
+    Args:
+        rows: As `tfbnn.search.trials` gives them.
+        best: The trial to mark.
+    """
+    given = {name for row in rows for name in row["scores"]}
+    scores = [name for name in _TRIAL_SCORES if name in given]
+    names = dict.fromkeys(name for row in rows for name in row["hyperparameters"])
+    priors = {row["hyperparameters"]["prior"] for row in rows}
+    arguments = {name for name in names if name.startswith(tuple(f"{p}_" for p in priors))}
+    laws = [{**row["hyperparameters"], "prior": _prior(row["hyperparameters"])} for row in rows]
+    shown = [name for name in names if name not in arguments and _varies(laws, name)]
+    lines = [["", "trial", "status", *(_TRIAL_SCORES[name][0] for name in scores), *shown]]
+    for row, law in zip(rows, laws, strict=True):
+        cells = [_trial_cell(row["scores"], name) for name in scores]
+        cells += [_short(law.get(name)) for name in shown]
+        mark = "*" if row["trial"] == best else ""
+        lines.append([mark, row["trial"], row["status"].lower(), *cells])
+    failed = [f"trial {row['trial']}: {row['message']}" for row in rows if row["message"]]
+    return "\n".join([_aligned(lines), *failed])
+
+
+def _varies(hyperparameters: list[dict[str, Any]], name: str) -> bool:
+    # keras-tuner's own, such as the bracket of Hyperband, are of no use here but for the epochs.
+    known = not name.startswith("tuner/") or name == "tuner/epochs"
+    return known and len({values.get(name) for values in hyperparameters}) > 1
+
+
+def _prior(hyperparameters: dict[str, Any]) -> str:
+    """`scale_mixture 0.5 1 0.0067`: the prior and its arguments in order."""
+    name = hyperparameters["prior"]
+    arguments = [v for key, v in hyperparameters.items() if key.startswith(f"{name}_")]
+    return " ".join([name, *(f"{value:.2g}" for value in arguments)])
+
+
+def _trial_cell(scores: dict[str, float], name: str) -> str:
+    if name == "deployment_bytes" and scores.get("feasible") == 0:
+        return "over budget"
+    return _cell(scores.get(name), *_TRIAL_SCORES[name][1:])
+
+
+def _short(value: Any) -> str:
+    """A number with four digits, a name as it is."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else str(value)
+
+
+def _aligned(lines: list[list[str]]) -> str:
+    """Lines of cells in columns, the first line a header."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(
@@ -37,14 +103,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def scores(row: dict[str, Any]) -> str:
-    """The scores of one row as a sentence."""
+def scores(row: dict[str, Any], part: str = "test") -> str:
+    """The scores of one row, on a part of the data, as a sentence."""
     parts = [
         f"{title} {_cell(row[name], form, factor)}"
         for name, (title, form, factor) in _COLUMNS.items()
         if name in ("error", "nll", "ece")
     ]
-    return f"{row['rows']:,} test rows: " + ", ".join(parts)
+    return f"{row['rows']:,} {part} rows: " + ", ".join(parts)
 
 
 def _cell(value: Any, form: str, factor: float) -> str:

@@ -1,6 +1,7 @@
 """Runs: the folder of one run, which is complete or not there."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -14,6 +15,9 @@ from typing import Any
 _PROBE_BYTES = 64 * 2**20
 
 METRICS = "metrics.json"
+
+# They change where a run is, not what it is.
+PLACES = ("data_dir", "output", "name", "json", "strategy", "devices", "resume")
 
 
 def default_name(dataset: str) -> str:
@@ -63,6 +67,40 @@ def check_writable(path: str | os.PathLike) -> None:
             pass
     except OSError as error:
         raise OSError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def refuse_other_settings(
+    folder: pathlib.Path, there: dict[str, Any], wanted: Any, places: tuple[str, ...] = PLACES
+) -> None:
+    """Raise a `ValueError` if the folder holds a run with other settings.
+
+    Args:
+        folder: The run.
+        there: Its settings, as JSON gave them.
+        wanted: Settings, a dataclass.
+        places: Those that may differ.
+    """
+    values = json.loads(json.dumps(dataclasses.asdict(wanted)))
+    other = [name for name in values if name not in places and there.get(name) != values[name]]
+    if other:
+        raise ValueError(
+            f"{folder} was run with other settings; choose another --name. Received: "
+            + ", ".join(f"{name}={values[name]}, not {there.get(name)}" for name in other)
+        )
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """What `write_json` wrote.
+
+    Raises:
+        ValueError: If the file holds no JSON; it is named.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged: choose another --name, or remove the folder. Received: {error}"
+        ) from error
 
 
 def write_json(content: Any, path: str | os.PathLike) -> None:

@@ -10,7 +10,6 @@ again after an interruption.
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -18,9 +17,6 @@ import numpy as np
 
 from trainers import classification, command, runs
 from trainers.settings import RECIPES, Settings, option
-
-# They change where a run is, not what it is.
-_PLACES = ("data_dir", "output", "json", "seed", "strategy", "devices", "resume")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +91,9 @@ def _metrics(one: Settings) -> dict[str, Any]:
     path = pathlib.Path(one.output) / str(one.name) / runs.METRICS
     if not path.exists():
         return classification.main(one)
-    metrics = json.loads(path.read_text())
-    wanted = json.loads(json.dumps(dataclasses.asdict(one.effective())))
-    other = [k for k in wanted if k not in _PLACES and metrics["settings"].get(k) != wanted[k]]
-    if other:
-        raise ValueError(
-            f"{path.parent} was run with other settings; choose another --name. Received: "
-            + ", ".join(f"{k}={wanted[k]}, not {metrics['settings'].get(k)}" for k in other)
-        )
+    metrics = runs.read_json(path)
+    places = (*runs.PLACES, "seed")
+    runs.refuse_other_settings(path.parent, metrics["settings"], one.effective(), places)
     print(f"{path.parent}: there already")
     return metrics
 

@@ -21,6 +21,19 @@ def option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> A
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
 
+def check(settings: Any, name: str, holds: bool, range_in_words: str) -> None:
+    """Raise a `ValueError` about the field `name` unless it `holds`."""
+    if not holds:
+        raise ValueError(
+            f"`{name}` must be {range_in_words}. Received: {name}={getattr(settings, name)!r}"
+        )
+
+
+def is_folder_name(name: str | None) -> bool:
+    """Whether a run can have this name; None leaves it to the trainer."""
+    return name is None or (name not in ("", ".", "..") and "/" not in name)
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Settings of `trainers.classification`. `RECIPES` has those for each data set.
@@ -72,22 +85,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("width", "epochs", "batch_size", "num_samples", "export_samples"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
+            check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("filters", "depth", "fine_tune_epochs", "seed", "beta"):
-            self._check(name, getattr(self, name) >= 0, "at least 0")
+            check(self, name, getattr(self, name) >= 0, "at least 0")
         for name in ("sigma1", "sigma2", "initial_scale", "learning_rate"):
-            self._check(name, 0 < getattr(self, name) < math.inf, "positive and finite")
-        self._check("pi", 0 < self.pi < 1, "between 0 and 1")
-        self._check("sparsity", 0 <= self.sparsity < 1, "in [0, 1)")
-        self._check("sparsities", all(0 <= s < 1 for s in self.sparsities), "in [0, 1)")
-        self._check("name", self.name is None or self.name not in ("", ".", ".."), "a folder name")
-        self._check("name", "/" not in (self.name or ""), "a folder name")
-
-    def _check(self, name: str, holds: bool, range_in_words: str) -> None:
-        if not holds:
-            raise ValueError(
-                f"`{name}` must be {range_in_words}. Received: {name}={getattr(self, name)!r}"
-            )
+            check(self, name, 0 < getattr(self, name) < math.inf, "positive and finite")
+        check(self, "pi", 0 < self.pi < 1, "between 0 and 1")
+        check(self, "sparsity", 0 <= self.sparsity < 1, "in [0, 1)")
+        check(self, "sparsities", all(0 <= s < 1 for s in self.sparsities), "in [0, 1)")
+        check(self, "name", is_folder_name(self.name), "a folder name")
 
     @property
     def all_sparsities(self) -> list[float]:

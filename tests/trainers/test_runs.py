@@ -80,6 +80,15 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_damaged_json_is_an_error_that_names_the_file(tmp_path):
+    path = tmp_path / "metrics.json"
+    runs.write_json({"a": 1}, path)
+    assert runs.read_json(path) == {"a": 1}
+    path.write_text('{"a"')
+    with pytest.raises(ValueError, match=f"{path} is damaged: choose another --name, or remove"):
+        runs.read_json(path)
+
+
 def test_a_file_that_cannot_be_written_is_found_early(tmp_path):
     runs.check_writable(tmp_path / "table.json")
     assert list(tmp_path.iterdir()) == []

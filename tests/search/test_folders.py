@@ -1,0 +1,158 @@
+import errno
+import json
+import pathlib
+import shutil
+import time
+
+import pytest
+from keras_tuner.engine.trial import TrialStatus
+
+from tfbnn import search
+
+PATIENCE = 90
+
+
+@pytest.fixture(scope="module")
+def whole(small_search, tmp_path_factory):
+    """A finished search: its folder and its trials."""
+    folder = tmp_path_factory.mktemp("search") / "whole"
+    return folder, search.trials(small_search.run(small_search.opened(folder)))
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return shutil.copytree(whole[0], tmp_path / "copy")
+
+
+def _wait_for(path, process):
+    end = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert process.poll() is None, f"ended early with {process.returncode}"
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("held", ["0", "1"])
+def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(
+    held, small_search, whole, start, tmp_path
+):
+    folder = tmp_path / "killed"
+    process = start(folder, held)
+    _wait_for(folder.with_suffix(".held"), process)
+    process.kill()
+    process.wait()
+    before = {p.parent.name: p.read_bytes() for p in folder.glob("trial_*/trial.json")}
+    assert json.loads(before[f"trial_{held}"])["status"] == TrialStatus.RUNNING
+
+    # The search begins with all but the finished trials.
+    tuner = small_search.opened(folder)
+    assert tuner.oracle._retry_queue == [held]
+    assert tuner.remaining_trials == small_search.TRIALS - 1 - int(held)
+    rows = search.trials(small_search.run(tuner))
+    for row, expected in zip(rows, whole[1], strict=True):
+        assert row["status"] == TrialStatus.COMPLETED
+        assert row["hyperparameters"] == expected["hyperparameters"]
+        assert row["score"] == pytest.approx(expected["score"], rel=1e-5)
+    if held == "1":
+        assert (folder / "trial_0" / "trial.json").read_bytes() == before["trial_0"]
+
+
+def test_a_finished_search_runs_nothing_again(small_search, whole, copy):
+    times = {path: path.stat().st_mtime_ns for path in copy.glob("trial_*/*")}
+    rows = search.trials(small_search.run(small_search.opened(copy)))
+    assert rows == whole[1]
+    assert {path: path.stat().st_mtime_ns for path in copy.glob("trial_*/*")} == times
+
+
+def test_killed_between_its_two_writes_a_finished_trial_stays_finished(small_search, whole, copy):
+    # So keras-tuner writes it: the trial has ended and is still among the running ones.
+    state = json.loads((copy / "oracle.json").read_text())
+    state["ongoing_trials"] = {"tuner0": "2"}
+    state["end_order"].remove("2")
+    (copy / "oracle.json").write_text(json.dumps(state))
+    tuner = small_search.opened(copy)
+    assert tuner.oracle._retry_queue == []
+    assert tuner.oracle.end_order == ["0", "1", "2"]
+    assert search.trials(tuner) == whole[1]
+
+
+def test_killed_after_its_score_a_trial_is_scored_anew(small_search, whole, copy):
+    path = copy / "trial_2" / "trial.json"
+    trial = json.loads(path.read_text())
+    trial["status"] = TrialStatus.RUNNING
+    trial["metrics"]["metrics"]["validation_nll"]["observations"][0]["value"] = [99.0]
+    path.write_text(json.dumps(trial))
+    rows = search.trials(small_search.run(small_search.opened(copy)))
+    assert rows[2]["score"] == pytest.approx(whole[1][2]["score"], rel=1e-5)
+
+
+def test_a_full_disk_costs_no_finished_trial(small_search, whole, tmp_path, monkeypatch):
+    folder = tmp_path / "full"
+    tuner = small_search.opened(folder)
+    write = pathlib.Path.write_text
+
+    def write_half(path, text):
+        if path.name == "oracle.unfinished" and '"end_order": ["0", "1"]' in text:
+            write(path, text[: len(text) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "write_text", write_half)
+        with pytest.raises(OSError, match="No space left"):
+            small_search.run(tuner)
+    tuner = small_search.opened(folder)
+    rows = search.trials(tuner)
+    finished = [row["score"] for row in whole[1][:2]]
+    assert [row["score"] for row in rows] == pytest.approx(finished, rel=1e-5)
+    assert tuner.oracle._retry_queue == []
+    rows = search.trials(small_search.run(tuner))
+    expected = [row["score"] for row in whole[1]]
+    assert [row["score"] for row in rows] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_chief_continues_what_one_process_began(small_search, whole, copy, monkeypatch):
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "1")
+    assert search.trials(small_search.opened(copy)) == whole[1]
+
+
+@pytest.mark.parametrize("name", ["oracle.json", "tuner0.json", "trial_1/trial.json"])
+@pytest.mark.parametrize("content", ["half", "[]", "\x00\xff"])
+def test_a_damaged_file_is_an_error_that_names_it(name, content, small_search, copy):
+    path = copy / name
+    text = path.read_text()
+    path.write_text(text[: len(text) // 2] + "{" if content == "half" else content)
+    with pytest.raises(ValueError, match=f"{path} is damaged: choose another folder, or remove"):
+        small_search.opened(copy)
+
+
+def test_a_state_without_its_keys_is_an_error_that_names_it(small_search, copy):
+    (copy / "oracle.json").write_text("{}")
+    with pytest.raises(ValueError, match=f"{copy}/oracle.json is damaged, or was written by"):
+        small_search.opened(copy)
+
+
+def test_a_missing_state_is_an_error(small_search, copy):
+    (copy / "oracle.json").unlink()
+    with pytest.raises(ValueError, match=f"{copy}/oracle.json is missing"):
+        small_search.opened(copy)
+
+
+def test_another_kind_of_tuner_is_an_error(small_search, copy):
+    with pytest.raises(ValueError, match="written by another tuner than 'hyperband'"):
+        small_search.opened(copy, "hyperband", max_epochs=2)
+
+
+def test_a_file_in_place_of_the_folder_is_an_error(small_search, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="file is a file, where the folder"):
+        small_search.opened(tmp_path / "file")
+
+
+def test_overwrite_begins_again(small_search, copy):
+    (copy / "oracle.json").write_text("damaged")
+    tuner = small_search.opened(copy, overwrite=True)
+    assert tuner.remaining_trials == small_search.TRIALS
+    assert search.trials(tuner) == []

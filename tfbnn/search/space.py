@@ -1,0 +1,158 @@
+"""Space: what is searched over, as data. A range or a tuple of choices for each hyperparameter."""
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import keras_tuner
+
+import tfbnn.layers
+from tfbnn.weights.priors import PRIORS, AbstractPrior
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """All numbers from `low` to `high`.
+
+    Args:
+        low: Smallest number.
+        high: Largest number.
+        log: Whether each factor, not each difference, is equally likely.
+
+    Raises:
+        ValueError: If the range is empty or not finite, or `log` is asked for at or below 0.
+    """
+
+    low: float
+    high: float
+    log: bool = True
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low < self.high < math.inf or (self.log and self.low <= 0):
+            raise ValueError(
+                "A range goes from a smaller to a larger finite number, both above 0 if it is "
+                f"logarithmic. Received: low={self.low}, high={self.high}, log={self.log}"
+            )
+
+    @property
+    def middle(self) -> float:
+        """The number that half of the range lies below."""
+        return math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+
+
+Values = Range | tuple
+
+# Standard deviations around 1 / sqrt(inputs of a unit), which is what a layer without prior starts
+# with; for the mixture the grid of Blundell et al. 2015, sec. 5.1, with room around it.
+DEFAULT_PRIORS: Mapping[str, Mapping[str, Values]] = {
+    "normal": {"scale": Range(0.03, 1.0)},
+    "scale_mixture": {
+        "pi": (0.25, 0.5, 0.75),
+        "sigma1": Range(0.3, 3.0),
+        "sigma2": Range(5e-4, 0.05),
+    },
+    "laplace": {"scale": Range(0.02, 0.7)},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """The space of a search. A tuple with one value is not searched over.
+
+    Args:
+        estimators: Endings of the names of layers, such as `"Flipout"`.
+        priors: For each prior, a name in `tfbnn.priors`, the values of its arguments; those that
+            are left out keep their default. They exist only in trials with this prior.
+        initial_scale: Posterior standard deviation at the start, in the unit of the weights.
+        beta: Factor of the KL. Only 1 is the ELBO. Less often has a better validation NLL and
+            overstates what the data say about the weights, so anything else must be asked for.
+        warm_up: Epochs over which the KL is warmed up; 0 is none. Training ends on the ELBO only
+            if it is longer than that.
+        depths: Numbers of hidden layers of `perceptron`.
+        widths: Units of each of them.
+        learning_rate: Step size at the start.
+
+    Raises:
+        ValueError: If a name is unknown, or a hyperparameter has no values.
+
+    Example:
+
+    >>> from tfbnn import search
+    >>> space = search.Space(estimators=("Flipout",), beta=(0.3, 1.0))
+    >>> space.learning_rate
+    Range(low=0.0005, high=0.02, log=True)
+    """
+
+    estimators: tuple[str, ...] = ("Flipout", "LocalReparameterization", "Reparameterization")
+    priors: Mapping[str, Mapping[str, Values]] = dataclasses.field(
+        default_factory=lambda: DEFAULT_PRIORS
+    )
+    initial_scale: Values = Range(1e-3, 0.1)
+    beta: Values = (1.0,)
+    warm_up: Values = (0.0,)
+    depths: tuple[int, ...] = (1, 2)
+    widths: tuple[int, ...] = (32, 64, 128)
+    learning_rate: Values = Range(5e-4, 0.02)
+
+    def __post_init__(self) -> None:
+        _check_known("estimators", self.estimators, _estimators())
+        _check_known("priors", tuple(self.priors), PRIORS)
+        for field in dataclasses.fields(self):
+            if not isinstance(getattr(self, field.name), Range | Mapping):
+                _check_choices(field.name, getattr(self, field.name))
+        for prior, arguments in self.priors.items():
+            for argument, values in arguments.items():
+                if not isinstance(values, Range):
+                    _check_choices(f"priors[{prior!r}][{argument!r}]", values)
+
+
+def choose(hp: keras_tuner.HyperParameters, name: str, values: Values) -> Any:
+    """The value of a hyperparameter in this trial; None where its scope is not active.
+
+    Args:
+        hp: Hyperparameters of the trial.
+        name: Name of the hyperparameter.
+        values: Its range, or its choices; a single one is fixed.
+    """
+    if isinstance(values, Range):
+        sampling = "log" if values.log else "linear"
+        return hp.Float(name, values.low, values.high, sampling=sampling, default=values.middle)
+    if len(values) == 1:
+        return hp.Fixed(name, values[0])
+    return hp.Choice(name, list(values))
+
+
+def choose_prior(
+    hp: keras_tuner.HyperParameters, priors: Mapping[str, Mapping[str, Values]]
+) -> AbstractPrior:
+    """The prior of this trial. Its arguments are hyperparameters `<prior>_<argument>`."""
+    chosen = choose(hp, "prior", tuple(priors))
+    options = {}
+    for name, arguments in priors.items():
+        # keras-tuner must see the arguments of every prior, also of those that are not chosen.
+        with hp.conditional_scope("prior", [name]):
+            values = {key: choose(hp, f"{name}_{key}", value) for key, value in arguments.items()}
+        if name == chosen:
+            options = values
+    return PRIORS[chosen](**options)
+
+
+def _estimators() -> list[str]:
+    return [name.removeprefix("Dense") for name in dir(tfbnn.layers) if name.startswith("Dense")]
+
+
+def _check_known(name: str, values: tuple[str, ...], known: Collection[str]) -> None:
+    unknown = [value for value in values if value not in known]
+    if unknown or not values:
+        raise ValueError(
+            f"`{name}` must be some of {sorted(known)}. Received: {name}={list(values)}"
+        )
+
+
+def _check_choices(name: str, values: Any) -> None:
+    if not isinstance(values, tuple) or not values:
+        raise ValueError(
+            f"`{name}` must be a `Range` or a tuple of at least one value. "
+            f"Received: {name}={values!r}"
+        )
