@@ -326,7 +326,7 @@ def test_a_full_disk_does_not_cost_the_training(tmp_path, monkeypatch):
 
 
 def test_other_workers_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(callbacks_module, "_is_chief", lambda model: False)
+    monkeypatch.setattr(callbacks_module, "is_chief", lambda strategy: False)
     fit(make_model(learning_rate=0.0), SigmaLogger(tmp_path, every=1))
     assert os.listdir(tmp_path) == []
 
