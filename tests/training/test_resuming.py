@@ -124,6 +124,19 @@ def test_a_damaged_state_is_refused_and_stays(tmp_path):
         _model().fit(X, Y, verbose=0, callbacks=[resume])
 
 
+def test_callbacks_in_every_form_that_keras_takes(tmp_path):
+    for wrap in (lambda c: c, lambda c: [c], lambda c: (c, keras.callbacks.History())):
+        model, resume = _model(), tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
+        model.fit(X, Y, verbose=0, callbacks=wrap(resume))
+        assert resume.position() == (1, 0)
+        resume.path.unlink()
+    model, resume = _model(), tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
+    options = {"model": model, "epochs": 1, "steps": 1, "add_history": True}
+    model.fit(X, Y, verbose=0, callbacks=keras.callbacks.CallbackList([resume], **options))
+    assert resume.position() == (1, 0)
+    model.fit(X, Y, verbose=0, callbacks=None)
+
+
 def test_bad_arguments(tmp_path):
     with pytest.raises(ValueError, match="Received: every=0"):
         tfbnn.callbacks.ResumeTraining(tmp_path, every=0)

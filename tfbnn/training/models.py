@@ -14,7 +14,7 @@ from tfbnn.training.data import check_arrays, check_batch_size, is_arrays, train
 from tfbnn.training.likelihoods import AbstractLikelihood, Normal
 from tfbnn.training.likelihoods import from_config as likelihood_from_config
 from tfbnn.training.objective import Objective, global_batch_size, mean_nll, total_kl
-from tfbnn.training.resuming import ResumeTraining
+from tfbnn.training.resuming import resuming_callback
 from tfbnn.training.updates import apply_gradients
 
 _EXAMPLE_ROWS = 256
@@ -153,7 +153,7 @@ class BayesianModel:
         announce(self._summary_line(size))
         if isinstance(x, np.ndarray):
             self.example_rows = x[:_EXAMPLE_ROWS].copy()
-        resume = next((c for c in callbacks or () if isinstance(c, ResumeTraining)), None)
+        resume = resuming_callback(callbacks)
         apart = distribution.is_multi_worker(self.distribute_strategy)
         if is_arrays(x) and steps_per_epoch is None and (resume is not None or apart):
             # In an order that other processes agree on: earlier ones, or the other workers'.

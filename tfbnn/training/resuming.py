@@ -191,6 +191,12 @@ class ResumeTraining(keras.callbacks.Callback):
         return self.model.metrics_variables
 
 
+def resuming_callback(callbacks: Any) -> ResumeTraining | None:
+    """The `ResumeTraining` among what `fit` takes as callbacks, or None."""
+    listed = getattr(callbacks, "callbacks", callbacks)  # of a `CallbackList`
+    return next((c for c in keras.tree.flatten(listed) if isinstance(c, ResumeTraining)), None)
+
+
 def _key(number: int, kind: str = "variable") -> str:
     return f"{kind}_{number:05d}"
 
