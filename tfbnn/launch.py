@@ -13,6 +13,7 @@ It is for several processes on one machine. On several machines a scheduler does
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or the exit code of the first worker that failed in the last attempt.
     """
     settings = _settings(argv)
+    # What schedulers send: as an exception it reaches the workers, which would live on else.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     for attempt in range(settings.restarts + 1):
         if attempt:
             print(f"launch: starting all workers again ({attempt} of {settings.restarts})")
@@ -73,7 +76,7 @@ def _attempt(command: list[str], workers: int) -> int:
     finally:
         _stop(processes)
         for printer in printers:
-            printer.join()
+            printer.join(_GRACE_SECONDS)
     if failed is None:
         return 0
     code = processes[failed].returncode
@@ -92,6 +95,8 @@ def _start(command: list[str], ports: list[int], index: int) -> subprocess.Popen
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        # A group of its own, so that its children are stopped with it.
+        start_new_session=True,
     )
 
 
@@ -109,15 +114,19 @@ def _first_failure(processes: list[subprocess.Popen]) -> int | None:
 
 def _stop(processes: list[subprocess.Popen]) -> None:
     for process in processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        _signal_group(process, signal.SIGTERM)
     end = time.monotonic() + _GRACE_SECONDS
     for process in processes:
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(0.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal_group(process: subprocess.Popen, number: int) -> None:
+    # The group may live on when the process that leads it has ended, and may be gone already.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def _print_lines(process: subprocess.Popen, index: int) -> threading.Thread:

@@ -50,6 +50,8 @@ def main(settings: Settings) -> dict[str, Any]:
     with runs.run_folder(settings.output, name) as folder:
         metrics = _run(settings, dataset, strategy, folder)
         runs.write_json(metrics, folder / runs.METRICS)
+    if settings.resume is not None:
+        tfbnn.callbacks.ResumeTraining(settings.resume).path.unlink(missing_ok=True)
     if settings.json is not None:
         runs.write_json(metrics["table"], settings.json)
     _print(metrics, pathlib.Path(settings.output) / name)
@@ -96,7 +98,8 @@ def _trained(
     print(networks.describe(model, settings, len(dataset.train[0])), flush=True)
     callbacks = []
     if settings.resume is not None:
-        callbacks.append(tfbnn.callbacks.ResumeTraining(settings.resume))
+        # Kept until all is done: a run that is killed while it scores need not train again.
+        callbacks.append(tfbnn.callbacks.ResumeTraining(settings.resume, keep=True))
     if folder is not None:
         callbacks.append(networks.sigma_logger(folder, settings, len(dataset.train[0])))
     return model, networks.train(model, dataset.train, settings, settings.epochs, callbacks)

@@ -93,6 +93,26 @@ def resuming(folder, worker, *steps):
     (folder / f"facts-{worker}.json").write_text(json.dumps(history.history))
 
 
+def apart(folder, worker):
+    """A state that only the chief sees is refused, in words, by both."""
+    strategy = strategies.get("multi_worker", time_limit=60)
+    model = model_of(strategy)
+    resume = tfbnn.callbacks.ResumeTraining(folder / worker, keep=True)
+    with strategy.scope():
+        metrics = ["accuracy", keras.metrics.F1Score(average=None)]
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss=loss, metrics=metrics)
+    # The state is there for the chief alone afterwards.
+    model.fit(X, np.eye(2)[Y], batch_size=7, verbose=0, callbacks=[resume])
+    assert (folder / worker / "training.npz").exists() == (worker == "0")
+    try:
+        model.fit(X, np.eye(2)[Y], batch_size=7, epochs=2, verbose=0, callbacks=[resume])
+    except ValueError as error:
+        assert "do not see the same state" in str(error)
+        return
+    raise AssertionError("It was not refused.")
+
+
 def keras_alone(folder, worker):
     """What Keras itself does under the strategy."""
     strategy = tf.distribute.MultiWorkerMirroredStrategy()

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -130,7 +131,7 @@ def test_a_worker_that_never_appears_is_named(tmp_path):
         text=True,
         timeout=LIMIT,
     )
-    assert f"these did not appear within 1 s: 1 (127.0.0.1:{ports[1]})" in done.stderr
+    assert f"these did not appear within 1 s: 1 (127.0.0.1:{ports[1]}" in done.stderr
 
 
 @pytest.mark.xfail(strict=True, reason="Keras reduces tuples, and scalars along an axis")
@@ -143,6 +144,31 @@ def test_the_launcher_gives_up_and_says_so(capsys):
     assert launch.main(command) == 3
     printed = capsys.readouterr().out
     assert printed.count("exit code 3") == 2 and "starting all workers again (1 of 1)" in printed
+
+
+def test_the_launcher_stops_what_a_worker_leaves_behind(capsys):
+    code = "import subprocess, sys; subprocess.Popen(['sleep', '300']); sys.exit(4)"
+    assert launch.main(["--restarts", "0", "--", sys.executable, "-c", code]) == 4
+
+
+def test_a_stopped_launcher_stops_its_workers(tmp_path):
+    code = f"import os, time; open(r'{tmp_path}/' + str(os.getpid()), 'w'); time.sleep(300)"
+    command = [sys.executable, "-m", "tfbnn.launch", "--", sys.executable, "-c", code]
+    with subprocess.Popen(command, env=_environment()) as launcher:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.1)
+        launcher.terminate()
+        assert launcher.wait(30) == 128 + signal.SIGTERM
+    for worker in tmp_path.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(worker.name), 0)
+
+
+def test_workers_with_other_folders_are_refused(tmp_path):
+    for worker in ("0", "1"):
+        (tmp_path / worker).mkdir()
+    done = _launch("apart", tmp_path)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_launcher_refuses_no_workers(capsys):

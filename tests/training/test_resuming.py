@@ -57,10 +57,14 @@ def _fits(folder, step, every=2, data=(X, Y), **options):
         assert found[name][-1] == pytest.approx(values[-1], rel=1e-5), name
 
 
+@pytest.mark.parametrize("step", [4, 6, 12])
+def test_in_an_epoch_at_its_end_and_at_the_end_of_the_last(tmp_path, step):
+    _fits(tmp_path, step, batch_size=7)
+
+
 @pytest.mark.parametrize(
     "options",
     [
-        {"batch_size": 7},
         {"batch_size": 7, "shuffle": False, "validation_split": 0.2},
         {"batch_size": 5, "sample_weight": np.linspace(0.5, 1.5, 23)},
         {"batch_size": 7, "class_weight": {0: 1.0, 1: 2.0}},
@@ -72,9 +76,54 @@ def test_an_interrupted_fit_ends_as_a_whole_one(tmp_path, options):
     _fits(tmp_path, step=6, **options)
 
 
-def test_a_data_set_is_read_up_to_the_batch(tmp_path):
+@pytest.mark.parametrize("endless", [False, True])
+@pytest.mark.parametrize("step", [4, 6])
+def test_a_data_set_is_read_up_to_the_batch(tmp_path, endless, step):
     data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(7)
-    _fits(tmp_path, step=6, data=(data,))
+    if endless:
+        options = {"steps_per_epoch": 3, "num_examples": 23}
+        _fits(tmp_path, step, data=(data.repeat(),), **options)
+    else:
+        _fits(tmp_path, step, data=(data,))
+
+
+def test_arrays_with_steps_per_epoch(tmp_path):
+    _fits(tmp_path, step=5, batch_size=7, steps_per_epoch=3, num_examples=23)
+
+
+def test_a_shuffling_py_dataset_is_refused(tmp_path):
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return X[:8], Y[:8]
+
+    resume = tfbnn.callbacks.ResumeTraining(tmp_path)
+    options = {"num_examples": 16, "verbose": 0, "callbacks": [resume]}
+    with pytest.raises(ValueError, match="shuffle=False"):
+        _model().fit(Batches(), **options)
+    _model().fit(Batches(), shuffle=False, **options)
+
+
+def test_a_state_of_other_batches_or_data_is_refused(tmp_path):
+    resume = tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
+    model = _model()
+    model.fit(X, Y, batch_size=7, verbose=0, callbacks=[resume])
+    for data, batch_size in (((X, Y), 12), ((X[:21], Y[:21]), 7)):
+        with pytest.raises(ValueError, match="a run on other data"):
+            _model().fit(*data, batch_size=batch_size, verbose=0, callbacks=[resume])
+    # What an error has left behind is gone in the next `fit`.
+    assert len(model.fit(X, Y, epochs=2, verbose=0).history["loss"]) == 2
+
+
+def test_gradients_of_several_batches():
+    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+    warm_up = tfbnn.schedules.LinearWarmUp(epochs=2)
+    model.compile(optimizer, loss=LOSS, kl_schedule=warm_up)
+    weights = model.fit(X, Y, batch_size=6, epochs=3, verbose=0).history["kl_weight"]
+    assert weights[0] < weights[1] < weights[2] == pytest.approx(1 / 23)
 
 
 def test_steps_per_execution(tmp_path):
@@ -156,7 +205,7 @@ def test_the_order_of_an_epoch_is_a_permutation_of_its_own():
     for epoch in epochs:
         assert sorted(epoch) == list(rows) and list(epoch) != list(rows)
     assert list(epochs[0]) != list(epochs[1])
-    later = shuffled_batches({"x": rows}, 7, seed=5, first_epoch=1).take(4)
+    later = shuffled_batches({"x": rows}, 7, seed=5, first_step=4).take(4)
     assert list(np.concatenate([b["x"] for b in later])) == list(epochs[1])
     other = shuffled_batches({"x": rows}, 7, seed=6).take(4)
     assert list(np.concatenate([b["x"] for b in other])) != list(epochs[0])

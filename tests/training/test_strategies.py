@@ -34,6 +34,7 @@ def test_by_name(monkeypatch):
         (("parameter_server",), NotImplementedError, "ParameterServerStrategy is not supported"),
         (("mirrored", ["GPU:7"]), ValueError, "no device 'GPU:7'"),
         (("mirrored", ["CPU:0", "CPU:0"]), ValueError, "named twice"),
+        (("one_device", ["CPU:0", "CPU:1"]), ValueError, "takes one device"),
         (("mirrored", ["CPU:5"]), ValueError, "before TensorFlow has run"),
         (("multi_worker", ["CPU:0"]), ValueError, "chooses its devices itself"),
         (("tpu",), ValueError, "no TPU"),
@@ -53,6 +54,7 @@ def test_what_cannot_be_is_refused(arguments, error, words):
         ("[]", "must be objects"),
         ('{"cluster": {"worker": ["a:1"]}}', "must be objects"),
         (_config(workers=["a"]), "host:port"),
+        (_config(workers=["a:1", "b:99999"]), "65535"),
         (_config(workers=["a:1", "a:1"]), "one address"),
         (_config(index=2), "not in `cluster`"),
         (_config(kind="evaluator"), "not in `cluster`"),
@@ -82,7 +84,9 @@ def _free_address():
 
 def test_workers_that_do_not_appear_are_named():
     addresses = [_free_address(), _free_address()]
-    with pytest.raises(TimeoutError, match=rf"within 0.5 s: 1 \({addresses[1]}\)"):
+    with pytest.raises(
+        TimeoutError, match=rf"within 0.5 s: 1 \({addresses[1]}: Connection refused\)"
+    ):
         strategies._wait_for_workers(addresses, own=0, time_limit=0.5)
 
 

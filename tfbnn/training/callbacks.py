@@ -158,7 +158,7 @@ class SigmaLogger(keras.callbacks.Callback):
 
     def _iterations(self) -> int:
         # As a tensor, because a variable of several replicas is no number.
-        return int(tf.convert_to_tensor(self.model.optimizer.iterations.value))
+        return int(tf.convert_to_tensor(self.model.optimizer.iterations))
 
     def _step(self) -> int:
         return self._iterations() + self._offset

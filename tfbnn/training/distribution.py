@@ -63,4 +63,17 @@ def worker_results(results: dict[str, Any]) -> dict[str, Any]:
     """Results of a replica's step, in a form that Keras can average over workers."""
     if not is_multi_worker(tf.distribute.get_strategy()):
         return results
-    return tf.nest.map_structure(lambda value: tf.reshape(value, [1]), results)
+    return tf.nest.map_structure(lambda value: tf.expand_dims(value, 0), results)
+
+
+def same_on_all_workers(number: int, strategy: tf.distribute.Strategy) -> bool:
+    """Whether a whole number that each process has is the same in all. All must ask."""
+    if not is_multi_worker(strategy):
+        return True
+
+    def gathered() -> tf.Tensor:
+        own = tf.constant([number], tf.int64)
+        return tf.distribute.get_replica_context().all_gather(own, axis=0)
+
+    numbers = strategy.run(tf.function(gathered))
+    return len(set(strategy.experimental_local_results(numbers)[0].numpy().tolist())) == 1

@@ -14,8 +14,8 @@ from tfbnn.training.data import check_arrays, check_batch_size, is_arrays, train
 from tfbnn.training.likelihoods import AbstractLikelihood, Normal
 from tfbnn.training.likelihoods import from_config as likelihood_from_config
 from tfbnn.training.objective import Objective, global_batch_size, mean_nll, total_kl
-from tfbnn.training.resuming import resuming_callback
-from tfbnn.training.updates import apply_gradients
+from tfbnn.training.resuming import forget_resuming, resuming_callback
+from tfbnn.training.updates import apply_gradients, batches_seen
 
 _EXAMPLE_ROWS = 256
 _METRICS = ("nll", "kl", "kl_weight", "weighted_kl")
@@ -140,6 +140,7 @@ class BayesianModel:
             ValueError: If `num_examples` is needed, or the data cannot be learnt from.
         """
         announce = _printer(verbose)
+        forget_resuming(self)
         given = num_examples
         if given is None and (not is_arrays(x) or steps_per_epoch is not None):
             given = self._given_num_examples
@@ -154,17 +155,21 @@ class BayesianModel:
         if isinstance(x, np.ndarray):
             self.example_rows = x[:_EXAMPLE_ROWS].copy()
         resume = resuming_callback(callbacks)
+        if resume is not None:
+            self._prepare_resuming(resume, x, size, shuffle, steps_per_epoch)
         apart = distribution.is_multi_worker(self.distribute_strategy)
-        if is_arrays(x) and steps_per_epoch is None and (resume is not None or apart):
+        if is_arrays(x) and (resume is not None or apart):
             # In an order that other processes agree on: earlier ones, or the other workers'.
+            first_epoch = (resume and resume.position()[0]) or initial_epoch
             x, validation_data = order.fit_data(
                 (x, y, sample_weight),
                 batch_size or 32,
                 validation_split,
                 validation_data,
                 shuffle,
-                first_epoch=(resume and resume.position()[0]) or initial_epoch,
+                first_step=first_epoch * size.num_batches,
             )
+            validation_batch_size = validation_batch_size or batch_size
             y = sample_weight = batch_size = None
             validation_split, shuffle, steps_per_epoch = 0.0, False, size.num_batches
         return super().fit(
@@ -326,6 +331,20 @@ class BayesianModel:
         self.objective.kl_schedule = schedules.get(kl_schedule)
         self.num_draws = num_draws
 
+    def _prepare_resuming(
+        self, resume: Any, x: Any, size: Any, shuffle: bool, steps_per_epoch: int | None
+    ) -> None:
+        if isinstance(x, keras.utils.PyDataset) and shuffle:
+            raise ValueError(
+                "Keras shuffles a `PyDataset` in another order when it is started again, so that "
+                "training could not go on exactly: pass `shuffle=False` and shuffle in the data "
+                "set. Received: shuffle=True"
+            )
+        arrays = is_arrays(x)
+        seed = order.run_seed() if arrays and shuffle else -1
+        resume.run = (size.num_examples, size.num_batches, seed)
+        resume.endless = not arrays and steps_per_epoch is not None
+
     def _weighted_kl(self) -> tf.Tensor:
         collector = scopes.active_collector()
         layers = set(variational_layers(self))
@@ -341,7 +360,7 @@ class BayesianModel:
                 "`model.num_examples = ...`. Received: num_examples=None"
             )
         kl = total_kl(self, collector)
-        step = 0 if self.optimizer is None else self.optimizer.iterations.value
+        step = 0 if self.optimizer is None else batches_seen(self.optimizer)
         kl_weight = self.objective.kl_weight(step)
         self._track("kl", kl)
         self._track("kl_weight", kl_weight)

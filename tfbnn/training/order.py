@@ -15,7 +15,7 @@ from keras.src.trainers.data_adapters import array_slicing
 
 
 def shuffled_batches(
-    arrays: Any, batch_size: int, seed: int, first_epoch: int = 0, shuffle: bool = True
+    arrays: Any, batch_size: int, seed: int, first_step: int = 0, shuffle: bool = True
 ) -> tf.data.Dataset:
     """Batches of `arrays`, epoch after epoch, without end.
 
@@ -23,7 +23,7 @@ def shuffled_batches(
         arrays: A structure of arrays with the same number of rows.
         batch_size: Rows in a batch; the last of an epoch may have fewer.
         seed: A whole number.
-        first_epoch: The epoch to begin with.
+        first_step: The batch to begin with, counted over all epochs.
         shuffle: Whether to shuffle, or to give the rows as they stand.
 
     Returns:
@@ -49,7 +49,7 @@ def shuffled_batches(
             )
         return tf.nest.map_structure(lambda array: tf.gather(array, places), arrays)
 
-    steps = tf.data.Dataset.range(first_epoch * per_epoch, tf.int64.max)
+    steps = tf.data.Dataset.range(first_step, tf.int64.max)
     whole = tf.data.Dataset.from_tensors(arrays).repeat()
     batches = tf.data.Dataset.zip(steps, whole).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
     options = tf.data.Options()
@@ -64,7 +64,7 @@ def fit_data(
     validation_split: float,
     validation_data: Any,
     shuffle: bool,
-    first_epoch: int,
+    first_step: int,
 ) -> tuple[tf.data.Dataset, Any]:
     """What `fit` trains and validates on, given arrays, in an order made from Keras' seed.
 
@@ -74,7 +74,7 @@ def fit_data(
         validation_split: As in `fit`.
         validation_data: As in `fit`.
         shuffle: As in `fit`.
-        first_epoch: The epoch to begin with.
+        first_step: The batch to begin with, counted over all epochs.
 
     Returns:
         An endless data set, and validation data or None.
@@ -82,9 +82,12 @@ def fit_data(
     if validation_split and validation_data is None:
         data, validation_data = array_slicing.train_validation_split(data, validation_split)
     arrays = _plain(keras.utils.pack_x_y_sample_weight(*data))
-    # Without a seed the order is the same in every run: workers must agree about it.
-    seed = keras.src.utils.rng_utils.get_random_seed() or 0
-    return shuffled_batches(arrays, batch_size, seed, first_epoch, shuffle), validation_data
+    return shuffled_batches(arrays, batch_size, run_seed(), first_step, shuffle), validation_data
+
+
+def run_seed() -> int:
+    """The seed of `keras.utils.set_random_seed`; 0 without, because workers must agree about it."""
+    return keras.src.utils.rng_utils.get_random_seed() or 0
 
 
 def _plain(structure: Any) -> Any:

@@ -3,16 +3,18 @@
 import os
 import pathlib
 import zipfile
+import zlib
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.training.distribution import is_chief, local_part
+from tfbnn.training.distribution import is_chief, local_part, same_on_all_workers
 
 _FILE = "training.npz"
 _POSITION = "position"
+_RUN = "run"
 
 
 class ResumeTraining(keras.callbacks.Callback):
@@ -22,8 +24,9 @@ class ResumeTraining(keras.callbacks.Callback):
     and the place in it. With arrays as data, `fit` gives the examples in an order that is a
     function of the seed of `keras.utils.set_random_seed` and of the step, so that the run ends with
     the weights of one that was never interrupted. A `tf.data.Dataset` is read again from the start
-    of the epoch up to the place; that is exact if it gives the same batches in every run, which one
-    that shuffles anew in each epoch does only in its first.
+    of the epoch (with `steps_per_epoch`, of the training) up to the place; that is exact if it
+    gives the same batches in every run, which one that shuffles anew in each epoch does only in its
+    first.
 
     It goes first in the list of callbacks. What other callbacks keep to themselves (the patience of
     `EarlyStopping`, the `History` of earlier epochs) is not saved; `SigmaLogger` continues its log
@@ -41,7 +44,7 @@ class ResumeTraining(keras.callbacks.Callback):
 
     Raises:
         ValueError: If `every` is not positive; at the start of `fit`, if the model is not built, or
-            the state is that of another model or damaged.
+            the state is damaged, that of another model or run, or another one on other workers.
 
     Example:
 
@@ -61,6 +64,10 @@ class ResumeTraining(keras.callbacks.Callback):
         self.folder = pathlib.Path(folder)
         self.every = every
         self.keep = keep
+        # What `fit` says of its data, which another run must not differ in.
+        self.run: tuple[int, ...] = ()
+        # Whether one pass over the data lasts for all epochs (`steps_per_epoch`).
+        self.endless = False
         self._epoch = self._last_saved = 0
 
     @property
@@ -84,6 +91,11 @@ class ResumeTraining(keras.callbacks.Callback):
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
         self._last_saved = 0
+        if not same_on_all_workers(self._checksum(), self.model.distribute_strategy):
+            raise ValueError(
+                "The workers do not see the same state: give them all the same folder on a shared "
+                f"file system. Received: folder={str(self.folder)!r}"
+            )
         if not self.path.exists():
             # So that a run killed before its first state starts from the same weights.
             self._save(0, 0)
@@ -92,8 +104,9 @@ class ResumeTraining(keras.callbacks.Callback):
         # Keras' own door for `BackupAndRestore`.
         self.model._initial_epoch = epoch
         self._last_saved = batch
-        if batch:
-            self._pass_over(batch)
+        before = epoch * (self.params.get("steps") or 0) if self.endless else 0
+        if before or batch:
+            self._pass_over(before, batch)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
@@ -117,7 +130,8 @@ class ResumeTraining(keras.callbacks.Callback):
         state |= {_key(i, "metric"): _value(v) for i, v in enumerate(self._metrics())}
         self._last_saved = batch
         if is_chief(self.model.distribute_strategy):
-            self._write({**state, _POSITION: np.array([epoch, batch])})
+            place = {_RUN: np.array(self.run, np.int64), _POSITION: np.array([epoch, batch])}
+            self._write({**state, **place})
 
     def _write(self, state: dict[str, np.ndarray]) -> None:
         """So that a reader finds the old state or the new one, whenever the writer is killed."""
@@ -149,28 +163,46 @@ class ResumeTraining(keras.callbacks.Callback):
         try:
             with open(self.path, "rb") as file, np.load(file) as arrays:
                 state = {**arrays}
+            run = tuple(state[_RUN].tolist())
             state[_POSITION]  # the last to be written
-            return state
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"The state of the training is damaged: {self.path} ({error}). Remove it to train "
                 f"from the start. Received: folder={str(self.folder)!r}"
             ) from error
+        if run != self.run:
+            raise ValueError(
+                f"{self.path} holds the state of a run on other data, in other batches or with "
+                "another seed: choose another folder, or remove it. "
+                f"Received: {self.run}, not {run} (examples, batches in an epoch, seed)"
+            )
+        return state
 
-    def _pass_over(self, batches: int) -> None:
+    def _checksum(self) -> int:
+        return zlib.crc32(self.path.read_bytes()) if self.path.exists() else -1
+
+    def _pass_over(self, before: int, batches: int) -> None:
         """Let the next calls of the train function read batches and do nothing else."""
         train, left = self.model.train_function, batches
 
         def pass_over(iterator: Any) -> dict[str, Any]:
-            nonlocal left
+            nonlocal left, before
+            for _ in range(before):
+                next(iterator)
+            before = 0
+            if not left:
+                self.model.train_function = train
+                return train(iterator)
             for _ in range(min(left, self.model.steps_per_execution)):
                 batch = next(iterator)
             left -= self.model.steps_per_execution
-            if left <= 0:
-                self.model.train_function = train
-                self._restore_metrics(batch)
-            return {}
+            if left > 0:
+                return {}
+            self.model.train_function = train
+            self._restore_metrics(batch)
+            return self.model.get_metrics_result()
 
+        pass_over.passes_over = True
         self.model.train_function = pass_over
 
     def _restore_metrics(self, batch: Any) -> None:
@@ -179,6 +211,11 @@ class ResumeTraining(keras.callbacks.Callback):
             # Keras makes the variables of the user's metrics when it first sees targets.
             with strategy.scope():
                 self.model._symbolic_build(data_batch=local_part(batch, strategy))
+        if len(self._metrics()) != len(self._saved_metrics):
+            raise ValueError(
+                f"{self.path} was saved with other metrics: compile the model with the same ones, "
+                f"or remove it. Received: folder={str(self.folder)!r}"
+            )
         for variable, array in zip(self._metrics(), self._saved_metrics, strict=True):
             _assign(variable, array)
 
@@ -195,6 +232,13 @@ def resuming_callback(callbacks: Any) -> ResumeTraining | None:
     """The `ResumeTraining` among what `fit` takes as callbacks, or None."""
     listed = getattr(callbacks, "callbacks", callbacks)  # of a `CallbackList`
     return next((c for c in keras.tree.flatten(listed) if isinstance(c, ResumeTraining)), None)
+
+
+def forget_resuming(model: keras.Model) -> None:
+    """Undo what a `fit` that ended with an error has left on the model."""
+    model._initial_epoch = None
+    if getattr(model.train_function, "passes_over", False):
+        model.train_function = None
 
 
 def _key(number: int, kind: str = "variable") -> str:

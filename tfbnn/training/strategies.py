@@ -79,6 +79,11 @@ def get(
     if name == "tpu":
         return _tpu()
     names = _existing(devices) if devices else None
+    if name == "one_device" and len(names or []) > 1:
+        raise ValueError(
+            "The strategy 'one_device' takes one device; for several use 'mirrored'. "
+            f"Received: devices={list(devices)}"
+        )
     if name == "mirrored":
         return tf.distribute.MirroredStrategy(names)
     return tf.distribute.OneDeviceStrategy(names[0]) if names else tf.distribute.get_strategy()
@@ -196,13 +201,14 @@ def _wait_for_workers(addresses: list[str], own: int, time_limit: float) -> None
     Each listens on its port and knocks at the others'. A worker that has seen all of them goes on
     to TensorFlow's server, which listens on the same port, so those that are still looking find it.
     """
-    waiting = {i: address for i, address in enumerate(addresses) if i != own}
+    waiting = [i for i in range(len(addresses)) if i != own]
     end = time.monotonic() + time_limit
-    with _listening(addresses[own]):
+    with _listening(addresses[own], backlog=max(64, 2 * len(addresses))):
         while waiting:
-            waiting = {i: address for i, address in waiting.items() if not _answers(address)}
+            why = {i: _problem(addresses[i]) for i in waiting}
+            waiting = [i for i in waiting if why[i]]
             if waiting and time.monotonic() > end:
-                names = ", ".join(f"{i} ({address})" for i, address in waiting.items())
+                names = ", ".join(f"{i} ({addresses[i]}: {why[i]})" for i in waiting)
                 raise TimeoutError(
                     f"Of {len(addresses)} workers, these did not appear within {time_limit:g} s: "
                     f"{names}. Start them, or mend TF_CONFIG. Received: this is worker {own}"
@@ -211,11 +217,13 @@ def _wait_for_workers(addresses: list[str], own: int, time_limit: float) -> None
                 time.sleep(_POLL_SECONDS)
 
 
-def _listening(address: str) -> socket.socket:
+def _listening(address: str, backlog: int) -> socket.socket:
     port = int(address.rsplit(":", 1)[1])
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
     try:
         # TensorFlow's server, too, listens on all interfaces.
-        return socket.create_server(("", port), backlog=64)
+        return socket.create_server(("", port), family=family, backlog=backlog, dualstack_ipv6=both)
     except OSError as error:
         raise ValueError(
             f"This worker cannot listen on its address: {error.strerror}. Another process may have "
@@ -223,23 +231,28 @@ def _listening(address: str) -> socket.socket:
         ) from error
 
 
-def _answers(address: str) -> bool:
+def _problem(address: str) -> str:
+    """Why nobody answers at an address; nothing if somebody does."""
     host, port = address.rsplit(":", 1)
     try:
-        socket.create_connection((host, int(port)), timeout=2.0).close()
-    except OSError:
-        return False
-    return True
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
+    except (OSError, UnicodeError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return ""
 
 
 def _addresses(entry: Any, text: str) -> list[str]:
     valid = isinstance(entry, list) and all(
-        isinstance(a, str) and a.rpartition(":")[0] and a.rpartition(":")[2].isdigit()
+        isinstance(a, str) and a.rpartition(":")[0] and _is_port(a.rpartition(":")[2])
         for a in entry
     )
     if not valid:
-        raise _malformed("a job must be a list of addresses 'host:port'", text)
+        raise _malformed("a job must be a list of addresses 'host:port', ports to 65535", text)
     return entry
+
+
+def _is_port(text: str) -> bool:
+    return text.isdigit() and 0 < int(text) < 2**16
 
 
 def _malformed(why: str, text: str | None) -> ValueError:

@@ -53,6 +53,12 @@ def apply_gradients(
         compiled(lambda *tensors: optimizer.apply(list(tensors), variables))(*gradients)
 
 
+def batches_seen(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
+    """How many batches the optimizer was given, also where it adds up the gradients of several."""
+    together = getattr(optimizer, "gradient_accumulation_steps", None) or 1
+    return tf.convert_to_tensor(optimizer.iterations) * together
+
+
 def _pays(gradients: list[Any], variables: list[Any]) -> bool:
     # An embedding's gradient may be sparse, and an unused variable has none.
     dense = all(isinstance(gradient, tf.Tensor) for gradient in gradients)
