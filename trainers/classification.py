@@ -148,9 +148,7 @@ def _print(metrics: dict[str, Any], folder: pathlib.Path) -> None:
         print(f"model.tflite in LiteRT, {report.scores(metrics['file'])}")
     seconds = metrics["seconds"]
     print(f"{seconds['total']:.0f} s, of which training {seconds['training']:.0f} s")
-    print(f"Everything is in {folder}:")
-    for path in sorted(folder.iterdir()):
-        print(f"  {path.name}{'/' if path.is_dir() else ''}")
+    runs.print_contents(folder)
 
 
 if __name__ == "__main__":

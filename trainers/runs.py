@@ -57,6 +57,13 @@ def run_folder(output: str | os.PathLike, name: str) -> Iterator[pathlib.Path]:
         raise
 
 
+def print_contents(folder: pathlib.Path) -> None:
+    """Say what is in the folder of a run that has ended."""
+    print(f"Everything is in {folder}:")
+    for path in sorted(folder.iterdir()):
+        print(f"  {path.name}{os.sep if path.is_dir() else ''}")
+
+
 def check_writable(path: str | os.PathLike) -> None:
     """Raise an `OSError` now if the file `path` could not be written later."""
     path = pathlib.Path(path)

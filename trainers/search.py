@@ -242,9 +242,7 @@ def _print(found: dict[str, Any], folder: pathlib.Path) -> None:
     print(f"The best trial was chosen on these rows. On untouched {report.scores(found['test'])}")
     size = found["file"]
     print(f"model.tflite: {size['bytes']:,} bytes, {size['gzip_bytes']:,} gzipped")
-    print(f"Everything is in {folder}:")
-    for path in sorted(folder.iterdir()):
-        print(f"  {path.name}{os.sep if path.is_dir() else ''}")
+    runs.print_contents(folder)
 
 
 if __name__ == "__main__":
