@@ -14,7 +14,6 @@ again; docs/search.md says how several processes share one.
 """
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
