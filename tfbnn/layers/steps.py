@@ -1,0 +1,127 @@
+"""Steps: a network as the list of its layers in the order in which they are computed.
+
+Whoever goes through a network layer by layer (moments, compaction, C code) walks over this list, and
+need not know how Keras nests models and keeps its graph.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Value:
+    """What one layer computes and others read. `shape` is `(None, ...)`."""
+
+    shape: tuple[int | None, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """One call of one layer, or of an operation of `keras.ops` on values alone."""
+
+    layer: Any
+    inputs: tuple[Value, ...]
+    output: Value
+
+    @property
+    def name(self) -> str:
+        """Name and class, for messages."""
+        return f"{self.layer.name!r} ({type(self.layer).__name__})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """A network of one input and one output."""
+
+    input: Value
+    steps: tuple[Step, ...]
+    output: Value
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+
+def steps_of(model: keras.Model) -> Steps:
+    """The steps of a `Sequential` or functional model; models inside it are opened.
+
+    Args:
+        model: A built model of one input and one output.
+
+    Raises:
+        ValueError: If the graph of the model is not known (a subclass with a `call` of its own), or a
+            layer in it does not take values and give one.
+
+    Example:
+
+    >>> import keras, tfbnn
+    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2, name="last")])
+    >>> [(step.layer.name, step.output.shape) for step in steps_of(model)]
+    [('last', (None, 2))]
+    """
+    graph = _graph(model)
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise ValueError(
+            "The model must have one input and one output. "
+            f"Received: {len(graph.inputs)} inputs, {len(graph.outputs)} outputs"
+        )
+    start = Value(tuple(graph.inputs[0].shape))
+    steps: list[Step] = []
+    output = _walk(graph, start, steps)
+    return Steps(start, tuple(steps), output)
+
+
+def _walk(graph: Any, start: Value, steps: list[Step]) -> Value:
+    """Append the steps of `graph` to `steps`; the value of its output."""
+    values = {id(graph.inputs[0]): start}
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        for node in graph._nodes_by_depth[depth]:
+            if not node.is_input:
+                values[id(_only(node.outputs, node))] = _called(node, values, steps)
+    return values[id(graph.outputs[0])]
+
+
+def _called(node: Any, values: dict[int, Value], steps: list[Step]) -> Value:
+    layer = node.operation
+    inputs = tuple(values[id(tensor)] for tensor in node.input_tensors)
+    if isinstance(layer, keras.Model):
+        return _walk(_graph(layer), _only(inputs, node), steps)
+    if not isinstance(layer, keras.layers.Layer):
+        _check_values_alone(node)
+    output = Value(tuple(_only(node.outputs, node).shape))
+    steps.append(Step(layer, inputs, output))
+    return output
+
+
+def _graph(model: keras.Model) -> Any:
+    # A Sequential keeps its graph in a functional model inside.
+    graph = getattr(model, "_functional", None) or model
+    if not hasattr(graph, "_nodes_by_depth"):
+        raise ValueError(
+            f"The model {model.name!r} computes its outputs in a `call` of its own, so its layers "
+            "cannot be told apart. Build it as a `tfbnn.Sequential`, or as `tfbnn.Model(inputs, "
+            f"outputs)`. Received: model of type {type(model).__name__}"
+        )
+    return graph
+
+
+def _only(items: Any, node: Any) -> Any:
+    if len(items) != 1:
+        raise ValueError(
+            f"The layer {node.operation.name!r} must have one input and one output here. "
+            f"Received: {len(node.input_tensors)} inputs, {len(node.outputs)} outputs"
+        )
+    return items[0]
+
+
+def _check_values_alone(node: Any) -> None:
+    """Refuse `x + 1`: the step would forget the number."""
+    arguments = [*node.arguments.args, *node.arguments.kwargs.values()]
+    if len([a for a in arguments if a is not None]) != len(node.input_tensors):
+        raise ValueError(
+            f"The operation {node.operation.name!r} takes a number beside the outputs of layers; "
+            "use a layer, such as `keras.layers.Rescaling`. Received: an operation of type "
+            f"{type(node.operation).__name__}"
+        )
