@@ -14,6 +14,7 @@ Reference:
     Variance Backpropagation".
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,9 +24,13 @@ from tfbnn.layers.steps import Step, Steps
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.prediction import moment_rules
 from tfbnn.prediction.normals import Moments
+from tfbnn.prediction.points import standard_points
 
 # The linear part of a variational layer, on moments.
 LinearRule = Callable[[AbstractVariationalLayer, Moments], Moments]
+
+# Under the root of a variance, whose gradient is infinite at zero.
+_TINY = 1e-12
 
 
 def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
@@ -38,7 +43,7 @@ def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
 
     Returns:
         Moments of the output, before the softmax or sigmoid if the network ends in one: that is
-        for values, not for moments (see `finishing`).
+        for values, not for moments (see `outputs_at_points`).
 
     Raises:
         ValueError: If a layer has no rule; the message names it.
@@ -68,10 +73,27 @@ def check(steps: Steps) -> None:
             )
 
 
-def finishing(steps: Steps) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The softmax or sigmoid at the end of the network, to apply to values of the output."""
+def outputs_at_points(
+    steps: Steps, inputs: tf.Tensor, linear: LinearRule, num_points: int
+) -> tf.Tensor:
+    """Outputs of the network that stand for its whole law, as draws would, but always the same.
+
+    Args:
+        steps: The network.
+        inputs: Rows of inputs.
+        linear: As in `propagate`.
+        num_points: Number of points, even.
+
+    Returns:
+        A tensor `(num_points, rows, ...)`, whose mean and variance over the points are the moments.
+    """
+    mean, variance = propagate(steps, inputs, linear)
+    shape = (num_points, 1, *mean.shape[1:])
+    points = standard_points(num_points, math.prod(shape[2:])).reshape(shape)
+    root = 0.0 if variance is None else tf.sqrt(tf.maximum(variance, _TINY))
     last = steps.steps[-1]
-    return moment_rules.activation(last) if _ends(last, steps) else tf.identity
+    finish = moment_rules.activation(last) if _ends(last, steps) else tf.identity
+    return finish(mean + root * points)
 
 
 def current_weights(layer: AbstractVariationalLayer, x: Moments) -> Moments:
