@@ -1,9 +1,12 @@
-"""Encoding: zeros left out of a LiteRT file.
+"""Encoding: a LiteRT file in fewer bytes, with the same answers bit for bit.
 
 The converter has an option for this, whose result is larger than it need be: it stores positions
 for each tensor although means and variances have the same ones, and chooses blocks that some types
 are computed wrongly with. Here every constant of mostly zeros becomes compressed sparse rows, which
 an operation (`DENSIFY`) writes out once, when the file is loaded.
+
+Names of intermediate tensors, which no runtime reads, go as well, and equal constants are stored once:
+in a file of many small operations that is most of the bytes.
 
 A kernel of blocks of 1 x 4 in the order of its memory stays as it is stored: the runtime multiplies
 with the blocks directly, in less time.
@@ -32,16 +35,42 @@ _BLOCK = 4
 _FULL_BLOCKS = 0.75
 
 
-def leave_out_zeros(content: bytes) -> bytes:
-    """The same LiteRT file with every constant of mostly zeros stored sparse.
+def smaller(content: bytes, sparse: bool) -> bytes:
+    """The same LiteRT file without what it does not need.
 
     Args:
         content: A LiteRT file.
+        sparse: Whether constants of mostly zeros are stored sparse.
 
     Returns:
         A LiteRT file with the same answers, bit for bit.
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
+    if sparse:
+        _leave_out_zeros(model)
+    for graph in model.subgraphs:
+        _drop_names(graph)
+    _share_constants(model)
+    return _packed(model)
+
+
+def _drop_names(graph: Any) -> None:
+    kept = {*graph.inputs, *graph.outputs}
+    for index, tensor in enumerate(graph.tensors):
+        if index not in kept:
+            tensor.name = None
+
+
+def _share_constants(model: Any) -> None:
+    first: dict[bytes, int] = {}
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            data = model.buffers[tensor.buffer].data
+            if data is not None:
+                tensor.buffer = first.setdefault(bytes(data), tensor.buffer)
+
+
+def _leave_out_zeros(model: Any) -> None:
     vectors: dict[Any, _Shared] = {}
     densify: list[int] = []
     for graph in model.subgraphs:
@@ -50,7 +79,6 @@ def leave_out_zeros(content: bytes) -> bytes:
                 _store_blocks(model, graph.tensors[index], values, vectors)
             else:
                 _store_rows(model, graph, index, values, vectors, densify)
-    return _packed(model)
 
 
 def _mostly_zero(model: Any, graph: Any) -> Iterator[tuple[int, np.ndarray]]:
@@ -90,7 +118,6 @@ def _store_rows(
         densify.append(_add_densify(model))
     tensor = graph.tensors[index]
     rows = copy.copy(tensor)
-    rows.name = (tensor.name or b"") + b"/rows"
     rows.sparsity = _sparsity(values != 0, vectors)
     rows.buffer = _add_buffer(model, values[values != 0])
     graph.tensors.append(rows)

@@ -12,6 +12,7 @@ All modes have the same outputs by name.
 
 import contextlib
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -78,6 +79,8 @@ class Graph:
                 outputs = self._outputs(self.prepared(inputs), frozen, calls)
                 return answer(self.posterior.likelihoods[0], outputs)
 
+        # TensorFlow warns of many tracings of one function, but not of a partial.
+        serve = functools.partial(serve)
         module.serve = tf.function(serve, input_signature=signature, autograph=False)
         return module
 

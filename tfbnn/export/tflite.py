@@ -11,7 +11,7 @@ import numpy as np
 from tfbnn import lite
 from tfbnn.export import flatbuffer, manifest, verification
 from tfbnn.export.conversion import convert
-from tfbnn.export.encoding import leave_out_zeros
+from tfbnn.export.encoding import smaller
 from tfbnn.export.files import written_whole
 from tfbnn.export.graph import MODES, Graph
 from tfbnn.export.variances import FORMS
@@ -161,7 +161,7 @@ class _Storage:
         """The bytes of the file."""
         data = rows if self.representative_data is None else self.representative_data
         content = convert(graph.module(), self.precision, np.asarray(data, graph.input_type))
-        return leave_out_zeros(content) if self.sparse else content
+        return smaller(content, self.sparse)
 
 
 def _write(
