@@ -23,7 +23,8 @@ _HOMES = {
     "predict": "tfbnn.prediction.predictive",
     "evaluate": "tfbnn.prediction.evaluation",
     "calibrate": "tfbnn.prediction.evaluation",
-    "prune": "tfbnn.pruning.masks",
+    "prune": "tfbnn.pruning.prune",
+    "compact": "tfbnn.pruning.compaction",
     "pruning_curve": "tfbnn.pruning.curves",
 }
 _MODULES = (

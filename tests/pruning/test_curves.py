@@ -86,7 +86,7 @@ def test_temperature_is_used():
     assert softer["mean_entropy"] > plain["mean_entropy"]
 
 
-@pytest.mark.parametrize("sparsities", [[0.0], [0.0, 0.5, 0.9, 0.95, 0.98, 0.99]])
+@pytest.mark.parametrize("sparsities", [[0.0], [0.0, 0.5, 0.7, 0.8, 0.9, 0.95]])
 @pytest.mark.parametrize("kind", ["classes", "real numbers"])
 def test_picture(kind, sparsities, tmp_path):
     if kind == "classes":

@@ -8,15 +8,14 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tfbnn.prediction.evaluation import evaluate
-from tfbnn.pruning.masks import (
+from tfbnn.pruning.cloning import masked_clone
+from tfbnn.pruning.masks import num_weights, set_masks, sparsity_of
+from tfbnn.pruning.prune import (
+    check_granularity,
     check_prunable,
     check_ranking,
-    masked_clone,
-    masks_at,
-    num_weights,
-    scores_of,
-    set_masks,
-    sparsity_of,
+    emptied_layer,
+    ranking_of,
 )
 from tfbnn.training.models import BayesianModel
 
@@ -51,11 +50,13 @@ def pruning_curve(
     num_samples: int = 32,
     seed: int = 0,
     verbose: Any = "auto",
+    granularity: str = "weight",
+    block_size: int = 4,
 ) -> PruningCurve:
     """Error, NLL, calibration and mean entropy of the model pruned to each sparsity.
 
     Choose the sparsity on a validation set. Every point uses the same networks (the same seed),
-    thinned out.
+    thinned out. The curve ends where a layer would be left without a weight.
 
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model`.
@@ -67,12 +68,15 @@ def pruning_curve(
         num_samples: Number of networks.
         seed: Seed of the draws.
         verbose: As in `tfbnn.predict`.
+        granularity: As in `tfbnn.prune`.
+        block_size: As in `tfbnn.prune`.
 
     Returns:
         A `PruningCurve`.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range, or every sparsity would leave a layer
+            without a weight.
 
     Example:
 
@@ -84,17 +88,27 @@ def pruning_curve(
     [(0.0, 6), (0.5, 3)]
     """
     check_ranking(criterion, scope)
+    check_granularity(granularity, block_size)
     check_prunable(model)
     sparsities = _checked(sparsities, sparsity_of(model))
     x, y = data if isinstance(data, tuple | list) else (data, None)
     pruned = masked_clone(model)
-    scores = scores_of(pruned, criterion)
+    ranking = ranking_of(pruned, criterion, granularity, block_size)
     rows = []
-    for sparsity in sparsities:
+    for wanted in sparsities:
         # Upwards: setting a mask also clears the means behind it.
-        set_masks(pruned, masks_at(scores, sparsity, scope))
+        selection = ranking.at(wanted, scope)
+        if emptied_layer(pruned, selection) is not None:
+            break
+        set_masks(pruned, selection)
         scored = evaluate(pruned, x, y, num_samples, seed=seed, verbose=verbose).scores()
+        sparsity = wanted if granularity == "weight" else sparsity_of(pruned)
         rows.append({"sparsity": sparsity, "weights": num_weights(pruned), **scored})
+    if not rows:
+        raise ValueError(
+            "Every sparsity would leave a layer without a weight. Choose lower ones, or "
+            f"scope='layer'. Received: sparsities={sparsities}, scope={scope!r}"
+        )
     return PruningCurve(rows)
 
 

@@ -1,15 +1,20 @@
 """Scores: how much a weight is worth, from its posterior. Higher is kept longer.
 
-| criterion | score | threshold it has by itself |
-|---|---|---|
-| `snr` | `abs(loc) / scale` | none |
-| `zero_density` | `-log(q(0))` | none |
-| `savage_dickey` | `log(p(0)) - log(q(0))` | 0: below, the data favour a weight of zero |
+| criterion | score of a weight | of a group of weights | threshold it has by itself |
+|---|---|---|---|
+| `snr` | `abs(loc) / scale` | `sqrt(sum(loc**2) / sum(scale**2))` | none |
+| `zero_density` | `-log(q(0))` | sum | none |
+| `savage_dickey` | `log(p(0)) - log(q(0))` | sum | 0: below, the data favour zero |
+
+The weights of a group are independent in `q` and in `p`, so log densities add up: the sum of
+`savage_dickey` is what the evidence loses if the whole group is set to zero.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from tfbnn.weights.families import NormalWeight
@@ -72,6 +77,43 @@ CRITERIA: dict[str, Callable[[NormalWeight], tf.Tensor]] = {
     "savage_dickey": savage_dickey,
 }
 """The criteria by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupScore:
+    """The score of a group, from sums over its weights.
+
+    Attributes:
+        terms: The numbers that are summed, arrays of the shape of the weight, from the weight.
+        of_sums: The scores, from one array of sums for each term.
+    """
+
+    terms: Callable[[NormalWeight], tuple[np.ndarray, ...]]
+    of_sums: Callable[..., np.ndarray]
+
+
+def _squares(weight: NormalWeight) -> tuple[np.ndarray, ...]:
+    loc, scale = (part.numpy().astype(np.float64) for part in (weight.loc, weight.scale))
+    return loc**2, scale**2
+
+
+def _group_snr(signal: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    return np.sqrt(signal / np.maximum(noise, _TINY**2))
+
+
+def _sum_of(score: Callable[[NormalWeight], tf.Tensor]) -> GroupScore:
+    def terms(weight: NormalWeight) -> tuple[np.ndarray, ...]:
+        return (score(weight).numpy().astype(np.float64),)
+
+    return GroupScore(terms, lambda total: total)
+
+
+GROUP_CRITERIA = {
+    "snr": GroupScore(_squares, _group_snr),
+    "zero_density": _sum_of(zero_density),
+    "savage_dickey": _sum_of(savage_dickey),
+}
+"""The same criteria for groups; the sums leave out weights that are pruned."""
 
 NATURAL_THRESHOLDS = {"savage_dickey": 0.0}
 """The threshold of the criteria that have one by themselves."""

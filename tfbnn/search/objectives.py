@@ -19,7 +19,7 @@ import numpy as np
 from tfbnn.export.tflite import tflite
 from tfbnn.prediction.evaluation import evaluate
 from tfbnn.pruning.curves import DEFAULT_SPARSITIES, pruning_curve
-from tfbnn.pruning.masks import prune
+from tfbnn.pruning.prune import prune
 
 _MEASURES = ("bytes", "gzip_bytes")
 

@@ -9,6 +9,7 @@ import tfbnn
 from tfbnn.layers import variational_layers
 from tfbnn.posterior import posterior_of
 from tfbnn.pruning import masks
+from tfbnn.pruning.scores import CRITERIA
 from tfbnn.training.objective import total_kl
 from tfbnn.weights import noise
 
@@ -61,7 +62,7 @@ def assert_zero_where_pruned(model):
 # What goes.
 
 
-@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.9, 0.98])
+@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.9, 0.95])
 def test_the_lowest_scores_go_globally(sparsity):
     model = make_model()
     pruned = tfbnn.prune(model, sparsity=sparsity)
@@ -93,8 +94,9 @@ def test_exactly_as_many_where_scores_tie(scope):
 
 
 def test_one_weight_is_always_left():
-    pruned = tfbnn.prune(make_model(), sparsity=0.999)
-    assert masks.num_weights(pruned) == 1
+    one = tfbnn.Sequential([keras.Input((6,)), Dense(3)])
+    one.compile("adam", SPARSE)
+    assert masks.num_weights(tfbnn.prune(spread(one), sparsity=0.999)) == 1
     pruned = tfbnn.prune(make_model(), sparsity=0.999, scope="layer")
     assert [int(keep.sum()) for keep in kept(pruned)] == [1, 1]
 
@@ -102,7 +104,7 @@ def test_one_weight_is_always_left():
 @pytest.mark.parametrize("criterion", ["snr", "zero_density", "savage_dickey"])
 def test_threshold(criterion):
     model = make_model()
-    scores = masks.scores_of(model, criterion)
+    scores = [CRITERIA[criterion](kernel).numpy() for kernel in kernels(model)]
     threshold = float(np.median(scores[0]))
     pruned = tfbnn.prune(model, threshold=threshold, criterion=criterion)
     for score, keep in zip(scores, kept(pruned), strict=True):
@@ -406,7 +408,18 @@ def test_convolution_in_mixed_precision():
         ({"sparsity": 0.5, "threshold": 1.0}, "Give either.*sparsity=0.5, threshold=1.0"),
         ({"criterion": "zero_density"}, "Give either"),
         ({"threshold": np.nan}, "`threshold` must be finite. Received: threshold=nan"),
-        ({"threshold": 1e9}, r"none would be left. Received: threshold=1e\+09, highest score"),
+        (
+            {"threshold": 1e9},
+            r"layer 'dense_flipout(_\d+)?' would be left without a weight. Choose a lower "
+            r"`threshold`.*Received: threshold=1e\+09, highest score \d+",
+        ),
+        (
+            {"sparsity": 0.999},
+            "layer 'dense_flipout.*' would be left without a weight. Choose a lower `sparsity`, or "
+            "scope='layer'.*Received: sparsity=0.999, scope='global'",
+        ),
+        ({"sparsity": 0.5, "granularity": "row"}, "'unit'. Received: granularity='row'"),
+        ({"sparsity": 0.5, "block_size": 8}, r"one of \(4, 16\). Received: block_size=8"),
         ({"sparsity": 0.5, "criterion": "size"}, "one of .*'snr'.*Received: criterion='size'"),
         ({"sparsity": 0.5, "scope": "row"}, "'global' or 'layer'. Received: scope='row'"),
     ],

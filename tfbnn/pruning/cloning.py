@@ -1,0 +1,79 @@
+"""A copy of a model whose variational layers have masks."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from tfbnn.layers.variational import variational_layers, variational_weights
+from tfbnn.pruning.masks import mask_of, prunable_weights
+from tfbnn.training.models import BayesianModel
+
+
+def masked_clone(model: BayesianModel) -> BayesianModel:
+    """A copy of a model, weights included, whose variational layers have masks."""
+    config = keras.saving.serialize_keras_object(model)
+    # Building and compiling come below, once every layer knows that it has a mask.
+    config.pop("compile_config", None)
+    build_config = config.pop("build_config", None)
+    _set_masked(config)
+    known = {type(model).__name__: type(model)}
+    clone = keras.saving.deserialize_keras_object(config, custom_objects=known)
+    _set_masked_layers(clone)
+    if not clone.built:
+        clone.build_from_config(build_config)
+        clone.built = True
+    _copy_variables(model, clone)
+    copy_state(model, clone)
+    return clone
+
+
+def _set_masked(config: Any) -> None:
+    """Set `masked` in the configuration of every variational layer, however deeply nested."""
+    if isinstance(config, list | tuple):
+        for item in config:
+            _set_masked(item)
+    elif isinstance(config, dict):
+        if "masked" in config and "bias_posterior" in config:
+            config["masked"] = True
+        for item in config.values():
+            _set_masked(item)
+
+
+def _set_masked_layers(clone: keras.Model) -> None:
+    """The same for layers that a subclass makes by itself: they are in no configuration."""
+    for layer in variational_layers(clone):
+        if layer.built and not layer.masked:
+            raise ValueError(
+                f"The layer {layer.name!r} inside a layer of your own cannot be given a mask: let "
+                "`get_config` of that layer hold it (`keras.saving.serialize_keras_object`) and "
+                "`from_config` make it from there. Received: masked=False"
+            )
+        layer.masked = True
+
+
+def _copy_variables(source: keras.Model, target: keras.Model) -> None:
+    pairs = zip(_shared_variables(source), _shared_variables(target), strict=True)
+    for old, new in pairs:
+        new.assign(old)
+    for old, new in zip(prunable_weights(source), prunable_weights(target), strict=True):
+        new.mask_variable.assign(mask_of(old))
+
+
+def _shared_variables(model: BayesianModel) -> Iterator[keras.Variable]:
+    """The variables that a model and its masked clone have, in the same order in both."""
+    masks = [weight.mask_variable for weight in variational_weights(model)]
+    # The noise that a loss learns: `compile` makes it, before or after the model's own variables.
+    noise = [getattr(likelihood.loss, "rho_variable", None) for likelihood in model.likelihoods]
+    apart = {id(variable) for variable in (*masks, *noise)}
+    yield from (variable for variable in model.weights if id(variable) not in apart)
+    yield from (variable for variable in noise if variable is not None)
+
+
+def copy_state(source: BayesianModel, target: BayesianModel) -> None:
+    """Compile a model as another one was, with its temperatures and example rows."""
+    if source.compiled:
+        target.compile_from_config(source.get_compile_config())
+    for old, new in zip(source.likelihoods, target.likelihoods, strict=True):
+        new.temperature = old.temperature
+    target.example_rows = source.example_rows

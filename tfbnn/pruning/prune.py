@@ -1,0 +1,187 @@
+"""`tfbnn.prune`: a new model in which the weights that are worth least are exactly zero."""
+
+import math
+from typing import Any
+
+import keras
+
+from tfbnn.layers.variational import variational_layers
+from tfbnn.posterior.variational import posterior_of
+from tfbnn.pruning.cloning import masked_clone
+from tfbnn.pruning.masks import Selection, mask_of, set_masks
+from tfbnn.pruning.rankings import AbstractRanking, BlockRanking
+from tfbnn.pruning.scores import CRITERIA, NATURAL_THRESHOLDS
+from tfbnn.pruning.unit_ranking import UnitRanking
+from tfbnn.training.models import BayesianModel
+
+# Sparse kernels read weights by the register: 4 floats, or 16 bytes.
+_BLOCK_SIZES = (4, 16)
+
+
+def prune(
+    model: BayesianModel,
+    sparsity: float | None = None,
+    threshold: float | None = None,
+    criterion: str = "snr",
+    scope: str = "global",
+    granularity: str = "weight",
+    block_size: int = 4,
+) -> BayesianModel:
+    """A new model without the kernel weights that are worth least.
+
+    Masks are part of the new model and are saved with it. A pruned weight is zero in the mean, in
+    every draw and in training, has no KL, and stays so through further `fit`. Pruning again is
+    cumulative. Biases are not pruned, but those of units are.
+
+    A unit is a neuron or a filter: its column of the kernel, its bias mean, and the rows of the
+    kernels that read it. Units that are added up, as in a residual connection, go together. Output
+    units are kept, and so is what touches a layer that is not known. `tfbnn.compact` then makes the
+    model smaller.
+
+    Args:
+        model: A trained `tfbnn.Sequential` or `tfbnn.Model`; a subclass needs `get_config`.
+        sparsity: Share of the kernel weights to remove, in [0, 1), counting those removed before.
+            Blocks and units come as close to it as they can from below.
+        threshold: Remove weights with a score at or below it, in place of `sparsity`. May be left
+            out for `"savage_dickey"`, whose own threshold is 0.
+        criterion: `"snr"`, `"zero_density"` or `"savage_dickey"`; see `tfbnn.pruning.scores`.
+        scope: `"global"`: scores are compared over the whole model; `"layer"`: `sparsity` holds in
+            each layer (for units, it is the share of the layer's units), and one weight is kept.
+        granularity: What is removed: `"weight"`, `"block"` or `"unit"`; see
+            `tfbnn.pruning.rankings`.
+        block_size: Number of consecutive inputs (or channels) in a block, 4 or 16.
+
+    Returns:
+        A new model, compiled like `model` (with a new optimizer) if that was compiled. `model` is
+        not changed.
+
+    Raises:
+        TypeError: If `model` is no model of tfbnn.
+        ValueError: If an argument is out of its range, the model has no posterior, its weights are
+            not finite, a layer would be left without a weight, or no unit can be removed.
+
+    Example:
+
+    >>> import keras, tfbnn
+    >>> model = tfbnn.Sequential([keras.Input((8,)), tfbnn.layers.DenseFlipout(4)])
+    >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> pruned = tfbnn.prune(model, sparsity=0.75)
+    >>> from tfbnn.pruning import masks
+    >>> masks.sparsity_of(pruned)
+    0.75
+
+    Reference:
+        Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 5.1 and table 2.
+    """
+    threshold = _check_arguments(sparsity, threshold, criterion, scope)
+    check_granularity(granularity, block_size)
+    check_prunable(model)
+    pruned = masked_clone(model)
+    ranking = ranking_of(pruned, criterion, granularity, block_size)
+    if sparsity is None:
+        selection = ranking.above(threshold)
+        _check_threshold(pruned, selection, ranking, threshold)
+    else:
+        selection = ranking.at(sparsity, scope)
+        _check_sparsity(pruned, selection, sparsity, scope)
+    set_masks(pruned, selection)
+    return pruned
+
+
+def ranking_of(
+    model: keras.Model, criterion: str, granularity: str, block_size: int
+) -> AbstractRanking:
+    """The ranking of the weights, the blocks or the units of a model."""
+    if granularity == "unit":
+        return UnitRanking(model, criterion)
+    return BlockRanking(model, criterion, block_size if granularity == "block" else 1)
+
+
+def emptied_layer(model: keras.Model, selection: Selection) -> int | None:
+    """The index of the first variational layer that would lose its last weight, if there is one."""
+    layers = variational_layers(model)
+    for index, (layer, mask) in enumerate(zip(layers, selection.kernels, strict=True)):
+        if mask_of(layer.kernel).any() and not mask.any():
+            return index
+    return None
+
+
+def check_prunable(model: Any) -> None:
+    """Raise an error that says what is missing if a model cannot be pruned."""
+    if not isinstance(model, BayesianModel):
+        raise TypeError(
+            "Only a `tfbnn.Sequential` or `tfbnn.Model` can be pruned. "
+            f"Received: model of type {type(model).__name__}"
+        )
+    posterior_of(model)
+
+
+def _check_sparsity(model: keras.Model, selection: Selection, sparsity: float, scope: str) -> None:
+    empty = emptied_layer(model, selection)
+    if empty is not None:
+        raise ValueError(
+            f"The layer {_name(model, empty)!r} would be left without a weight. Choose a lower "
+            "`sparsity`, or scope='layer', which keeps some of each layer. "
+            f"Received: sparsity={sparsity}, scope={scope!r}"
+        )
+
+
+def _check_threshold(
+    model: keras.Model, selection: Selection, ranking: AbstractRanking, threshold: float
+) -> None:
+    empty = emptied_layer(model, selection)
+    if empty is not None:
+        raise ValueError(
+            f"The layer {_name(model, empty)!r} would be left without a weight. Choose a lower "
+            "`threshold`, or give `sparsity` with scope='layer', which keeps some of each layer. "
+            f"Received: threshold={threshold:g}, highest score {ranking.highest()[empty]:g}"
+        )
+
+
+def _name(model: keras.Model, index: int) -> str:
+    return list(variational_layers(model))[index].name
+
+
+def _check_arguments(
+    sparsity: float | None, threshold: float | None, criterion: str, scope: str
+) -> float | None:
+    """The threshold, the criterion's own if neither it nor a sparsity is given."""
+    check_ranking(criterion, scope)
+    if sparsity is not None and not 0 <= sparsity < 1:
+        raise ValueError(
+            "`sparsity` is the share of weights to remove and must be in [0, 1). "
+            f"Received: sparsity={sparsity}"
+        )
+    if sparsity is None and threshold is None:
+        threshold = NATURAL_THRESHOLDS.get(criterion)
+    if (sparsity is None) == (threshold is None):
+        raise ValueError(
+            "Give either `sparsity` or `threshold` (only 'savage_dickey' has a threshold of its "
+            f"own). Received: sparsity={sparsity}, threshold={threshold}, criterion={criterion!r}"
+        )
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"`threshold` must be finite. Received: threshold={threshold}")
+    return threshold
+
+
+def check_ranking(criterion: str, scope: str) -> None:
+    """Raise a `ValueError` if the criterion or the scope is unknown."""
+    if criterion not in CRITERIA:
+        raise ValueError(
+            f"`criterion` must be one of {sorted(CRITERIA)}. Received: criterion={criterion!r}"
+        )
+    if scope not in ("global", "layer"):
+        raise ValueError(f"`scope` must be 'global' or 'layer'. Received: scope={scope!r}")
+
+
+def check_granularity(granularity: str, block_size: int) -> None:
+    """Raise a `ValueError` if the granularity is unknown or the block size is not offered."""
+    if granularity not in ("weight", "block", "unit"):
+        raise ValueError(
+            "`granularity` must be 'weight', 'block' or 'unit'. "
+            f"Received: granularity={granularity!r}"
+        )
+    if block_size not in _BLOCK_SIZES:
+        raise ValueError(
+            f"`block_size` must be one of {_BLOCK_SIZES}. Received: block_size={block_size}"
+        )

@@ -1,0 +1,164 @@
+"""Slicing: a copy of a model with fewer units, and the variables that belong to them."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfbnn.layers.variational import AbstractVariationalLayer
+from tfbnn.pruning.cloning import copy_state
+from tfbnn.pruning.constants import LinearState
+from tfbnn.pruning.masks import mask_of
+from tfbnn.pruning.units import Units
+from tfbnn.training.models import BayesianModel
+
+
+def sliced(
+    model: BayesianModel, units: Units, states: dict[Any, LinearState], kept: np.ndarray
+) -> BayesianModel:
+    """A copy of a model with the units that are kept.
+
+    Args:
+        model: A `Sequential` or functional model.
+        units: Its units.
+        states: What is left of its dense layers and convolutions.
+        kept: Whether each unit is kept, `(units.count,)`.
+
+    Raises:
+        ValueError: If the configuration of the model does not list its layers.
+    """
+    slices = {
+        layer: _LinearSlice(state, kept[units.rows[layer]], kept[units.columns[layer]])
+        for layer, state in states.items()
+    }
+    slices |= {layer: _FeatureSlice(layer, kept[passed]) for layer, passed in units.passed.items()}
+    copy = _rebuilt(model, slices)
+    _copy_variables(model, copy, slices)
+    return copy
+
+
+class _LinearSlice:
+    """Some rows and columns of a dense layer or a convolution."""
+
+    def __init__(self, state: LinearState, rows: np.ndarray, columns: np.ndarray):
+        self._state = state
+        self._rows, self._columns = rows, columns
+
+    def changes(self) -> dict[str, Any]:
+        """The changes of the layer's configuration."""
+        layer = self._state.layer
+        size = "filters" if hasattr(layer, "filters") else "units"
+        changes = {size: int(self._columns.sum())}
+        if isinstance(layer, AbstractVariationalLayer):
+            changes["masked"] = not self._mask().all()
+        return changes
+
+    def copy(self, target: Any) -> None:
+        source = self._state.layer
+        if not isinstance(source, AbstractVariationalLayer):
+            target.kernel.assign(self._part(_array(source.kernel) * self._state.live))
+            if source.bias is not None:
+                target.bias.assign(self._loc_of_bias(source.bias))
+            return
+        target.kernel.loc_variable.assign(self._part(_array(source.kernel.loc_variable)))
+        target.kernel.rho_variable.assign(self._part(_array(source.kernel.rho_variable)))
+        if target.masked:
+            target.kernel.mask_variable.assign(self._mask())
+        if source.bias is not None:
+            target.bias.loc_variable.assign(self._loc_of_bias(source.bias.loc_variable))
+            if source.bias.is_random:
+                target.bias.rho_variable.assign(self._rho_of_bias())
+
+    def _mask(self) -> np.ndarray:
+        return self._part(mask_of(self._state.layer.kernel) * self._state.live)
+
+    def _part(self, kernel: np.ndarray) -> np.ndarray:
+        return kernel[..., self._rows, :][..., self._columns]
+
+    def _loc_of_bias(self, loc: keras.Variable) -> np.ndarray:
+        # Adding zero changes nothing, bit for bit.
+        return (_array(loc) + self._state.shift)[self._columns]
+
+    def _rho_of_bias(self) -> np.ndarray:
+        bias, added = self._state.layer.bias, self._state.variance
+        scale = np.sqrt(bias.scale.numpy().astype(np.float64) ** 2 + added)
+        # softplus^-1(s) = log(exp(s) - 1), in the form that neither overflows nor cancels.
+        rho = scale + np.log(-np.expm1(-scale))
+        return np.where(added > 0, rho, _array(bias.rho_variable))[self._columns]
+
+
+class _FeatureSlice:
+    """Some features of a layer whose variables are of shape `(features,)`, or of a `Reshape`."""
+
+    def __init__(self, layer: Any, features: np.ndarray):
+        self._layer = layer
+        self._features = features
+
+    def changes(self) -> dict[str, Any]:
+        """The changes of the layer's configuration."""
+        if not isinstance(self._layer, keras.layers.Reshape):
+            return {}
+        *space, last = self._layer.target_shape
+        return {"target_shape": (*space, last if last == -1 else int(self._features.sum()))}
+
+    def copy(self, target: Any) -> None:
+        for old, new in zip(self._layer.weights, target.weights, strict=True):
+            new.assign(_array(old)[self._features])
+
+
+def _rebuilt(model: BayesianModel, slices: dict[Any, Any]) -> BayesianModel:
+    """A model with other sizes of layers, its variables at their initial values."""
+    config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)
+    build_config = config.pop("build_config", None)
+    _change(config, model, slices)
+    known = {type(model).__name__: type(model)}
+    copy = keras.saving.deserialize_keras_object(config, custom_objects=known)
+    if not copy.built:
+        copy.build_from_config(build_config)
+        copy.built = True
+    return copy
+
+
+def _change(config: dict[str, Any], model: keras.Model, slices: dict[Any, Any]) -> None:
+    """Change the configuration of a model and of the models in it."""
+    entries = config["config"].get("layers")
+    if entries is None:
+        raise ValueError(
+            f"The configuration of the model {model.name!r} does not list its layers, so they "
+            "cannot be made smaller: build it as a `tfbnn.Sequential`, or as `tfbnn.Model(inputs, "
+            f"outputs)`. Received: model of type {type(model).__name__}"
+        )
+    layers = {layer.name: layer for layer in model.layers}
+    for entry in entries:
+        layer = layers.get(entry["config"]["name"])
+        # The model builds its layers when it calls them; the sizes noted here are the old ones.
+        entry.pop("build_config", None)
+        if layer in slices:
+            entry["config"].update(slices[layer].changes())
+        elif isinstance(layer, keras.Model):
+            _change(entry, layer, slices)
+
+
+def _copy_variables(source: BayesianModel, target: BayesianModel, slices: dict[Any, Any]) -> None:
+    copy_state(source, target)
+    pairs = zip(source._flatten_layers(), target._flatten_layers(), strict=True)
+    for old, new in pairs:
+        if old in slices:
+            slices[old].copy(new)
+        elif not isinstance(old, keras.Model):
+            _copy_own(old, new)
+    for old, new in zip(source.likelihoods, target.likelihoods, strict=True):
+        if getattr(old.loss, "rho_variable", None) is not None:
+            new.loss.rho_variable.assign(old.loss.rho_variable)
+
+
+def _copy_own(source: Any, target: Any) -> None:
+    """Copy the variables of a layer without those of layers inside it."""
+    for kind in ("_trainable_variables", "_non_trainable_variables"):
+        for old, new in zip(getattr(source, kind), getattr(target, kind), strict=True):
+            new.assign(old)
+
+
+def _array(variable: keras.Variable) -> np.ndarray:
+    return keras.ops.convert_to_numpy(variable)

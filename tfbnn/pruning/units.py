@@ -1,0 +1,128 @@
+"""Units: which rows and columns of which kernels belong to one neuron or filter.
+
+A unit is what one column of a kernel computes. The rows of other kernels that read it belong to it.
+Units that are added up (a residual connection), or computed by one layer that is called twice, are
+tied: they are one unit. What the input, the output or a layer that is not known holds fast is no
+unit; its number is 0.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfbnn.layers.steps import Step, Steps
+from tfbnn.pruning.flow import AbstractFlow, is_linear, treats_each_feature
+
+HELD = 0
+"""The number of features that cannot be removed."""
+
+
+class Units(AbstractFlow):
+    """The units of a network.
+
+    Args:
+        steps: The steps of the network.
+        held: Layers whose rows and columns cannot be removed.
+
+    Attributes:
+        count: One more than the largest number of a unit.
+        rows: For each dense layer and convolution, the units that it reads, `(inputs,)`.
+        columns: For each, the units that it computes, `(units,)`.
+        passed: For each other layer, the units that come out of it, `(features,)`.
+
+    Example:
+
+    >>> import keras, tfbnn
+    >>> from tfbnn.layers.steps import steps_of
+    >>> inputs = keras.Input((4,))
+    >>> first, last = tfbnn.layers.DenseFlipout(3), tfbnn.layers.DenseFlipout(2)
+    >>> units = Units(steps_of(tfbnn.Model(inputs, last(first(inputs)))))
+    >>> [units.columns[layer].tolist() for layer in (first, last)]
+    [[1, 2, 3], [0, 0]]
+    """
+
+    def __init__(self, steps: Steps, held: tuple[Any, ...] = ()):
+        self._parents = np.zeros(1, np.int64)
+        self.rows: dict[Any, np.ndarray] = {}
+        self.columns: dict[Any, np.ndarray] = {}
+        self.passed: dict[Any, np.ndarray] = {}
+        self._held = list(held)
+        super().__init__(steps)
+        self._hold(self.features[steps.output].numbers)
+        for layer in self._held:
+            if layer in self.rows:
+                self._hold(self.rows[layer])
+                self._hold(self.columns[layer])
+        self._number()
+
+    def linear(self, layer: Any, numbers: np.ndarray) -> np.ndarray:
+        self._record(self.rows, layer, numbers)
+        if layer not in self.columns:
+            self.columns[layer] = self._new(layer.kernel.shape[-1])
+            if not treats_each_feature(layer.activation):
+                self._hold(self.columns[layer])
+        return self.columns[layer]
+
+    def through(self, layer: Any, numbers: np.ndarray) -> np.ndarray:
+        if _has_a_size(layer):
+            self._record(self.passed, layer, numbers)
+        return numbers
+
+    def tied(self, layer: Any, parts: list[np.ndarray]) -> np.ndarray:
+        del layer
+        return self.alike(np.stack(parts))
+
+    def alike(self, parts: np.ndarray) -> np.ndarray:
+        pairs = np.stack([np.broadcast_to(parts[:1], parts.shape), parts], -1).reshape(-1, 2)
+        for one, other in np.unique(pairs, axis=0):
+            self._tie(one, other)
+        return parts[0]
+
+    def unknown(self, size: int) -> np.ndarray:
+        return np.full(size, HELD)
+
+    def opaque(self, step: Step) -> None:
+        for value in step.inputs:
+            self._hold(self.features[value].numbers)
+        if isinstance(step.layer, keras.layers.Layer):
+            self._held += [layer for layer in step.layer._flatten_layers() if is_linear(layer)]
+
+    def _record(self, table: dict[Any, np.ndarray], layer: Any, numbers: np.ndarray) -> None:
+        """Remember what a layer sees; what it sees in several calls is tied."""
+        seen = table.setdefault(layer, numbers)
+        if seen.size == numbers.size:
+            self.alike(np.stack([seen, numbers]))
+        else:
+            self._hold(np.concatenate([seen, numbers]))
+
+    def _new(self, count: int) -> np.ndarray:
+        numbers = np.arange(self._parents.size, self._parents.size + count)
+        self._parents = np.concatenate([self._parents, numbers])
+        return numbers
+
+    def _hold(self, numbers: np.ndarray) -> None:
+        for number in np.unique(numbers):
+            self._tie(HELD, number)
+
+    def _tie(self, one: int, other: int) -> None:
+        one, other = sorted((self._root(one), self._root(other)))
+        self._parents[other] = one
+
+    def _root(self, number: int) -> int:
+        while self._parents[number] != number:
+            number = self._parents[number]
+        return int(number)
+
+    def _number(self) -> None:
+        """Number the units that are left after tying, without gaps; `HELD` stays 0."""
+        roots = np.array([self._root(number) for number in range(self._parents.size)])
+        found, numbers = np.unique(roots, return_inverse=True)
+        self.count = found.size
+        for table in (self.rows, self.columns, self.passed):
+            table.update({layer: numbers[seen] for layer, seen in table.items()})
+
+
+def _has_a_size(layer: Any) -> bool:
+    """Whether a layer must be told how many features it has."""
+    return isinstance(layer, keras.layers.BatchNormalization | keras.layers.Reshape)
