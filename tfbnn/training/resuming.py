@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.training.distribution import is_chief, local_part, same_on_all_workers
+from tfbnn.training.whole_files import whole_file
 
 _FILE = "training.npz"
 _POSITION = "position"
@@ -134,14 +135,9 @@ class ResumeTraining(keras.callbacks.Callback):
             self._write({**state, **place})
 
     def _write(self, state: dict[str, np.ndarray]) -> None:
-        """So that a reader finds the old state or the new one, whenever the writer is killed."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_suffix(".new")
-        with open(new, "wb") as file:
+        with whole_file(self.path) as unfinished, open(unfinished, "wb") as file:
             np.savez(file, **state)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, self.path)
 
     def _restore(self) -> tuple[int, int]:
         state = self._read()
