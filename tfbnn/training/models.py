@@ -155,19 +155,17 @@ class BayesianModel:
         if isinstance(x, np.ndarray):
             self.example_rows = x[:_EXAMPLE_ROWS].copy()
         resume = resuming_callback(callbacks)
-        if resume is not None:
-            self._prepare_resuming(resume, x, size, shuffle, steps_per_epoch)
+        resume_at = resume.prepare(x, size, shuffle, steps_per_epoch) if resume else 0
         apart = distribution.is_multi_worker(self.distribute_strategy)
         if is_arrays(x) and (resume is not None or apart):
             # In an order that other processes agree on: earlier ones, or the other workers'.
-            first_epoch = (resume and resume.position()[0]) or initial_epoch
             x, validation_data = order.fit_data(
                 (x, y, sample_weight),
                 batch_size or 32,
                 validation_split,
                 validation_data,
                 shuffle,
-                first_step=first_epoch * size.num_batches,
+                first_step=(resume_at or initial_epoch) * size.num_batches,
             )
             validation_batch_size = validation_batch_size or batch_size
             y = sample_weight = batch_size = None
@@ -330,20 +328,6 @@ class BayesianModel:
         self.objective.set_beta(beta)
         self.objective.kl_schedule = schedules.get(kl_schedule)
         self.num_draws = num_draws
-
-    def _prepare_resuming(
-        self, resume: Any, x: Any, size: Any, shuffle: bool, steps_per_epoch: int | None
-    ) -> None:
-        if isinstance(x, keras.utils.PyDataset) and shuffle:
-            raise ValueError(
-                "Keras shuffles a `PyDataset` in another order when it is started again, so that "
-                "training could not go on exactly: pass `shuffle=False` and shuffle in the data "
-                "set. Received: shuffle=True"
-            )
-        arrays = is_arrays(x)
-        seed = order.run_seed() if arrays and shuffle else -1
-        resume.run = (size.num_examples, size.num_batches, seed)
-        resume.endless = not arrays and steps_per_epoch is not None
 
     def _weighted_kl(self) -> tf.Tensor:
         collector = scopes.active_collector()
