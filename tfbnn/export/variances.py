@@ -19,11 +19,6 @@ import numpy as np
 
 FORMS = ("rank_one", "unit")
 
-# The leading singular pair converges as (second / first singular value) ** (2 * steps). Where the
-# two are too close for this many, both directions fit the variances equally well.
-_STEPS = 1000
-_CONVERGED = 1e-12
-
 
 @dataclasses.dataclass(frozen=True)
 class FactorisedVariance:
@@ -44,10 +39,11 @@ class FactorisedVariance:
 
 
 def factorise(scale: np.ndarray, form: str) -> FactorisedVariance:
-    """The product of a form that is closest to `scale**2` in the sum of squared differences.
+    """The product of a form that stands for `scale**2`.
 
-    `rank_one`: the leading singular pair, which has no negative element (Perron and Frobenius).
-    `unit`: the mean over each column.
+    `rank_one`: the product with the same sums over rows and columns, `rows * columns / total`,
+    which is closest in the generalised Kullback-Leibler divergence. `unit`: the mean over each
+    column. Both keep the variance of a unit whose inputs are all alike.
 
     Args:
         scale: Standard deviations of a kernel, `(..., units)`, zero where a weight was pruned.
@@ -67,7 +63,8 @@ def factorise(scale: np.ndarray, form: str) -> FactorisedVariance:
     [2.5, 10.0]
 
     Reference:
-        Eckart and Young 1936, "The approximation of one matrix by another of lower rank".
+        Shazeer and Stern 2018, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
+        sec. 3.
     """
     scale = np.asarray(scale, np.float64)
     if form not in FORMS:
@@ -78,29 +75,9 @@ def factorise(scale: np.ndarray, form: str) -> FactorisedVariance:
             f"negative. Received: scale of shape {scale.shape}"
         )
     variance = np.square(scale).reshape(-1, scale.shape[-1])
-    rows, columns = _leading_pair(variance) if form == "rank_one" else _mean_pair(variance)
+    rows = variance.sum(axis=1) if form == "rank_one" else np.ones(len(variance))
+    rows /= rows.max() or 1.0
+    columns = variance.sum(axis=0) / (rows.sum() or 1.0)
     return FactorisedVariance(
         rows.reshape(scale.shape[:-1]).astype(np.float32), columns.astype(np.float32)
     )
-
-
-def _mean_pair(variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.ones(len(variance)), variance.mean(axis=0)
-
-
-def _leading_pair(variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    largest = variance.max()
-    if largest == 0:
-        return np.ones(len(variance)), np.zeros(variance.shape[1])
-    # Relative to the largest: squares of small variances would leave the range of a float.
-    relative = variance / largest
-    # From a start without a negative element no step makes one, not even by rounding.
-    columns = relative.sum(axis=0)
-    for _ in range(_STEPS):
-        previous = columns / np.linalg.norm(columns)
-        columns = (relative @ previous) @ relative
-        if np.linalg.norm(columns / np.linalg.norm(columns) - previous) < _CONVERGED:
-            break
-    columns /= np.linalg.norm(columns)
-    rows = relative @ columns
-    return rows / rows.max(), largest * rows.max() * columns
