@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.export.answers import answer
+from tfbnn.prediction.answers import answer
 from tfbnn.export.freeze import (
     EnsembleRule,
     FrozenModel,

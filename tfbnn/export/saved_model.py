@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.export import manifest, verification
-from tfbnn.export.answers import answer
+from tfbnn.prediction.answers import answer
 from tfbnn.export.files import written_whole
 from tfbnn.export.freeze import freeze, in_float32
 from tfbnn.export.sparse import SparseWeight

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.export.answers import answer
+from tfbnn.prediction.answers import answer
 from tfbnn.export.graph import Graph
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.predictive import sampled_blocks

@@ -50,10 +50,12 @@ def standard_points(num_points: int, features: int) -> np.ndarray:
         raise ValueError(
             f"`features` must be from 1 to {_MOST_FEATURES}. Received: features={features}"
         )
-    uniforms = tfp.mcmc.sample_halton_sequence(
-        features, num_results=num_points // 2, dtype=tf.float64, randomized=True, seed=_SEED
-    )
-    half = tf.math.ndtri(uniforms).numpy()
+    # Outside of any graph that is being traced: the points are numbers.
+    with tf.init_scope():
+        uniforms = tfp.mcmc.sample_halton_sequence(
+            features, num_results=num_points // 2, dtype=tf.float64, randomized=True, seed=_SEED
+        )
+        half = tf.math.ndtri(uniforms).numpy()
     points = np.concatenate([half, -half])
     points = (points / np.sqrt(np.mean(np.square(points), axis=0))).astype(np.float32)
     points.setflags(write=False)

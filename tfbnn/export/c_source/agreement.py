@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.export import verification
-from tfbnn.export.answers import answer
+from tfbnn.prediction.answers import answer
 from tfbnn.export.c_source.check_program import Expected
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.predictive import sampled_blocks
