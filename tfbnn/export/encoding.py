@@ -1,15 +1,17 @@
 """Encoding: a LiteRT file in fewer bytes, with the same answers bit for bit.
 
 The converter has an option for this, whose result is larger than it need be: it stores positions
-for each tensor although means and variances have the same ones, and chooses blocks that some types
-are computed wrongly with. Here every constant of mostly zeros becomes compressed sparse rows, which
-an operation (`DENSIFY`) writes out once, when the file is loaded.
+for each tensor although means and variances have the same ones, chooses blocks that some types are
+computed wrongly with, and lets the runtime write all zeros out when it loads the file, so that
+nothing gets faster. Here every constant of mostly zeros becomes compressed sparse rows:
+
+| constant | what the runtime does |
+|---|---|
+| float32 kernel of a dense layer, few weights left | multiplies with rows, or blocks of 4 |
+| any other | writes it out once, when the file is loaded (`DENSIFY`) |
 
 Names of intermediate tensors, which no runtime reads, go as well, and equal constants are stored
 once: a file of small layers and many operations is a tenth smaller for it.
-
-A kernel of blocks of 1 x 4 in the order of its memory stays as it is stored: the runtime multiplies
-with the blocks directly, in less time.
 """
 
 import copy
@@ -26,11 +28,15 @@ _VECTORS = (
     (schema.SparseIndexVector.Uint16Vector, schema.Uint16VectorT, np.uint16),
     (schema.SparseIndexVector.Int32Vector, schema.Int32VectorT, np.int32),
 )
-# A sparse element costs its value and a position; below, little is won and an operation is added.
+# A sparse element costs its value and a position; below, nothing is won.
 _LEAST_ZEROS = 0.5
 _LEAST_SIZE = 256
+# From here on a product with the kept weights takes less time than one with all of them: an element
+# that is kept costs some ten times as much as one of a dense kernel.
+_FASTER_SPARSE = 0.9
 # The only block that the runtime multiplies with directly, in float32.
 _BLOCK = 4
+_SPARSE_VERSION = 8
 # Zeros inside of blocks are stored; more than this share of them and rows are smaller.
 _FULL_BLOCKS = 0.75
 
@@ -75,8 +81,8 @@ def _leave_out_zeros(model: Any) -> None:
     densify: list[int] = []
     for graph in model.subgraphs:
         for index, values in list(_mostly_zero(model, graph)):
-            if _multiplied_in_blocks(model, graph, index, values):
-                _store_blocks(model, graph.tensors[index], values, vectors)
+            if _is_multiplied_sparse(model, graph, index, values):
+                _store_kernel(model, graph, index, values, vectors)
             else:
                 _store_rows(model, graph, index, values, vectors, densify)
 
@@ -93,13 +99,18 @@ def _mostly_zero(model: Any, graph: Any) -> Iterator[tuple[int, np.ndarray]]:
             yield index, values
 
 
-def _multiplied_in_blocks(model: Any, graph: Any, index: int, values: np.ndarray) -> bool:
-    """Whether the constant is a dense layer's kernel, made of blocks."""
+def _is_multiplied_sparse(model: Any, graph: Any, index: int, values: np.ndarray) -> bool:
+    """Whether the constant is a dense layer's kernel that is faster without its zeros."""
     users = [op for op in graph.operators if index in op.inputs]
     codes = {_code(model.operatorCodes[op.opcodeIndex]) for op in users}
-    if codes != {schema.BuiltinOperator.FULLY_CONNECTED} or values.dtype != np.float32:
-        return False
-    if values.shape[-1] % _BLOCK or any(op.inputs[1] != index for op in users):
+    is_kernel = codes == {schema.BuiltinOperator.FULLY_CONNECTED} and all(
+        op.inputs[1] == index for op in users
+    )
+    return is_kernel and values.dtype == np.float32 and np.mean(values == 0) >= _FASTER_SPARSE
+
+
+def _comes_in_blocks(values: np.ndarray) -> bool:
+    if values.shape[-1] % _BLOCK:
         return False
     used = (values.reshape(-1, _BLOCK) != 0).any(axis=1).sum() * _BLOCK
     return np.count_nonzero(values) >= _FULL_BLOCKS * used
@@ -131,18 +142,39 @@ def _store_rows(
     graph.operators.insert(0, operator)
 
 
-def _store_blocks(
-    model: Any, tensor: Any, values: np.ndarray, vectors: dict[Any, "_Shared"]
+def _store_kernel(
+    model: Any, graph: Any, index: int, values: np.ndarray, vectors: dict[Any, "_Shared"]
 ) -> None:
-    """Store a kernel as its blocks; the operation that reads it knows what to do."""
-    blocks = values.reshape(len(values), -1, _BLOCK)
-    used = (blocks != 0).any(axis=-1)
-    sparsity = _sparsity(used, vectors)
-    sparsity.traversalOrder = np.arange(3, dtype=np.int32)
-    sparsity.blockMap = np.array([1], np.int32)
-    sparsity.dimMetadata.append(_dense_axis(_BLOCK))
-    tensor.sparsity = sparsity
-    tensor.buffer = _add_buffer(model, blocks[used])
+    """Store a kernel as rows or blocks; the operations that read it know what to do."""
+    tensor = graph.tensors[index]
+    if _comes_in_blocks(values):
+        blocks = values.reshape(len(values), -1, _BLOCK)
+        used = (blocks != 0).any(axis=-1)
+        tensor.sparsity = _sparsity(used, vectors)
+        tensor.sparsity.traversalOrder = np.arange(3, dtype=np.int32)
+        tensor.sparsity.blockMap = np.array([1], np.int32)
+        tensor.sparsity.dimMetadata.append(_dense_axis(_BLOCK))
+        tensor.buffer = _add_buffer(model, blocks[used])
+    else:
+        tensor.sparsity = _sparsity(values != 0, vectors)
+        tensor.buffer = _add_buffer(model, values[values != 0])
+    for operator in graph.operators:
+        if index in operator.inputs:
+            operator.opcodeIndex = _sparse_code(model, operator.opcodeIndex)
+
+
+def _sparse_code(model: Any, index: int) -> int:
+    """The same operation in the version that reads sparse kernels.
+
+    Runtimes go by the version: with an older one they would take what is kept for a dense kernel.
+    """
+    code = copy.copy(model.operatorCodes[index])
+    code.version = max(code.version, _SPARSE_VERSION)
+    for other, existing in enumerate(model.operatorCodes):
+        if (_code(existing), existing.version) == (_code(code), code.version):
+            return other
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
 
 
 def _sparsity(used: np.ndarray, vectors: dict[Any, "_Shared"]) -> Any:

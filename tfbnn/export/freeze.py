@@ -31,23 +31,21 @@ class FrozenWeight:
     """Mean and standard deviation of one weight tensor; `scale` is None for a fixed weight.
 
     `factors` are the variances as a product, where they are stored so; `scale` is then theirs.
+    `squares` are the squares of the means as a product, likewise.
     """
 
     loc: np.ndarray
     scale: np.ndarray | None
     factors: FactorisedVariance | None = None
+    squares: FactorisedVariance | None = None
 
     def spread(self, linear_map: Any, squares: tf.Tensor) -> tf.Tensor:
         """`f(squares, scale**2)`: the variance that the weights give to a linear map."""
-        if self.factors is not None:
-            one = linear_map.with_outputs(1)
-            return one(squares, _constant(self.factors.rows[..., np.newaxis])) * _constant(
-                self.factors.columns
-            )
-        # Relative to the largest, variances stay in the range of float16; a zero matrix too. The
-        # converter would move a factor of the outputs back into the weights.
-        unit = max(float(np.max(self.scale)), 1e-15)
-        return linear_map(squares * unit**2, _constant(np.square(self.scale / unit)))
+        return _second(linear_map, squares, self.scale, self.factors)
+
+    def carried(self, linear_map: Any, variance: tf.Tensor) -> tf.Tensor:
+        """`f(variance, loc**2)`: the variance of the inputs after a linear map."""
+        return _second(linear_map, variance, self.loc, self.squares)
 
     def draws(self, noise: tf.Tensor) -> tf.Tensor:
         """`loc + scale * noise`, for noise with a leading axis of draws."""
@@ -82,7 +80,8 @@ def freeze(posterior: AbstractPosterior, scale: str = "full") -> FrozenModel:
         # A group of channels has rows of its own.
         if scale != "full" and getattr(layer.linear_map, "groups", 1) == 1:
             factors = factorise(kernel.scale, scale)
-            kernel = FrozenWeight(kernel.loc, np.sqrt(factors.variance()), factors)
+            squares = factorise(np.abs(kernel.loc), "rank_one")
+            kernel = FrozenWeight(kernel.loc, np.sqrt(factors.variance()), factors, squares)
         frozen[layer] = FrozenLayer(kernel, layer.bias and _frozen(layer.bias))
     return frozen
 
@@ -116,6 +115,7 @@ class MomentsRule:
             x,
             _constant(weights.kernel.loc),
             functools.partial(weights.kernel.spread, linear_map),
+            functools.partial(weights.kernel.carried, linear_map),
             None if bias is None else _constant(bias.loc),
             None if bias_scale is None else _constant(np.square(bias_scale)),
         )
@@ -245,6 +245,19 @@ def in_float32(model: keras.Model) -> Iterator[None]:
     finally:
         for layer, policy in zip(layers, policies, strict=True):
             layer.dtype_policy = policy
+
+
+def _second(
+    linear_map: Any, x: tf.Tensor, root: np.ndarray, factors: FactorisedVariance | None
+) -> tf.Tensor:
+    """`f(x, root**2)`, or with the product that stands for `root**2`."""
+    if factors is not None:
+        one = linear_map.with_outputs(1)
+        return one(x, _constant(factors.rows[..., np.newaxis])) * _constant(factors.columns)
+    # Relative to the largest, squares stay in the range of float16; a zero matrix too. The
+    # converter would move a factor of the outputs back into the weights.
+    unit = max(float(np.max(np.abs(root))), 1e-15)
+    return linear_map(x * unit**2, _constant(np.square(root / unit)))
 
 
 def _frozen(weight: Weight) -> FrozenWeight:

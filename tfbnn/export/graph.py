@@ -21,7 +21,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.prediction.answers import answer
 from tfbnn.export.freeze import (
     EnsembleRule,
     FrozenModel,
@@ -35,6 +34,7 @@ from tfbnn.export.freeze import (
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.prediction.answers import answer
 from tfbnn.prediction.moments import outputs_at_points
 
 MODES = ("moments", "monte_carlo", "ensemble", "none")

@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.export import manifest, verification
-from tfbnn.prediction.answers import answer
 from tfbnn.export.files import written_whole
 from tfbnn.export.freeze import freeze, in_float32
 from tfbnn.export.sparse import SparseWeight
@@ -17,6 +16,7 @@ from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.variational import posterior_of
+from tfbnn.prediction.answers import answer
 from tfbnn.weights import noise
 
 # Float32 sums in another order; the same operations otherwise.

@@ -10,7 +10,8 @@ much alike, so for a device they may be stored as `rows[i] * columns[j]`:
 
 Then `f(m**2, S) = f_1(m**2, rows) * columns`, where `f_1` is the same map with one output: the
 products with the variance cost next to nothing. A pruned weight has a variance again, unless its
-whole row or column was pruned.
+whole row or column was pruned. A LiteRT file that stores variances so does the same with the
+squares of the means, by which the variance of the inputs goes on.
 """
 
 import dataclasses

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.prediction.answers import answer
 from tfbnn.export.graph import Graph
 from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.prediction.answers import answer
 from tfbnn.prediction.predictive import sampled_blocks
 from tfbnn.training.data import check_arrays
 

@@ -99,11 +99,13 @@ def outputs_at_points(
 def current_weights(layer: AbstractVariationalLayer, x: Moments) -> Moments:
     """The linear part of a variational layer with the weights that it has now."""
     bias = layer.bias
+    kernel, linear_map = layer.kernel, layer.linear_map
     return linear_moments(
-        layer.linear_map,
+        linear_map,
         x,
-        layer.kernel.loc,
-        lambda squares: layer.linear_map(squares, tf.square(layer.kernel.scale)),
+        kernel.loc,
+        lambda squares: linear_map(squares, tf.square(kernel.scale)),
+        lambda variance: linear_map(variance, tf.square(kernel.loc)),
         None if bias is None else bias.loc,
         None if bias is None or not bias.is_random else tf.square(bias.scale),
     )
@@ -114,6 +116,7 @@ def linear_moments(
     x: Moments,
     kernel: tf.Tensor,
     spread: Callable[[tf.Tensor], tf.Tensor],
+    carried: Callable[[tf.Tensor], tf.Tensor],
     bias: tf.Tensor | None,
     bias_variance: tf.Tensor | None,
 ) -> Moments:
@@ -124,6 +127,7 @@ def linear_moments(
         x: Moments of the inputs.
         kernel: Means of the weights.
         spread: `f(., S)` with the variances of the weights.
+        carried: `f(., W**2)` with the squares of their means.
         bias: Means of the bias.
         bias_variance: Variances of the bias; None if it is fixed.
     """
@@ -132,7 +136,7 @@ def linear_moments(
     if x.variance is None:
         variance = spread(squares)
     else:
-        variance = spread(squares + x.variance) + linear_map(x.variance, tf.square(kernel))
+        variance = spread(squares + x.variance) + carried(x.variance)
     shape = linear_map.bias_shape(len(mean.shape))
     if bias is not None:
         mean += tf.reshape(bias, shape)

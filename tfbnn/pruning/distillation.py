@@ -1,4 +1,4 @@
-"""`tfbnn.distill`: teach a network what a posterior predicts, uncertainty included, without labels."""
+"""`tfbnn.distill`: teach a network what a posterior predicts and how sure it is, without labels."""
 
 import math
 from collections.abc import Sequence

@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.export import verification
-from tfbnn.prediction.answers import answer
 from tfbnn.export.c_source.check_program import Expected
 from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.prediction.answers import answer
 from tfbnn.prediction.predictive import sampled_blocks
 from tfbnn.prediction.summaries import Prediction, summarise
 

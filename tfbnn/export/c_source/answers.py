@@ -16,7 +16,7 @@ from tfbnn.prediction.points import standard_points
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.losses import SMALLEST_SCALE
 
-# The smallest normal float32, under the logarithm of a probability, as in `tfbnn.prediction.answers`.
+# The smallest normal float32, under the logarithm of a probability; so in `prediction.answers`.
 _TINY = "1.2e-38f"
 
 _SOFTMAX = Function(
