@@ -98,9 +98,7 @@ def _pooled_1d(layer):
 def _activated(activation):
     # Twice: of numbers that are random, and of their means and variances.
     second = K.Activation("tanh" if activation == "exponential" else activation)
-    return lambda: sequential(
-        (5,), dense(8, activation=activation), dense(4), second, dense(3)
-    )
+    return lambda: sequential((5,), dense(8, activation=activation), dense(4), second, dense(3))
 
 
 def _normalization():
@@ -114,7 +112,9 @@ ACTIVATIONS = (
 )
 MODELS = {
     "dense": ((5,), lambda: sequential((5,), dense(8, activation="relu"), dense(3))),
-    "local reparameterization": ((5,), lambda: sequential((5,), dense(3, "LocalReparameterization"))),
+    "local reparameterization": (
+        (5,), lambda: sequential((5,), dense(3, "LocalReparameterization"))
+    ),
     "reparameterization": ((5,), lambda: sequential((5,), dense(3, "Reparameterization"))),
     "normal bias": (
         (5,), lambda: sequential((5,), dense(7, bias_posterior="normal"), dense(3, use_bias=False))

@@ -23,8 +23,9 @@ FUNCTIONS = {
     "softplus": lambda x: np.logaddexp(0, x),
     "exponential": np.exp,
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-    "selu": lambda x: 1.0507009873554805
-    * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0))),
+    "selu": lambda x: (
+        1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0)))
+    ),
 }
 
 
@@ -165,16 +166,17 @@ def windows(layer, shape):
     size, strides = np.atleast_1d(layer.pool_size), np.atleast_1d(layer.strides)
     size, strides = np.broadcast_to(size, len(spatial)), np.broadcast_to(strides, len(spatial))
     same = layer.padding == "same"
-    counts = [-(-n // s) if same else (n - k) // s + 1 for n, k, s in zip(spatial, size, strides)]
+    axes = list(zip(spatial, size, strides, strict=True))
+    counts = [-(-n // s) if same else (n - k) // s + 1 for n, k, s in axes]
     before = [
         max((c - 1) * s + k - n, 0) // 2 if same else 0
-        for c, n, k, s in zip(counts, spatial, size, strides)
+        for c, (n, k, s) in zip(counts, axes, strict=True)
     ]
     for place in np.ndindex(*counts):
         seen = []
         for offset in np.ndindex(*size):
             index = tuple(np.array(place) * strides + offset - before)
-            inside = all(0 <= i < n for i, n in zip(index, spatial))
+            inside = all(0 <= i < n for i, n in zip(index, spatial, strict=True))
             seen.append(index if inside else None)
         yield seen
 
@@ -190,7 +192,7 @@ def pooled(layer, value):
         ]
         results.append(combine(elements))
     shape = (len(mean), *layer.compute_output_shape(mean.shape)[1:])
-    means, variances = zip(*results)
+    means, variances = zip(*results, strict=True)
     return (
         np.stack(means, 1).reshape(shape),
         None if variance is None else np.stack(variances, 1).reshape(shape),
@@ -198,14 +200,14 @@ def pooled(layer, value):
 
 
 def average(elements):
-    means, variances = zip(*[element for element in elements if element is not None])
+    means, variances = zip(*[e for e in elements if e is not None], strict=True)
     variance = None if variances[0] is None else sum(variances) / len(means) ** 2
     return sum(means) / len(means), variance
 
 
 def tournament(elements):
     while len(elements) > 1:
-        pairs = list(zip(elements[::2], elements[1::2]))
+        pairs = list(zip(elements[::2], elements[1::2], strict=False))
         rest = elements[len(pairs) * 2 :]
         elements = [winner(*pair) for pair in pairs] + rest
     return elements[0]
