@@ -8,7 +8,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "tfbnn"
 FLOW = ["weights", "layers", "training", "posterior", "prediction", "pruning", "export"]
 STAGES = [*FLOW, "search"]
-FILES = sorted(path for stage in STAGES for path in (PACKAGE / stage).glob("*.py"))
+FILES = sorted(path for stage in STAGES for path in (PACKAGE / stage).rglob("*.py"))
 
 
 def _imported_stages(path):
@@ -24,9 +24,9 @@ def _imported_stages(path):
                 yield parts[1]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_stage_imports_only_itself_and_earlier_ones(path):
-    own = STAGES.index(path.parent.name)
+    own = STAGES.index(path.relative_to(PACKAGE).parts[0])
     later = {stage for stage in _imported_stages(path) if STAGES.index(stage) > own}
     assert not later
 

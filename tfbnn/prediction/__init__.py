@@ -1,6 +1,7 @@
 """Prediction: use a posterior.
 
 * `predictive`: `tfbnn.predict`, networks drawn from the posterior and averaged.
+* `points`: fixed outputs at which a likelihood is averaged on a device.
 * `summaries`: what it returns.
 * `uncertainty`: entropy, mutual information, epistemic and aleatoric parts, quantiles.
 * `evaluation`: `tfbnn.evaluate` and `tfbnn.calibrate`.

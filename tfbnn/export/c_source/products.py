@@ -88,17 +88,18 @@ class Product:
         )
 
     def _text(self) -> str:
-        parameters = [f"const {self.matrix} *matrix, int first, int last, size_t entry"]
+        parameters = [f"const {self.matrix} *matrix", "int first, int last, size_t entry"]
         parameters.append("const float *mean")
         parameters += ["const float *variance"] * self.random_input
         parameters += ["float shared"] * (self.scale == "columns")
         parameters.append("float *output_mean")
         parameters += ["float *output_variance"] * self.is_random
-        indent = f",\n{' ' * len(f'static void {self.name}(')}"
         pointers = [f"    const {t} *{n} = matrix->{n} + entry;" for t, n in self._streams()]
         return "\n".join(
             [
-                f"static void {self.name}({indent.join(parameters)})",
+                f"static void {self.name}(",
+                *[f"    {parameter}," for parameter in parameters[:-1]],
+                f"    {parameters[-1]})",
                 "{",
                 *pointers,
                 "    for (int unit = first; unit < last; unit++) {",

@@ -48,14 +48,14 @@ class Source:
     def header(self) -> str:
         """`<name>.h`"""
         upper = self.name.upper()
-        comment = textwrap.dedent(_COMMENT).format(name=self.name, **self._meanings())
-        remarks = "".join(f" * {remark}\n" for remark in self.remarks)
+        lines = _COMMENT.format(name=self.name, **self._meanings()).splitlines()
+        comment = "\n".join(f" * {line}".rstrip() for line in [*lines, "", *self.remarks])
         defines = "".join(
             f"#define {f'{upper}_{ending}':<{len(upper) + 18}}{value}\n"
             for ending, value in self.sizes.items()
         )
         return (
-            f"/*\n{textwrap.indent(comment.strip(), ' * ', lambda line: True)}\n *\n{remarks} */\n"
+            f"/*\n{comment}\n */\n"
             f"#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdint.h>\n\n"
             f'#ifdef __cplusplus\nextern "C" {{\n#endif\n\n{defines}\n'
             f"typedef struct {{\n    float buffer[{self._scratch_floats}];\n}} "
@@ -140,7 +140,8 @@ weights are constants (WEIGHT_BYTES of flash). It needs C99, 32-bit IEEE floats 
     input               {input}
     prediction          {prediction}
     uncertainty         {uncertainty}
-    mutual_information  as uncertainty: {third}; 0 without variances
+    mutual_information  as uncertainty: {third}
+                        (0 without variances)
 
 `make test` checks this code on some inputs, `make benchmark` takes the time of a call, `make stack`
 prints the stack that each function needs.

@@ -91,9 +91,9 @@ def quantised(values: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]
     Example:
 
     >>> import numpy as np
-    >>> codes, steps = quantised(np.array([[-1.0, 0.5]]), 127)
-    >>> codes.tolist(), steps.round(6).tolist()
-    ([[-127.0, 64.0]], [0.007874])
+    >>> codes, steps = quantised(np.array([[-63.5, 12.0]]), 127)
+    >>> codes.tolist(), steps.tolist()
+    ([[-127.0, 24.0]], [0.5])
     """
     steps = (np.max(np.abs(values), axis=1, initial=0.0) / largest).astype(np.float32)
     divisors = np.where(steps > 0, steps, 1)
