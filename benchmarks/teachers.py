@@ -2,9 +2,9 @@
 
     python benchmarks/teachers.py --networks mlp lenet --seeds 0 1 2
 
-Bayesian networks under a scale mixture prior, fitted to 50,000 images of MNIST by the exact ELBO: the
-perceptron 784-1200-1200-10 and LeNet-5 with 20 and 50 filters and 500 units. A network whose file is
-there already is not trained again.
+Bayesian networks under a scale mixture prior, fitted to 50,000 images of MNIST by the exact ELBO:
+the perceptron 784-1200-1200-10 and LeNet-5 with 20 and 50 filters and 500 units. A network whose
+file is there already is not trained again.
 """
 
 import argparse

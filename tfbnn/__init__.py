@@ -25,6 +25,7 @@ _HOMES = {
     "calibrate": "tfbnn.prediction.evaluation",
     "prune": "tfbnn.pruning.prune",
     "compact": "tfbnn.pruning.compaction",
+    "distill": "tfbnn.pruning.distillation",
     "pruning_curve": "tfbnn.pruning.curves",
 }
 _MODULES = (

@@ -17,6 +17,32 @@ from ai_edge_litert.interpreter import Interpreter
 _OUTPUTS = {"prediction", "uncertainty"}
 
 
+class Answer(tuple):
+    """The pair `prediction, uncertainty`, with every output of the file by its name.
+
+    Attributes:
+        outputs: Arrays by name; beside the pair `"mutual_information"` (classes: the part of the
+            uncertainty that is about the weights, in nats, `(rows,)`), or `"epistemic"` (real
+            numbers: the standard deviation that is about the weights, `(rows, targets)`).
+    """
+
+    outputs: dict[str, np.ndarray]
+
+    def __new__(cls, outputs: dict[str, np.ndarray]) -> "Answer":
+        answer = super().__new__(cls, (outputs["prediction"], outputs["uncertainty"]))
+        answer.outputs = outputs
+        return answer
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        try:
+            return self.outputs[name]
+        except KeyError:
+            raise AttributeError(
+                f"The file has no output of this name, but {sorted(self.outputs)}. "
+                f"Received: {name!r}"
+            ) from None
+
+
 class Model:
     """A `.tflite` file that answers with a prediction and an uncertainty.
 
@@ -53,41 +79,41 @@ class Model:
             )
         self._runner = self._interpreter.get_signature_runner("serving_default")
         self._name = names["inputs"][0]
-        self.input_shape = tuple(
-            int(n) for n in self._runner.get_input_details()[self._name]["shape"]
-        )
+        details = self._runner.get_input_details()[self._name]
+        self.input_shape = tuple(int(n) for n in details["shape"])
+        self.input_type = np.dtype(details["dtype"])
 
-    def predict(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Prediction and uncertainty.
+    def predict(self, x: Any) -> Answer:
+        """Prediction and uncertainty, however the file comes by them.
 
         Args:
             x: Inputs `(rows, ...)`, any number of rows.
 
         Returns:
             Classes: mean probabilities `(rows, classes)` and predictive entropy in nats `(rows,)`.
-            Real numbers: mean and standard deviation, `(rows, targets)`.
+            Real numbers: mean and standard deviation, `(rows, targets)`. See `Answer` for more.
 
         Raises:
-            ValueError: If `x` is empty, not finite, or of the wrong shape.
+            ValueError: If `x` is empty, not finite, of the wrong shape, or cannot be what the file
+                takes (pixels that are no whole numbers from 0 to 255).
         """
         x = self._checked(x)
         batch_size = self.input_shape[0]
         answers = [
             self._run(x[start : start + batch_size]) for start in range(0, len(x), batch_size)
         ]
-        prediction, uncertainty = zip(*answers, strict=True)
-        return np.concatenate(prediction), np.concatenate(uncertainty)
+        return Answer({name: np.concatenate([a[name] for a in answers]) for name in answers[0]})
 
-    def _run(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _run(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         missing = self.input_shape[0] - len(rows)
         if missing:
             rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
         outputs = self._runner(**{self._name: rows})
         kept = slice(0, len(rows) - missing)
-        return outputs["prediction"][kept], outputs["uncertainty"][kept]
+        return {name: value[kept] for name, value in outputs.items()}
 
     def _checked(self, x: Any) -> np.ndarray:
-        x = np.ascontiguousarray(x, np.float32)
+        x = np.asarray(x)
         if x.shape[1:] != self.input_shape[1:] or not len(x):
             raise ValueError(
                 f"`x` must have the shape (rows, {', '.join(map(str, self.input_shape[1:]))}). "
@@ -98,7 +124,14 @@ class Model:
                 "`x` has NaN or infinite elements. "
                 f"Received: {int((~np.isfinite(x)).sum())} of {x.size} elements"
             )
-        return x
+        with np.errstate(invalid="ignore"):
+            converted = np.ascontiguousarray(x, self.input_type)
+        if self.input_type == np.uint8 and not np.array_equal(converted, x):
+            raise ValueError(
+                "The file takes whole numbers from 0 to 255 (uint8). "
+                f"Received: x of type {x.dtype}, from {x.min()} to {x.max()}"
+            )
+        return converted
 
 
 def _checked_manifest(path: pathlib.Path) -> dict[str, Any] | None:

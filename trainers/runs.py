@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from tfbnn.training.whole_files import whole_file
+
 # More than a run writes; a disk that is nearly full should say so before hours of training.
 _PROBE_BYTES = 64 * 2**20
 
@@ -112,18 +114,9 @@ def read_json(path: pathlib.Path) -> Any:
 
 def write_json(content: Any, path: str | os.PathLike) -> None:
     """Write JSON so that a reader sees all of it or nothing."""
-    path = pathlib.Path(path)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".json", delete=False) as file:
-        try:
-            json.dump(content, file, indent=2)
-            file.write("\n")
-            file.close()
-            # Temporary files are private; this one is not.
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    # The processes of a search may all claim its folder.
+    with whole_file(pathlib.Path(path), several_writers=True) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _refuse_existing(target: pathlib.Path) -> None:

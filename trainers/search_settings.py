@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from trainers.settings import check, is_folder_name, option
+from trainers.settings import check, check_at_least, is_folder_name, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +39,10 @@ class SearchSettings:
     smoke: bool = option(False, "a search of seconds on a few rows: does everything, finds nothing")
 
     def __post_init__(self) -> None:
-        for name in ("trials", "epochs", "batch_size", "num_samples", "export_samples", "seed"):
-            check(self, name, getattr(self, name) >= 1, "at least 1")
-        check(self, "depth", self.depth >= 0, "at least 0")
+        check_at_least(self, 1, "trials", "epochs", "batch_size", "widths", "seed")
+        check_at_least(self, 1, "num_samples", "export_samples")
+        check_at_least(self, 0, "depth", "filters", "beta", "warm_up")
         check(self, "error_budget", 0 <= self.error_budget <= 1, "in [0, 1]")
-        for name in ("filters", "beta", "warm_up"):
-            check(self, name, min(getattr(self, name)) >= 0, "at least 0")
-        check(self, "widths", min(self.widths) >= 1, "at least 1")
         check(self, "warm_up", max(self.warm_up) < self.epochs, "shorter than `epochs`")
         check(self, "name", is_folder_name(self.name), "a folder name")
 

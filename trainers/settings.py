@@ -29,6 +29,14 @@ def check(settings: Any, name: str, holds: bool, range_in_words: str) -> None:
         )
 
 
+def check_at_least(settings: Any, bound: int, *names: str) -> None:
+    """The same for fields, of one value or several, that must not be below `bound`."""
+    for name in names:
+        value = getattr(settings, name)
+        smallest = min(value) if isinstance(value, tuple) else value
+        check(settings, name, smallest >= bound, f"at least {bound}")
+
+
 def is_folder_name(name: str | None) -> bool:
     """Whether a run can have this name; None leaves it to the trainer."""
     return name is None or (name not in ("", ".", "..") and "/" not in name)
@@ -84,10 +92,8 @@ class Settings:
     smoke: bool = option(False, "a run of seconds on a few rows: does everything, learns nothing")
 
     def __post_init__(self) -> None:
-        for name in ("width", "epochs", "batch_size", "num_samples", "export_samples"):
-            check(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("filters", "depth", "fine_tune_epochs", "seed", "beta"):
-            check(self, name, getattr(self, name) >= 0, "at least 0")
+        check_at_least(self, 1, "width", "epochs", "batch_size", "num_samples", "export_samples")
+        check_at_least(self, 0, "filters", "depth", "fine_tune_epochs", "seed", "beta")
         for name in ("sigma1", "sigma2", "initial_scale", "learning_rate"):
             check(self, name, 0 < getattr(self, name) < math.inf, "positive and finite")
         check(self, "pi", 0 < self.pi < 1, "between 0 and 1")

@@ -15,5 +15,6 @@ behind, if the two disagree. Both write a manifest, `<path>.json`.
 * `files`: writing all or nothing.
 """
 
+from tfbnn.export.c_source import c as c
 from tfbnn.export.saved_model import saved_model as saved_model
 from tfbnn.export.tflite import tflite as tflite

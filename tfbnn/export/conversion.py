@@ -6,28 +6,36 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 
 
-def convert(module: tf.Module, precision: str, sparse: bool) -> bytes:
+def convert(
+    module: tf.Module, precision: str, representative_data: np.ndarray | None = None
+) -> bytes:
     """The LiteRT file for `module.serve`.
 
     Args:
         module: A module with a traced function `serve`.
-        precision: Of the stored weights: `"float32"`, `"float16"` or `"int8"` (dynamic range).
-        sparse: Whether zeros are left out.
+        precision: Of the stored weights: `"float32"`, `"float16"`, `"int8"` (activations stay real
+            numbers) or `"full_int8"` (activations too).
+        representative_data: Rows from which `"full_int8"` learns the range of each activation.
 
     Raises:
         ValueError: If LiteRT has no builtin operation for something in the graph.
     """
     graph = module.serve.get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], module)
-    if sparse:
-        converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
+    if precision == "full_int8":
+        rows = graph.inputs[0].shape[0]
+        batches = [
+            representative_data[i : i + rows] for i in range(0, len(representative_data), rows)
+        ]
+        converter.representative_dataset = lambda: ([b] for b in batches if len(b) == rows)
     try:
         with _quiet():
             return converter.convert()

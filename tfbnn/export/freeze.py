@@ -6,6 +6,7 @@ weight is pruned) and rules that stand in for the layers while the graph is trac
 
 import contextlib
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,9 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.export.variances import FactorisedVariance, factorise
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.variational import AbstractVariationalLayer, variational_layers
 from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.prediction.moments import linear_moments
+from tfbnn.prediction.normals import Moments
 from tfbnn.weights.families import Weight
 
 Normals = Callable[[Any], tf.Tensor]
@@ -24,10 +28,34 @@ Normals = Callable[[Any], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class FrozenWeight:
-    """Mean and standard deviation of one weight tensor; `scale` is None for a fixed weight."""
+    """Mean and standard deviation of one weight tensor; `scale` is None for a fixed weight.
 
-    loc: Any
-    scale: Any | None
+    `factors` are the variances as a product, where they are stored so; `scale` is then theirs.
+    """
+
+    loc: np.ndarray
+    scale: np.ndarray | None
+    factors: FactorisedVariance | None = None
+
+    def spread(self, linear_map: Any, squares: tf.Tensor) -> tf.Tensor:
+        """`f(squares, scale**2)`: the variance that the weights give to a linear map."""
+        if self.factors is not None:
+            one = linear_map.with_outputs(1)
+            return one(squares, _constant(self.factors.rows[..., np.newaxis])) * _constant(
+                self.factors.columns
+            )
+        # Relative to the largest, variances stay in the range of float16; a zero matrix too. The
+        # converter would move a factor of the outputs back into the weights.
+        unit = max(float(np.max(self.scale)), 1e-15)
+        return linear_map(squares * unit**2, _constant(np.square(self.scale / unit)))
+
+    def draws(self, noise: tf.Tensor) -> tf.Tensor:
+        """`loc + scale * noise`, for noise with a leading axis of draws."""
+        if self.factors is None:
+            return _constant(self.loc) + _constant(self.scale) * noise
+        # One after the other: the converter would store the product of the two constants.
+        noise *= _constant(np.sqrt(self.factors.columns))
+        return _constant(self.loc) + noise * _constant(np.sqrt(self.factors.rows)[..., np.newaxis])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +69,22 @@ class FrozenLayer:
 FrozenModel = dict[AbstractVariationalLayer, FrozenLayer]
 
 
-def freeze(posterior: AbstractPosterior) -> FrozenModel:
-    """The weights of every variational layer as NumPy arrays, pruned elements exactly zero."""
-    return {
-        layer: FrozenLayer(_frozen(layer.kernel), layer.bias and _frozen(layer.bias))
-        for layer in variational_layers(posterior.model)
-    }
+def freeze(posterior: AbstractPosterior, scale: str = "full") -> FrozenModel:
+    """The weights of every variational layer as NumPy arrays, pruned elements exactly zero.
+
+    Args:
+        posterior: A posterior.
+        scale: How the variances of kernels are stored: `"full"`, or a form of `variances.FORMS`.
+    """
+    frozen = {}
+    for layer in variational_layers(posterior.model):
+        kernel = _frozen(layer.kernel)
+        # A group of channels has rows of its own.
+        if scale != "full" and getattr(layer.linear_map, "groups", 1) == 1:
+            factors = factorise(kernel.scale, scale)
+            kernel = FrozenWeight(kernel.loc, np.sqrt(factors.variance()), factors)
+        frozen[layer] = FrozenLayer(kernel, layer.bias and _frozen(layer.bias))
+    return frozen
 
 
 class MeanRule:
@@ -63,11 +101,32 @@ class MeanRule:
         )
 
 
+class MomentsRule:
+    """A layer's linear part on means and variances; see `tfbnn.prediction.moments`."""
+
+    def __init__(self, frozen: FrozenModel):
+        self._frozen = frozen
+
+    def __call__(self, layer: AbstractVariationalLayer, x: Moments) -> Moments:
+        weights = self._frozen[layer]
+        linear_map, bias = layer.linear_map, weights.bias
+        bias_scale = None if bias is None else bias.scale
+        return linear_moments(
+            linear_map,
+            x,
+            _constant(weights.kernel.loc),
+            functools.partial(weights.kernel.spread, linear_map),
+            None if bias is None else _constant(bias.loc),
+            None if bias_scale is None else _constant(np.square(bias_scale)),
+        )
+
+
 class MonteCarloRule:
     """A layer's linear part for `num_samples` networks at once, with noise drawn in the file.
 
     The rows of `inputs` are `num_samples` groups, one for each network, each of which holds the
-    whole batch.
+    whole batch; or the batch alone, as long as the networks do not differ: a layer then computes
+    once what they have in common.
 
     A dense layer that sees each example once draws its outputs, `loc + scale * noise`, which have
     the law that drawn weights give them (given the inputs, outputs of different rows and units are
@@ -77,6 +136,7 @@ class MonteCarloRule:
     Args:
         frozen: The weights.
         num_samples: Number of networks.
+        batch_size: Rows of the batch.
         calls: How often each layer is called.
         normals: The source of noise: `normals(shape)` gives independent `N(0, 1)`. By default an
             operation that LiteRT has built in and that draws anew at each call.
@@ -86,11 +146,13 @@ class MonteCarloRule:
         self,
         frozen: FrozenModel,
         num_samples: int,
+        batch_size: int,
         calls: Counter,
         normals: Normals | None = None,
     ):
         self._frozen = frozen
         self._num_samples = num_samples
+        self._batch_size = batch_size
         self._calls = calls
         self._normals = normals or _fresh_normals
         self._draws: dict[AbstractVariationalLayer, tuple[list[Any], list[Any]]] = {}
@@ -103,17 +165,19 @@ class MonteCarloRule:
     def _draw_outputs(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
         weights = self._frozen[layer]
         outputs = MeanRule(self._frozen)(layer, inputs)
-        # The variances relative to the largest stay in the range of float16; a zero matrix too.
-        unit = max(float(np.max(weights.kernel.scale)), 1e-30)
-        relative = np.square(weights.kernel.scale / unit)
-        variance = layer.linear_map(tf.square(inputs), _constant(relative))
+        variance = weights.kernel.spread(layer.linear_map, tf.square(inputs))
         if weights.bias is not None and weights.bias.scale is not None:
-            variance += _bias(layer, np.square(weights.bias.scale / unit), outputs)
-        return outputs + unit * tf.sqrt(variance) * self._normals(tf.shape(outputs))
+            variance += _bias(layer, np.square(weights.bias.scale), outputs)
+        # A leading axis of networks, over which a batch that they have in common is broadcast.
+        grouped = (-1, self._batch_size, *outputs.shape[1:])
+        mean, root = tf.reshape(outputs, grouped), tf.reshape(tf.sqrt(variance), grouped)
+        noise = self._normals((self._num_samples, self._batch_size, *outputs.shape[1:]))
+        return tf.reshape(mean + root * noise, (-1, *outputs.shape[1:]))
 
     def _draw_kernels(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
         kernels, biases = self._drawn(layer)
-        groups = tf.split(inputs, self._num_samples)
+        shared = inputs.shape[0] == self._batch_size
+        groups = [inputs] * self._num_samples if shared else tf.split(inputs, self._num_samples)
         outputs = [layer.linear_map(g, k) for g, k in zip(groups, kernels, strict=True)]
         if biases:
             pairs = zip(outputs, biases, strict=True)
@@ -128,11 +192,31 @@ class MonteCarloRule:
             self._draws[layer] = self._draw(weights.kernel), biases
         return self._draws[layer]
 
-    def _draw(self, weight: FrozenWeight) -> list[tf.Tensor]:
+    def _draw(self, weight: FrozenWeight) -> list[Any]:
         if weight.scale is None:
             return [_constant(weight.loc)] * self._num_samples
-        noise = self._normals((self._num_samples, *weight.loc.shape))
-        return tf.unstack(_constant(weight.loc) + _constant(weight.scale) * noise)
+        return tf.unstack(weight.draws(self._normals((self._num_samples, *weight.loc.shape))))
+
+
+class EnsembleRule(MonteCarloRule):
+    """The same for networks that were drawn when the file was written, and stay.
+
+    Args:
+        frozen: The weights.
+        num_samples: Number of networks.
+        batch_size: Rows of the batch.
+        seed: Of the draws.
+    """
+
+    def __init__(self, frozen: FrozenModel, num_samples: int, batch_size: int, seed: int):
+        super().__init__(frozen, num_samples, batch_size, Counter())
+        self._generator = np.random.default_rng(seed)
+
+    def _draw(self, weight: FrozenWeight) -> list[Any]:
+        if weight.scale is None:
+            return super()._draw(weight)
+        noise = self._generator.normal(size=(self._num_samples, *weight.loc.shape))
+        return [_constant(draw) for draw in weight.loc + weight.scale * noise]
 
 
 def count_calls(posterior: AbstractPosterior, inputs: Any) -> Counter:

@@ -1,79 +1,105 @@
 """`tfbnn.export.tflite`: one LiteRT file that answers with a prediction and an uncertainty."""
 
+import dataclasses
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from tfbnn import lite
 from tfbnn.export import flatbuffer, manifest, verification
-from tfbnn.export.answers import answer
 from tfbnn.export.conversion import convert
+from tfbnn.export.encoding import smaller
 from tfbnn.export.files import written_whole
-from tfbnn.export.freeze import MeanRule, MonteCarloRule, count_calls, freeze, in_float32
-from tfbnn.layers.scopes import forward_rule
-from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.export.graph import MODES, Graph
+from tfbnn.export.variances import FORMS
+from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.variational import posterior_of
+from tfbnn.prediction import moments
 from tfbnn.pruning.masks import sparsity_of
 
 # Largest difference to Keras that is accepted, of a mean prediction, by the precision of the
 # weights: of probabilities, or of real numbers relative to the largest.
-TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "int8": 5e-2}
+TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "int8": 5e-2, "full_int8": 1e-1}
 
 # Below this sparsity the positions of the weights cost more bytes than the zeros they save.
 _WORTH_STORING_SPARSE = 0.5
+_SCALES = ("full", *FORMS)
+_INPUT_TYPES = ("float32", "uint8")
+# Networks of a file that draws; points at which moments are averaged.
+_NUM_SAMPLES = {"moments": 64, "monte_carlo": 16, "ensemble": 8, "none": 1}
 
 
 def tflite(
     model: Any,
     path: str | os.PathLike,
     uncertainty: str = "monte_carlo",
-    num_samples: int = 16,
+    num_samples: int | None = None,
     precision: str = "float32",
     sparse: bool | None = None,
     batch_size: int = 1,
     check_data: Any = None,
     tolerance: float | None = None,
     class_names: list[str] | None = None,
-    preprocessing: str | None = None,
+    preprocessing: str | Callable | None = None,
     overwrite: bool = False,
+    scale: str = "full",
+    representative_data: Any = None,
+    input_type: str = "float32",
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Write a `.tflite` file with two outputs, `prediction` and `uncertainty`.
+    """Write a `.tflite` file with the outputs `prediction`, `uncertainty` and a part of the latter.
 
     Only builtin operations are used. The file is run in LiteRT and compared with the Keras model
     before it takes its place. It computes in float32, also for a model with mixed precision.
 
-    The noise of a Monte Carlo file cannot be seeded: every interpreter, also of the same process,
-    has a stream of its own, so answers do not repeat. The rows of one call share drawn kernels
-    where a kernel meets an example more than once (convolutions); elsewhere each has its own noise.
+    The third output is `mutual_information` for classes and `epistemic` for real numbers: how much
+    of the uncertainty is about the weights.
+
+    The noise of a `"monte_carlo"` file cannot be seeded: every interpreter, also of the same
+    process, has a stream of its own, so answers do not repeat. The rows of one call share drawn
+    kernels where a kernel meets an example more than once (convolutions); elsewhere each has its
+    own noise.
 
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model` with one input and one output.
         path: Where to write, `.../model.tflite`; the manifest goes to `<path>.json`.
-        uncertainty: `"monte_carlo"`: `num_samples` networks are drawn inside the file, anew at
-            each call. `"none"`: the network at the posterior mean; its `uncertainty` is that of
-            this one prediction (the entropy of its probabilities, or the noise of the targets).
-        num_samples: Number of networks, for `"monte_carlo"`.
-        precision: Of the stored weights: `"float32"`, `"float16"`, or `"int8"` (dynamic range).
-        sparse: Whether zeros are left out of the file. None: where it pays, that is for float32
-            and a sparsity of at least 0.5.
+        uncertainty: `"moments"`: one pass with means and variances, which is fast and repeats;
+            for layers that `tfbnn.prediction.moments` can pass. `"monte_carlo"`: `num_samples`
+            networks are drawn inside the file, anew at each call. `"ensemble"`: `num_samples`
+            networks are drawn now and stored. `"none"`: the network at the posterior mean; its
+            `uncertainty` is that of this one prediction (the entropy of its probabilities, or the
+            noise of the targets).
+        num_samples: Number of networks, 16 for `"monte_carlo"` and 8 for `"ensemble"` by default;
+            for `"moments"` the number of fixed points at which the outputs are averaged, 64.
+        precision: Of the stored weights: `"float32"`, `"float16"`, `"int8"` (activations stay real
+            numbers), or `"full_int8"` (activations too), for `"none"` and `"ensemble"`.
+        sparse: Whether zeros are left out of the file. None: where it pays and the runtime takes
+            it, that is from a sparsity of 0.5 on for float32 and float16.
         batch_size: Rows in one call of the file; `tfbnn.lite.Model` takes any number.
-        check_data: Rows of inputs to compare on; those kept from `fit` by default.
+        check_data: Rows of inputs to compare on, as the file takes them; those kept from `fit` by
+            default.
         tolerance: Largest accepted difference of a mean prediction, relative to the largest
             prediction if that is above 1; that of `precision` in `TOLERANCES` by default.
         class_names: Names of the classes, for the manifest.
-        preprocessing: What the inputs have gone through, in words, for the manifest.
+        preprocessing: What the inputs have gone through, in words, for the manifest; or a layer,
+            such as `keras.layers.Rescaling(1 / 255)`, which the file then applies by itself.
         overwrite: Whether an existing file may be replaced.
+        scale: How standard deviations are stored: `"full"`, one for each weight; `"rank_one"`,
+            variances as the product of one number for each input and one for each output;
+            `"unit"`, one for each output. See `tfbnn.export.variances`.
+        representative_data: Rows of inputs, for `"full_int8"`; `check_data` by default.
+        input_type: Type of the file's input, `"float32"` or `"uint8"` (pixels).
+        seed: Of the networks of an `"ensemble"`.
 
     Returns:
         The manifest.
 
     Raises:
         ValueError: If an argument is out of its range, the runtime computes the combination
-            wrongly, or a layer has no builtin operation.
+            wrongly, or a layer has no builtin operation or no moments.
         RuntimeError: If the written file disagrees with the Keras model.
         FileExistsError: If `path` or its manifest exists.
         OSError: If the folder is full or cannot be written to. Nothing is left in it.
@@ -84,46 +110,87 @@ def tflite(
     >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
     >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     >>> path = os.path.join(tempfile.mkdtemp(), "model.tflite")
-    >>> written = tfbnn.export.tflite(model, path, check_data=np.eye(3))
+    >>> written = tfbnn.export.tflite(model, path, "moments", check_data=np.eye(3))
     >>> prediction, uncertainty = tfbnn.lite.Model(path).predict(np.eye(3))
     >>> prediction.shape, uncertainty.shape
     ((3, 2), (3,))
     """
     posterior = posterior_of(model)
-    _check_arguments(uncertainty, num_samples, precision, sparse, batch_size)
+    if num_samples is None:
+        num_samples = _NUM_SAMPLES.get(uncertainty, 1)
+    _check_arguments(uncertainty, num_samples, precision, sparse, batch_size, scale, input_type)
     verification.check_model(posterior)
+    if uncertainty == "moments":
+        moments.check(steps_of(model))
     if sparse is None:
-        sparse = precision == "float32" and sparsity_of(model) >= _WORTH_STORING_SPARSE
-    if uncertainty == "none":
-        num_samples = 1
+        sparse = "int8" not in precision and sparsity_of(model) >= _WORTH_STORING_SPARSE
     if tolerance is None:
         tolerance = max(TOLERANCES[precision], verification.keras_tolerance(posterior))
     path = pathlib.Path(path)
-    rows = verification.check_rows(posterior, check_data)
+    inside = None if isinstance(preprocessing, str) else preprocessing
+    rows = verification.check_rows(posterior, check_data, raw=inside is not None)
+    graph = Graph(
+        posterior,
+        uncertainty,
+        (batch_size, *rows.shape[1:]),
+        1 if uncertainty == "none" else num_samples,
+        scale,
+        seed,
+        input_type,
+        inside,
+    )
+    facts = {
+        "tolerance": tolerance,
+        "class_names": class_names,
+        "preprocessing": preprocessing if inside is None else _in_words(inside),
+    }
+    return _write(
+        graph, path, _Storage(precision, sparse, representative_data), rows, overwrite, facts
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage:
+    """How the numbers of a file are stored."""
+
+    precision: str
+    sparse: bool
+    representative_data: Any
+
+    def content(self, graph: Graph, rows: np.ndarray) -> bytes:
+        """The bytes of the file."""
+        data = rows if self.representative_data is None else self.representative_data
+        content = convert(graph.module(), self.precision, np.asarray(data, graph.input_type))
+        return smaller(content, self.sparse)
+
+
+def _write(
+    graph: Graph,
+    path: pathlib.Path,
+    storage: _Storage,
+    rows: np.ndarray,
+    overwrite: bool,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
     targets = [path, manifest.manifest_path(path)]
     with written_whole(targets, overwrite) as (temporary, description):
-        graph = _graph(posterior, rows, uncertainty, num_samples, batch_size)
-        temporary.write_bytes(convert(graph, precision, sparse))
+        temporary.write_bytes(storage.content(graph, rows))
         run = lite.Model(temporary).predict
-        if uncertainty == "none":
-            agreement = verification.verify_mean(posterior, run, rows, tolerance)
-        else:
-            exact = tolerance <= TOLERANCES["float32"]
-            slack = 0.0 if exact else tolerance
-            agreement = verification.verify_monte_carlo(posterior, run, rows, num_samples, slack)
+        agreement = verification.verify(graph, run, rows, facts["tolerance"])
         described = manifest.describe(
-            posterior,
+            graph.posterior,
             temporary,
+            **facts,
             format="tflite",
-            mode=uncertainty,
-            num_samples=num_samples,
-            precision=precision,
-            stored_sparse=sparse,
-            batch_size=batch_size,
-            tolerance=tolerance,
+            mode=graph.mode,
+            num_samples=graph.num_samples,
+            precision=storage.precision,
+            stored_sparse=storage.sparse,
+            scale=graph.scale,
+            batch_size=graph.shape[0],
+            input_type=graph.input_type,
             agreement=vars(agreement),
-            class_names=class_names,
-            preprocessing=preprocessing,
+            memory=flatbuffer.memory(temporary),
             operations=flatbuffer.operations(temporary),
             minimum_runtime=f"LiteRT (TensorFlow Lite) {flatbuffer.minimum_runtime(temporary)}",
         )
@@ -131,39 +198,10 @@ def tflite(
     return described
 
 
-def _graph(
-    posterior: AbstractPosterior,
-    rows: np.ndarray,
-    uncertainty: str,
-    num_samples: int,
-    batch_size: int,
-) -> tf.Module:
-    """A module whose `serve` is the graph of the file, all weights constant."""
-    frozen = freeze(posterior)
-    calls = count_calls(posterior, rows[:1])
-    likelihood = posterior.likelihoods[0]
-    shape = (batch_size, *rows.shape[1:])
-    others = [(v, v.numpy()) for v in posterior.model.weights]
-
-    def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        tiled = (
-            tf.tile(inputs, [num_samples] + [1] * (len(shape) - 1)) if num_samples > 1 else inputs
-        )
-        # A rule holds the draws of one graph, so each trace has its own.
-        monte_carlo = uncertainty == "monte_carlo"
-        rule = MonteCarloRule(frozen, num_samples, calls) if monte_carlo else MeanRule(frozen)
-        # The converter drops the names of the outputs if the graph reads variables.
-        constants = [(v, tf.constant(value)) for v, value in others]
-        scope = keras.StatelessScope(state_mapping=constants)
-        with forward_rule(rule), scope, in_float32(posterior.model):
-            outputs = posterior.model(tiled, training=False)
-            grouped = tf.reshape(outputs, (num_samples, batch_size, *outputs.shape[1:]))
-            return answer(likelihood, grouped)
-
-    module = tf.Module()
-    signature = [tf.TensorSpec(shape, tf.float32, name="inputs")]
-    module.serve = tf.function(serve, input_signature=signature, autograph=False)
-    return module
+def _in_words(preprocessing: Callable) -> str:
+    settings = getattr(preprocessing, "get_config", dict)()
+    named = {key: value for key, value in settings.items() if key in ("scale", "offset")}
+    return f"inside the file: {type(preprocessing).__name__} {named or ''}".strip()
 
 
 def _check_arguments(
@@ -172,21 +210,35 @@ def _check_arguments(
     precision: str,
     sparse: bool | None,
     batch_size: int,
+    scale: str,
+    input_type: str,
 ) -> None:
-    if uncertainty not in ("monte_carlo", "none"):
+    choices = {
+        "uncertainty": (uncertainty, MODES),
+        "precision": (precision, tuple(TOLERANCES)),
+        "scale": (scale, _SCALES),
+        "input_type": (input_type, _INPUT_TYPES),
+    }
+    for name, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise ValueError(f"`{name}` must be one of {allowed}. Received: {name}={value!r}")
+    if sparse and "int8" in precision:
         raise ValueError(
-            f"`uncertainty` must be 'monte_carlo' or 'none'. Received: uncertainty={uncertainty!r}"
-        )
-    if precision not in TOLERANCES:
-        raise ValueError(
-            f"`precision` must be one of {sorted(TOLERANCES)}. Received: precision={precision!r}"
-        )
-    if sparse and precision != "float32":
-        raise ValueError(
-            "The runtime computes sparse weights of reduced precision wrongly (int8: garbage or a "
-            "file that does not load; float16: NaN). Use `sparse=False` or `precision='float32'`. "
+            "The runtime cannot load sparse weights of 8 bits, or computes garbage from them. Use "
+            "`sparse=False`, or `precision='float16'`. "
             f"Received: sparse={sparse}, precision={precision!r}"
+        )
+    if precision == "full_int8" and uncertainty in ("moments", "monte_carlo"):
+        raise ValueError(
+            "Variances do not fit in activations of 8 bits. Use `precision='int8'`, or "
+            "`uncertainty='ensemble'` or 'none'. "
+            f"Received: precision={precision!r}, uncertainty={uncertainty!r}"
         )
     for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")
+    if uncertainty == "moments" and num_samples % 2:
+        raise ValueError(
+            "`num_samples` must be even for `uncertainty='moments'`: the points come in pairs. "
+            f"Received: num_samples={num_samples}"
+        )

@@ -5,13 +5,14 @@ return garbage.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.export.answers import answer
+from tfbnn.prediction.answers import answer
+from tfbnn.export.graph import Graph
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.predictive import sampled_blocks
 from tfbnn.training.data import check_arrays
@@ -34,6 +35,8 @@ _FAR = 5.0
 _UNCERTAINTY_FACTOR = 10.0
 # Float32 sums in another order differ by this much, beside the largest number of their kind.
 _ROUNDING = 1e-5
+# Up to this tolerance a file computes in float32.
+_EXACT = 1e-4
 # Epsilon of the type a mixed-precision model computes in, five times: a file is in float32.
 _KERAS_TOLERANCES = {"float16": 5e-3, "bfloat16": 4e-2}
 
@@ -88,13 +91,23 @@ def keras_tolerance(posterior: AbstractPosterior) -> float:
     return max(_KERAS_TOLERANCES.get(dtype, 0.0) for dtype in types)
 
 
-def check_rows(posterior: AbstractPosterior, check_data: Any) -> np.ndarray:
+def check_rows(posterior: AbstractPosterior, check_data: Any, raw: bool = False) -> np.ndarray:
     """The rows to compare on: the caller's, or those the model kept from `fit`.
+
+    Args:
+        posterior: What is exported.
+        check_data: The caller's rows, or None.
+        raw: Whether the file prepares its inputs by itself; those kept from `fit` are prepared.
 
     Raises:
         ValueError: If there are none, or they have the wrong shape or are not finite.
     """
     rows = posterior.model.example_rows if check_data is None else check_data
+    if check_data is None and raw:
+        raise ValueError(
+            "A file with the preprocessing inside is checked on inputs as they are before it: pass "
+            "`check_data=` with some of them. Received: check_data=None"
+        )
     if rows is None:
         raise ValueError(
             "The written file is compared with the Keras model on real rows, and a loaded model "
@@ -114,20 +127,64 @@ def check_rows(posterior: AbstractPosterior, check_data: Any) -> np.ndarray:
     return rows
 
 
+def verify(graph: Graph, run: Run, rows: np.ndarray, tolerance: float) -> Agreement:
+    """Compare a file with what it was made from, in the way that its mode allows.
+
+    Args:
+        graph: What the file is to compute.
+        run: Runs the file.
+        rows: Inputs of the file.
+        tolerance: Largest accepted difference of a mean prediction, relative to the largest.
+
+    Raises:
+        RuntimeError: If the two disagree.
+    """
+    posterior = graph.posterior
+    prepared = graph.prepared(tf.constant(rows.astype(graph.input_type))).numpy()
+    if graph.mode == "none":
+        return verify_mean(posterior, run, rows, tolerance, prepared)
+    if graph.mode == "monte_carlo":
+        # Reduced precision moves answers beside their noise.
+        slack = 0.0 if tolerance <= _EXACT else tolerance
+        expected = _replicated_answers(graph, prepared)
+        return verify_monte_carlo(expected, run, rows, slack)
+    # These repeat, so TensorFlow gives the same from the same graph.
+    return _same_answers(_in_tensorflow(graph, rows), run, rows, tolerance)
+
+
 def verify_mean(
-    posterior: AbstractPosterior, run: Run, rows: np.ndarray, tolerance: float
+    posterior: AbstractPosterior,
+    run: Run,
+    rows: np.ndarray,
+    tolerance: float,
+    prepared: np.ndarray | None = None,
 ) -> Agreement:
     """Compare a file that answers at the posterior mean.
+
+    Args:
+        posterior: What was exported.
+        run: Runs the file.
+        rows: Inputs of the file.
+        tolerance: As in `verify`.
+        prepared: Inputs of the model, if they are others.
 
     Raises:
         RuntimeError: If a prediction is off by more than `tolerance`, an uncertainty by more than
             ten times that, or one is not finite.
     """
-    outputs = posterior.network(posterior.mean(), tf.convert_to_tensor(rows))
+    inputs = tf.convert_to_tensor(rows if prepared is None else prepared)
+    outputs = posterior.network(posterior.mean(), inputs)
     expected = answer(posterior.likelihoods[0], outputs[tf.newaxis])
+    pair = expected["prediction"].numpy(), expected["uncertainty"].numpy()
+    return _same_answers(pair, run, rows, tolerance)
+
+
+def _same_answers(
+    expected: tuple[np.ndarray, np.ndarray], run: Run, rows: np.ndarray, tolerance: float
+) -> Agreement:
     prediction, uncertainty = run(rows)
-    error = _relative_error(prediction, expected["prediction"].numpy())
-    uncertainty_error = _relative_error(uncertainty, expected["uncertainty"].numpy())
+    error = _relative_error(prediction, expected[0])
+    uncertainty_error = _relative_error(uncertainty, expected[1])
     if not (error <= tolerance and uncertainty_error <= _UNCERTAINTY_FACTOR * tolerance):
         raise RuntimeError(
             "The written file disagrees with the Keras model, and was removed: on "
@@ -138,8 +195,15 @@ def verify_mean(
     return Agreement(len(rows), max_error=error)
 
 
+def _in_tensorflow(graph: Graph, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The answers of the graph in TensorFlow, before any conversion."""
+    serve = graph.with_rows(len(rows)).module().serve
+    answers = serve(tf.constant(rows.astype(graph.input_type)))
+    return answers["prediction"].numpy(), answers["uncertainty"].numpy()
+
+
 def verify_monte_carlo(
-    posterior: AbstractPosterior, run: Run, rows: np.ndarray, num_samples: int, slack: float
+    expected: dict[str, np.ndarray], run: Run, rows: np.ndarray, slack: float
 ) -> Agreement:
     """Compare a file that draws networks: its answers at the same number of draws.
 
@@ -148,17 +212,15 @@ def verify_monte_carlo(
     and root mean square a little above 1.
 
     Args:
-        posterior: What was exported.
+        expected: What `replicated_answers` gives for as many networks as the file draws.
         run: Runs the file.
-        rows: Inputs.
-        num_samples: Number of networks in the file.
+        rows: Inputs of the file.
         slack: By how much an answer may be off beside the noise (reduced precision), relative to
             the largest: it is added to the standard deviations.
 
     Raises:
         RuntimeError: If the z-scores are not distributed as they should be.
     """
-    expected = _replicated_answers(posterior, rows, num_samples)
     # Several calls, as the rows of one call may share the drawn networks.
     calls = [run(part) for part in np.array_split(rows, min(_GROUPS, len(rows)))]
     prediction, uncertainty = (np.concatenate(part) for part in zip(*calls, strict=True))
@@ -197,14 +259,29 @@ def _mean_and_rms(z: np.ndarray) -> tuple[float, float]:
     return float(z.mean()), float(np.sqrt(np.mean(np.square(z))))
 
 
-def _replicated_answers(
+def replicated_answers(
     posterior: AbstractPosterior, rows: np.ndarray, num_samples: int
 ) -> dict[str, np.ndarray]:
-    """Answers of `_GROUPS` independent predictions, `(_GROUPS, rows, ...)` each."""
-    likelihood = posterior.likelihoods[0]
+    """Answers of `_GROUPS` independent predictions in Keras, `(_GROUPS, rows, ...)` each."""
     blocks = sampled_blocks(posterior, rows, _GROUPS * num_samples, seed=0, verbose=0, outputs=True)
     outputs = np.concatenate([block[0][0] for block in blocks], axis=1)
-    answers = [answer(likelihood, group) for group in np.split(outputs, _GROUPS)]
+    return _stacked(answer(posterior.likelihoods[0], group) for group in np.split(outputs, _GROUPS))
+
+
+def _replicated_answers(graph: Graph, prepared: np.ndarray) -> dict[str, np.ndarray]:
+    if graph.scale == "full":
+        return replicated_answers(graph.posterior, prepared, graph.num_samples)
+    # The law of the file is another one than that of the model: networks are drawn from it.
+    ensemble = dataclasses.replace(graph.with_rows(len(prepared)), mode="ensemble")
+    graphs = [
+        dataclasses.replace(ensemble, seed=seed, preprocessing=None, input_type="float32")
+        for seed in range(_GROUPS)
+    ]
+    return _stacked(g.module().serve(tf.constant(prepared)) for g in graphs)
+
+
+def _stacked(answers: Iterable[dict[str, tf.Tensor]]) -> dict[str, np.ndarray]:
+    listed = list(answers)
     return {
-        name: np.stack([a[name].numpy() for a in answers]).astype(np.float64) for name in answers[0]
+        name: np.stack([a[name].numpy() for a in listed]).astype(np.float64) for name in listed[0]
     }

@@ -48,6 +48,10 @@ class Dense:
         """Shape of the outputs."""
         return (*input_shape[:-1], self.units)
 
+    def with_outputs(self, count: int) -> "Dense":
+        """The same map with another number of outputs."""
+        return dataclasses.replace(self, units=count)
+
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
@@ -122,6 +126,10 @@ class Convolution:
         one_group = list(input_shape)
         one_group[self.channel_axis] = kernel_shape[-2]
         return self(keras.KerasTensor(tuple(one_group)), keras.KerasTensor(kernel_shape)).shape
+
+    def with_outputs(self, count: int) -> "Convolution":
+        """The same map with another number of filters."""
+        return dataclasses.replace(self, filters=count)
 
     @property
     def channel_axis(self) -> int:

@@ -1,7 +1,7 @@
 """Steps: a network as the list of its layers in the order in which they are computed.
 
-Whoever goes through a network layer by layer (moments, compaction, C code) walks over this list, and
-need not know how Keras nests models and keeps its graph.
+Whoever goes through a network layer by layer (moments, compaction, C code) walks over this list,
+and need not know how Keras nests models and keeps its graph.
 """
 
 import dataclasses
@@ -51,8 +51,8 @@ def steps_of(model: keras.Model) -> Steps:
         model: A built model of one input and one output.
 
     Raises:
-        ValueError: If the graph of the model is not known (a subclass with a `call` of its own), or a
-            layer in it does not take values and give one.
+        ValueError: If the graph of the model is not known (a subclass with a `call` of its own), or
+            a layer in it does not take values and give one.
 
     Example:
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfbnn.layers.variational import variational_weights
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.training.models import BayesianModel
+from tfbnn.training.bayesian_model import BayesianModel
 from tfbnn.weights import noise
 from tfbnn.weights.families import NormalWeight
 

@@ -12,6 +12,8 @@ from typing import Any
 from keras_tuner import Oracle
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from tfbnn.training.whole_files import whole_file
+
 _ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 
 
@@ -114,9 +116,8 @@ def _read(path: pathlib.Path) -> object:
 
 
 def _write(state: dict[str, Any], path: pathlib.Path) -> None:
-    temporary = path.with_suffix(".unfinished")
-    temporary.write_text(json.dumps(state))
-    os.replace(temporary, path)
+    with whole_file(path) as unfinished:
+        unfinished.write_text(json.dumps(state))
 
 
 def _damaged(path: pathlib.Path, reason: str) -> ValueError:

@@ -1,6 +1,7 @@
 """Training: the exact ELBO from an ordinary `compile` and `fit`.
 
 * `models`: `tfbnn.Sequential` and `tfbnn.Model`.
+* `bayesian_model`: what they add to Keras; how they are compiled and trained.
 * `objective`: the loss per example; the only place that knows the number of training examples.
 * `likelihoods`: what a Keras loss says about `p(y | outputs)`.
 * `losses`: `NormalNLL`, for regression.

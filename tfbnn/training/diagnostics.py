@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.layers.variational import variational_weights
+from tfbnn.training.bayesian_model import BayesianModel
 from tfbnn.training.data import is_arrays
 from tfbnn.training.elbo_report import ElboReport, LayerKL
 from tfbnn.training.likelihoods import AbstractLikelihood
-from tfbnn.training.models import BayesianModel
 from tfbnn.training.objective import global_batch_size, mean_nll
 from tfbnn.training.sigma import named_layers
 from tfbnn.weights import noise

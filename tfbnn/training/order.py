@@ -58,31 +58,32 @@ def shuffled_batches(
     return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
-def fit_data(
-    data: tuple[Any, Any, Any],
-    batch_size: int,
-    validation_split: float,
-    validation_data: Any,
-    shuffle: bool,
-    first_step: int,
-) -> tuple[tf.data.Dataset, Any]:
+def fit_data(data: dict[str, Any], num_batches: int, first_epoch: int) -> dict[str, Any]:
     """What `fit` trains and validates on, given arrays, in an order made from Keras' seed.
 
     Args:
-        data: `x`, `y` and `sample_weight` of `fit`.
-        batch_size: As in `fit`.
-        validation_split: As in `fit`.
-        validation_data: As in `fit`.
-        shuffle: As in `fit`.
-        first_step: The batch to begin with, counted over all epochs.
+        data: Arguments of `fit`: all that say what it trains and validates on.
+        num_batches: Number of batches in an epoch.
+        first_epoch: The epoch to begin with.
 
     Returns:
-        An endless data set, and validation data or None.
+        Arguments of `fit` to take their place: an endless data set, and how to read it.
     """
-    if validation_split and validation_data is None:
-        data, validation_data = array_slicing.train_validation_split(data, validation_split)
-    arrays = _plain(keras.utils.pack_x_y_sample_weight(*data))
-    return shuffled_batches(arrays, batch_size, run_seed(), first_step, shuffle), validation_data
+    training = data["x"], data["y"], data["sample_weight"]
+    split, validation_data = data["validation_split"], data["validation_data"]
+    if split and validation_data is None:
+        training, validation_data = array_slicing.train_validation_split(training, split)
+    arrays = _plain(keras.utils.pack_x_y_sample_weight(*training))
+    first_step = first_epoch * num_batches
+    return {
+        "x": shuffled_batches(
+            arrays, data["batch_size"] or 32, run_seed(), first_step, data["shuffle"]
+        ),
+        "shuffle": False,
+        "steps_per_epoch": num_batches,
+        "validation_data": validation_data,
+        "validation_batch_size": data["validation_batch_size"] or data["batch_size"],
+    }
 
 
 def run_seed() -> int:

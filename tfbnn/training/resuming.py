@@ -10,7 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.training.data import TrainingSize, is_arrays
 from tfbnn.training.distribution import is_chief, local_part, same_on_all_workers
+from tfbnn.training.order import run_seed
+from tfbnn.training.whole_files import whole_file
 
 _FILE = "training.npz"
 _POSITION = "position"
@@ -65,9 +68,11 @@ class ResumeTraining(keras.callbacks.Callback):
         self.every = every
         self.keep = keep
         # What `fit` says of its data, which another run must not differ in.
-        self.run: tuple[int, ...] = ()
+        self._run: tuple[int, ...] = ()
         # Whether one pass over the data lasts for all epochs (`steps_per_epoch`).
-        self.endless = False
+        self._endless = False
+        # What `prepare` has read, until training begins.
+        self._state: dict[str, np.ndarray] | None = None
         self._epoch = self._last_saved = 0
 
     @property
@@ -77,10 +82,38 @@ class ResumeTraining(keras.callbacks.Callback):
 
     def position(self) -> tuple[int, int]:
         """The epoch and the batch at which training will go on: `(0, 0)` without a state."""
-        if not self.path.exists():
-            return 0, 0
-        epoch, batch = self._read()[_POSITION]
-        return int(epoch), int(batch)
+        return _position(self._read())
+
+    def prepare(
+        self, x: Any, size: TrainingSize, shuffle: bool, steps_per_epoch: int | None
+    ) -> int:
+        """Called by `fit`, to say what it trains on, before it makes the order of the examples.
+
+        Args:
+            x: As in `fit`.
+            size: The size of the data, which must be that of the run that is continued.
+            shuffle: As in `fit`.
+            steps_per_epoch: As in `fit`.
+
+        Returns:
+            The epoch in which training will go on: 0 without a state.
+
+        Raises:
+            ValueError: If the order of the data cannot be repeated, or the state is damaged or that
+                of another run.
+        """
+        if isinstance(x, keras.utils.PyDataset) and shuffle:
+            raise ValueError(
+                "Keras shuffles a `PyDataset` in another order when it is started again, so that "
+                "training could not go on exactly: pass `shuffle=False` and shuffle in the data "
+                "set. Received: shuffle=True"
+            )
+        arrays = is_arrays(x)
+        seed = run_seed() if arrays and shuffle else -1
+        self._run = (size.num_examples, size.num_batches, seed)
+        self._endless = not arrays and steps_per_epoch is not None
+        self._state = self._read()
+        return _position(self._state)[0]
 
     def on_train_begin(self, logs: Any = None) -> None:
         if not self.model.built:
@@ -91,20 +124,24 @@ class ResumeTraining(keras.callbacks.Callback):
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
         self._last_saved = 0
-        if not same_on_all_workers(self._checksum(), self.model.distribute_strategy):
+        # Keras' own models do not call `prepare`.
+        state = self._read() if self._state is None else self._state
+        self._state = None
+        if not same_on_all_workers(_checksum(state), self.model.distribute_strategy):
             raise ValueError(
                 "The workers do not see the same state: give them all the same folder on a shared "
                 f"file system. Received: folder={str(self.folder)!r}"
             )
-        if not self.path.exists():
+        if not state:
             # So that a run killed before its first state starts from the same weights.
             self._save(0, 0)
             return
-        epoch, batch = self._restore()
+        self._restore(state)
+        epoch, batch = _position(state)
         # Keras' own door for `BackupAndRestore`.
         self.model._initial_epoch = epoch
         self._last_saved = batch
-        before = epoch * (self.params.get("steps") or 0) if self.endless else 0
+        before = epoch * (self.params.get("steps") or 0) if self._endless else 0
         if before or batch:
             self._pass_over(before, batch)
 
@@ -130,21 +167,15 @@ class ResumeTraining(keras.callbacks.Callback):
         state |= {_key(i, "metric"): _value(v) for i, v in enumerate(self._metrics())}
         self._last_saved = batch
         if is_chief(self.model.distribute_strategy):
-            place = {_RUN: np.array(self.run, np.int64), _POSITION: np.array([epoch, batch])}
+            place = {_RUN: np.array(self._run, np.int64), _POSITION: np.array([epoch, batch])}
             self._write({**state, **place})
 
     def _write(self, state: dict[str, np.ndarray]) -> None:
-        """So that a reader finds the old state or the new one, whenever the writer is killed."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_suffix(".new")
-        with open(new, "wb") as file:
+        with whole_file(self.path) as unfinished, open(unfinished, "wb") as file:
             np.savez(file, **state)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, self.path)
 
-    def _restore(self) -> tuple[int, int]:
-        state = self._read()
+    def _restore(self, state: dict[str, np.ndarray]) -> None:
         variables = self._variables()
         saved = [state[key] for key in map(_key, range(len(variables))) if key in state]
         shapes = [tuple(variable.shape) for variable in variables]
@@ -156,10 +187,11 @@ class ResumeTraining(keras.callbacks.Callback):
         for variable, array in zip(variables, saved, strict=True):
             _assign(variable, array)
         self._saved_metrics = [state[k] for k in state if k.startswith("metric")]
-        epoch, batch = state[_POSITION]
-        return int(epoch), int(batch)
 
     def _read(self) -> dict[str, np.ndarray]:
+        """The state in the file, empty if there is none."""
+        if not self.path.exists():
+            return {}
         try:
             with open(self.path, "rb") as file, np.load(file) as arrays:
                 state = {**arrays}
@@ -170,16 +202,13 @@ class ResumeTraining(keras.callbacks.Callback):
                 f"The state of the training is damaged: {self.path} ({error}). Remove it to train "
                 f"from the start. Received: folder={str(self.folder)!r}"
             ) from error
-        if run != self.run:
+        if run != self._run:
             raise ValueError(
                 f"{self.path} holds the state of a run on other data, in other batches or with "
                 "another seed: choose another folder, or remove it. "
-                f"Received: {self.run}, not {run} (examples, batches in an epoch, seed)"
+                f"Received: {self._run}, not {run} (examples, batches in an epoch, seed)"
             )
         return state
-
-    def _checksum(self) -> int:
-        return zlib.crc32(self.path.read_bytes()) if self.path.exists() else -1
 
     def _pass_over(self, before: int, batches: int) -> None:
         """Let the next calls of the train function read batches and do nothing else."""
@@ -239,6 +268,19 @@ def forget_resuming(model: keras.Model) -> None:
     model._initial_epoch = None
     if getattr(model.train_function, "passes_over", False):
         model.train_function = None
+
+
+def _position(state: dict[str, np.ndarray]) -> tuple[int, int]:
+    epoch, batch = state.get(_POSITION, (0, 0))
+    return int(epoch), int(batch)
+
+
+def _checksum(state: dict[str, np.ndarray]) -> int:
+    """Of all that is in a state; 0 if it is empty."""
+    checksum = 0
+    for name in sorted(state):
+        checksum = zlib.crc32(np.ascontiguousarray(state[name]), checksum)
+    return checksum
 
 
 def _key(number: int, kind: str = "variable") -> str:

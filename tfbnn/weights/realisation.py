@@ -96,7 +96,7 @@ class Realisation:
             noise: Standard normals, which the operand or a Monte Carlo KL is made with, or None.
             mask: 1 where an element is kept, or None.
         """
-        return self._call(self._realise, loc, rho, noise, mask)
+        return self._traced_apart(loc, rho, noise, mask)
 
     def operand(
         self, loc: tf.Tensor, rho: tf.Tensor, noise: tf.Tensor | None, mask: tf.Tensor | None
@@ -104,14 +104,14 @@ class Realisation:
         """The operand alone, for those who need no KL."""
         return masked(self._operand(loc, rho, noise), mask)
 
-    def _call(self, function: Callable[..., Any], *tensors: tf.Tensor | None) -> Any:
-        """`function(*tensors)`, traced outside the model that calls it."""
+    def _traced_apart(self, *tensors: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
+        """`_realise(*tensors)`, traced outside the model that calls it."""
         given = tuple(tensor is not None for tensor in tensors)
         if given not in self._traced:
 
-            def of_given(*present: tf.Tensor) -> Any:
+            def of_given(*present: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 rest = iter(present)
-                return function(*(next(rest) if one else None for one in given))
+                return self._realise(*(next(rest) if one else None for one in given))
 
             with tf.init_scope():
                 specifications = [tf.TensorSpec(self._shape)] * sum(given)

@@ -1,0 +1,205 @@
+"""Activations: nonlinear functions, element by element, of numbers and of normals, in C.
+
+The ReLU and its like have means and variances in closed form (the maximum of two normals); all
+others are integrated over 20 points of Gauss and Hermite.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from tfbnn.export.c_source.program import AbstractOperation, Places, Value
+from tfbnn.export.c_source.text import Array, Function, float_literal
+
+NUM_NODES = 20
+
+LARGER = Function(
+    "larger",
+    """\
+static float larger(float x, float y)
+{
+    return x > y ? x : y;
+}
+""",
+)
+
+MAXIMUM = Function(
+    "maximum",
+    """\
+/* Mean and variance of the larger of two independent normals (Clark 1961). Returns the probability
+   that it is the first, by the approximation of Bowling et al. 2009: no erf is needed. */
+static float maximum(float mean1, float variance1, float mean2, float variance2,
+                     float *mean, float *variance)
+{
+    const float theta = sqrtf(larger(variance1 + variance2, 1e-12f));
+    const float distance = (mean1 - mean2) / theta;
+    const float a = distance > 8.0f ? 8.0f : larger(distance, -8.0f);
+    const float first = 1.0f / (1.0f + expf(-(1.5976f * a + 0.07056f * a * a * a)));
+    const float density = 0.398942280f * expf(-0.5f * a * a);
+    const float spread = a * a * first * (1.0f - first) + a * density * (1.0f - 2.0f * first)
+        - density * density;
+    *mean = mean2 + (mean1 - mean2) * first + theta * density;
+    *variance = larger(
+        0.0f, variance1 * first + variance2 * (1.0f - first) + theta * theta * spread);
+    return first;
+}
+""",
+    (LARGER,),
+)
+
+_LEAKY_RELU = Function(
+    "leaky_relu",
+    """\
+/* slope * x + (1 - slope) * max(x, 0) */
+static void leaky_relu(int count, float slope, const float *mean, const float *variance,
+                       float *output_mean, float *output_variance)
+{
+    const float rest = 1.0f - slope;
+    for (int i = 0; i < count; i++) {
+        const float m = mean[i];
+        if (variance) {
+            float upper_mean, upper_variance;
+            const float v = variance[i];
+            const float first = maximum(m, v, 0.0f, 0.0f, &upper_mean, &upper_variance);
+            output_mean[i] = slope * m + rest * upper_mean;
+            output_variance[i] = slope * slope * v + rest * rest * upper_variance
+                + 2.0f * slope * rest * v * first;
+        } else {
+            output_mean[i] = m > 0.0f ? m : slope * m;
+        }
+    }
+}
+""",
+    (MAXIMUM,),
+)
+
+_CAPPED_RELU = Function(
+    "capped_relu",
+    """\
+/* max(x, 0) - max(x - cap, 0) */
+static void capped_relu(int count, float cap, const float *mean, const float *variance,
+                        float *output_mean, float *output_variance)
+{
+    for (int i = 0; i < count; i++) {
+        const float m = mean[i];
+        if (variance) {
+            float mean1, variance1, mean2, variance2, square;
+            maximum(m, variance[i], 0.0f, 0.0f, &mean1, &variance1);
+            maximum(m - cap, variance[i], 0.0f, 0.0f, &mean2, &variance2);
+            square = variance1 + mean1 * mean1 - variance2 - mean2 * mean2 - 2.0f * cap * mean2;
+            output_mean[i] = mean1 - mean2;
+            output_variance[i] = larger(0.0f, square - (mean1 - mean2) * (mean1 - mean2));
+        } else {
+            output_mean[i] = m > cap ? cap : larger(m, 0.0f);
+        }
+    }
+}
+""",
+    (MAXIMUM,),
+)
+
+_APPLY = Function(
+    "apply",
+    f"""\
+/* A function of one number, of numbers or by quadrature of normals. */
+static void apply(int count, float (*function)(float), const float *mean, const float *variance,
+                  float *output_mean, float *output_variance)
+{{
+    for (int i = 0; i < count; i++) {{
+        const float m = mean[i];
+        if (variance) {{
+            float values[{NUM_NODES}], centre = 0.0f, spread = 0.0f;
+            const float scale = sqrtf(variance[i]);
+            for (int k = 0; k < {NUM_NODES}; k++) {{
+                values[k] = function(m + scale * quadrature_nodes[k]);
+                centre += quadrature_weights[k] * values[k];
+            }}
+            for (int k = 0; k < {NUM_NODES}; k++) {{
+                spread += quadrature_weights[k] * (values[k] - centre) * (values[k] - centre);
+            }}
+            output_mean[i] = centre;
+            output_variance[i] = spread;
+        }} else {{
+            output_mean[i] = function(m);
+        }}
+    }}
+}}
+""",
+)
+
+
+def _elementwise(name: str, expression: str) -> Function:
+    return Function(
+        name, f"static float {name}(float x)\n{{\n    return {expression};\n}}\n", (_APPLY,)
+    )
+
+
+SIGMOID = Function(
+    "sigmoid",
+    """\
+static float sigmoid(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+""",
+)
+
+# exp(-x) overflows to infinity for x below -88, and 1 / infinity is the right answer.
+_ELEMENTWISE = {
+    "tanh": _elementwise("tanh_of", "tanhf(x)"),
+    "silu": _elementwise("silu", "x / (1.0f + expf(-x))"),
+    "gelu": _elementwise("gelu", "0.5f * x * (1.0f + erff(x * 0.707106781f))"),
+    "softplus": _elementwise("softplus", "log1pf(expf(-fabsf(x))) + (x > 0.0f ? x : 0.0f)"),
+    "exponential": _elementwise("exponential", "expf(x)"),
+    "elu": _elementwise("elu", "x > 0.0f ? x : expm1f(x)"),
+    # The constants of Klambauer et al. 2017, "Self-Normalizing Neural Networks", eq. 14.
+    "selu": _elementwise("selu", "1.05070099f * (x > 0.0f ? x : 1.67326324f * expm1f(x))"),
+    "sigmoid": SIGMOID,
+}
+NAMES = sorted([*_ELEMENTWISE, "relu", "relu6", "leaky_relu"])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Activation(AbstractOperation):
+    """An activation by its name: one of `NAMES`.
+
+    Attributes:
+        parameter: The slope of `leaky_relu`, the cap of `relu6`.
+    """
+
+    value: Value
+    output: Value
+    name: str
+    parameter: float = 0.0
+    in_place = True
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        return (self.value,)
+
+    def functions(self) -> tuple[Function, ...]:
+        if self.name == "relu6":
+            return (_CAPPED_RELU,)
+        if self.name in ("relu", "leaky_relu"):
+            return (_LEAKY_RELU,)
+        return (_APPLY, _ELEMENTWISE[self.name])
+
+    def arrays(self) -> tuple[Array, ...]:
+        return quadrature() if _APPLY in self.functions() else ()
+
+    def statement(self, places: Places) -> str:
+        function = self.functions()[-1].name
+        moments = f"{places.moments(self.value)}, {places.moments(self.output)}"
+        if self.name in _ELEMENTWISE:
+            return f"apply({self.value.size}, {function}, {moments});"
+        return f"{function}({self.value.size}, {float_literal(self.parameter)}, {moments});"
+
+
+def quadrature() -> tuple[Array, Array]:
+    """Nodes and weights for the mean over a standard normal; the weights add up to 1."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(NUM_NODES)
+    weights = weights / weights.sum()
+    return (
+        Array("quadrature_nodes", nodes.astype(np.float32)),
+        Array("quadrature_weights", weights.astype(np.float32)),
+    )

@@ -1,0 +1,302 @@
+"""Answers in C: from the moments of the outputs to a prediction and its uncertainties.
+
+The likelihood is averaged over fixed points, `mean + sqrt(variance) * point`, half of which are the
+negatives of the others. Without variances there is one point, the mean.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.export.c_source.activations import SIGMOID
+from tfbnn.export.c_source.program import AbstractOperation, Places, Value
+from tfbnn.export.c_source.text import Array, Function, float_literal
+from tfbnn.prediction.points import standard_points
+from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.training.losses import SMALLEST_SCALE
+
+# The smallest normal float32, under the logarithm of a probability, as in `tfbnn.prediction.answers`.
+_TINY = "1.2e-38f"
+
+_SOFTMAX = Function(
+    "softmax",
+    """\
+static void softmax(int classes, float *x)
+{
+    float largest = x[0], sum = 0.0f;
+    for (int i = 1; i < classes; i++) {
+        largest = x[i] > largest ? x[i] : largest;
+    }
+    for (int i = 0; i < classes; i++) {
+        x[i] = expf(x[i] - largest);
+        sum += x[i];
+    }
+    for (int i = 0; i < classes; i++) {
+        x[i] /= sum;
+    }
+}
+""",
+)
+
+_SURPRISE = Function(
+    "surprise",
+    f"""\
+/* -p * log(p), in nats */
+static float surprise(float p)
+{{
+    return -p * logf(p > {_TINY} ? p : {_TINY});
+}}
+""",
+)
+
+_CATEGORICAL = """\
+/* Mean probabilities; their entropy; and what of it is disagreement (mutual information). */
+static void answer(const float *mean, const float *variance, float *prediction,
+                   float *uncertainty, float *mutual_information, float *work)
+{
+    for (int place = 0; place < PLACES; place++) {
+        const int draws = variance ? POINTS : 1;
+        float entropy = 0.0f, expected = 0.0f;
+        for (int i = 0; i < FEATURES; i++) {
+            prediction[i] = 0.0f;
+        }
+        for (int draw = 0; draw < draws; draw++) {
+            outputs_at(draw, mean, variance, work);
+            probabilities(FEATURES, work);
+            for (int i = 0; i < FEATURES; i++) {
+                prediction[i] += work[i] / (float)draws;
+                expected += surprise(work[i]) / (float)draws;
+            }
+        }
+        for (int i = 0; i < FEATURES; i++) {
+            entropy += surprise(prediction[i]);
+        }
+        *uncertainty++ = entropy;
+        *mutual_information++ = variance && entropy > expected ? entropy - expected : 0.0f;
+        prediction += FEATURES;
+        mean += FEATURES;
+        variance = variance ? variance + FEATURES : NULL;
+    }
+}
+"""
+
+_BERNOULLI = """\
+/* Mean probability of each yes; its entropy; and what of it is disagreement. */
+static void answer(const float *mean, const float *variance, float *prediction,
+                   float *uncertainty, float *mutual_information, float *work)
+{
+    for (int place = 0; place < PLACES; place++) {
+        const int draws = variance ? POINTS : 1;
+        for (int i = 0; i < FEATURES; i++) {
+            prediction[i] = uncertainty[i] = mutual_information[i] = 0.0f;
+        }
+        for (int draw = 0; draw < draws; draw++) {
+            outputs_at(draw, mean, variance, work);
+            probabilities(FEATURES, work);
+            for (int i = 0; i < FEATURES; i++) {
+                const float entropy = surprise(work[i]) + surprise(1.0f - work[i]);
+                prediction[i] += work[i] / (float)draws;
+                mutual_information[i] -= entropy / (float)draws;
+            }
+        }
+        for (int i = 0; i < FEATURES; i++) {
+            const float entropy = surprise(prediction[i]) + surprise(1.0f - prediction[i]);
+            const float difference = entropy + mutual_information[i];
+            uncertainty[i] = entropy;
+            mutual_information[i] = variance && difference > 0.0f ? difference : 0.0f;
+        }
+        prediction += FEATURES;
+        uncertainty += FEATURES;
+        mutual_information += FEATURES;
+        mean += FEATURES;
+        variance = variance ? variance + FEATURES : NULL;
+    }
+}
+"""
+
+_NORMAL = """\
+/* Mean of each target; standard deviation in all; and that of the mean alone. */
+static void answer(const float *mean, const float *variance, float *prediction,
+                   float *uncertainty, float *mutual_information)
+{
+    for (int place = 0; place < PLACES; place++) {
+        for (int i = 0; i < TARGETS; i++) {
+            const float epistemic = variance ? variance[i] : 0.0f;
+            *prediction++ = mean[i];
+            *uncertainty++ = sqrtf(epistemic + noise_variance(i, mean, variance));
+            *mutual_information++ = sqrtf(epistemic);
+        }
+        mean += FEATURES;
+        variance = variance ? variance + FEATURES : NULL;
+    }
+}
+"""
+
+_HEAD = f"""\
+/* The mean of scale**2, where scale is the softplus of an output beside the mean. */
+static float noise_variance(int target, const float *mean, const float *variance)
+{{
+    const int draws = variance ? POINTS : 1;
+    const int i = TARGETS + target;
+    float sum = 0.0f;
+    for (int draw = 0; draw < draws; draw++) {{
+        const float x = mean[i] + (variance ? sqrtf(variance[i]) * point(draw, i) : 0.0f);
+        const float scale = log1pf(expf(-fabsf(x))) + (x > 0.0f ? x : 0.0f)
+            + {float_literal(SMALLEST_SCALE)};
+        sum += scale * scale / (float)draws;
+    }}
+    return sum;
+}}
+"""
+
+_POINT = """\
+static float point(int draw, int feature)
+{
+    const int half = POINTS / 2;
+    return draw < half ? points[draw * FEATURES + feature]
+                       : -points[(draw - half) * FEATURES + feature];
+}
+"""
+
+_NO_POINT = """\
+static float point(int draw, int feature)
+{
+    (void)draw;
+    (void)feature;
+    return 0.0f;
+}
+"""
+
+_OUTPUTS_AT = """\
+static void outputs_at(int draw, const float *mean, const float *variance, float *outputs)
+{
+    for (int i = 0; i < FEATURES; i++) {
+        outputs[i] = mean[i] + (variance ? sqrtf(variance[i]) * point(draw, i) : 0.0f);
+    }
+}
+"""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answer(AbstractOperation):
+    """The last step: it writes what the caller asked for.
+
+    Attributes:
+        value: The outputs of the network, before `activation`.
+        likelihood: Of the outputs.
+        activation: `"softmax"` or `"sigmoid"` at the end of the network, or None.
+        num_points: Number of points.
+    """
+
+    value: Value
+    likelihood: AbstractLikelihood
+    activation: str | None
+    num_points: int
+    output = None
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        return (self.value,)
+
+    @property
+    def features(self) -> int:
+        """Number of outputs that belong together: the last axis."""
+        return self.value.shape[-1]
+
+    @property
+    def has_head(self) -> bool:
+        """Whether half of the outputs are the noise of the others."""
+        return self.likelihood.kind == "normal" and self.likelihood.loss.scale == "head"
+
+    @property
+    def prediction_shape(self) -> tuple[int, ...]:
+        """Shape of the prediction for one example."""
+        last = self.features // 2 if self.has_head else self.features
+        return (*self.value.shape[:-1], last)
+
+    @property
+    def uncertainty_shape(self) -> tuple[int, ...]:
+        """Shape of the uncertainty, and of the third answer, for one example."""
+        of_place = self.likelihood.kind == "categorical"
+        one_probability = self.likelihood.kind == "bernoulli" and self.features == 1
+        return self.value.shape[:-1] if of_place or one_probability else self.prediction_shape
+
+    @property
+    def workspace(self) -> int:
+        return 0 if self.likelihood.kind == "normal" else self.features
+
+    def arrays(self) -> tuple[Array, ...]:
+        needed = self.value.is_random and (self.likelihood.kind != "normal" or self.has_head)
+        if not needed:
+            return ()
+        points = standard_points(self.num_points, self.features)
+        return (Array("points", points[: self.num_points // 2]),)
+
+    def functions(self) -> tuple[Function, ...]:
+        sizes = Function("sizes", self._sizes())
+        point = Function("point", _POINT if self.arrays() else _NO_POINT, (sizes,))
+        if self.likelihood.kind == "normal":
+            text = _HEAD if self.has_head else self._constant_noise()
+            needs = (point,) if self.has_head else (sizes,)
+            noise = Function("noise_variance", text, needs)
+            return (Function("answer", _NORMAL, (noise,)),)
+        text = _CATEGORICAL if self.likelihood.kind == "categorical" else _BERNOULLI
+        outputs_at = Function("outputs_at", _OUTPUTS_AT, (point,))
+        return (Function("answer", text, (outputs_at, self._probabilities(), _SURPRISE)),)
+
+    def statement(self, places: Places) -> str:
+        work = f", {places.workspace}" if self.workspace else ""
+        answers = "prediction, uncertainty, mutual_information"
+        return f"answer({places.moments(self.value)}, {answers}{work});"
+
+    def _sizes(self) -> str:
+        sizes = {
+            "PLACES": int(np.prod(self.value.shape[:-1])),
+            "FEATURES": self.features,
+            "TARGETS": self.prediction_shape[-1],
+            "POINTS": self.num_points,
+        }
+        return f"enum {{ {', '.join(f'{n} = {v}' for n, v in sizes.items())} }};\n"
+
+    def _constant_noise(self) -> str:
+        zero = tf.zeros([1, 1])
+        scale = float(self.likelihood.parameters(zero)[1][0, 0])
+        return (
+            "/* The noise of the targets, in the square of their unit. */\n"
+            "static float noise_variance(int target, const float *mean, const float *variance)\n"
+            "{\n    (void)target;\n    (void)mean;\n    (void)variance;\n"
+            f"    return {float_literal(scale * scale)};\n}}\n"
+        )
+
+    def _probabilities(self) -> Function:
+        """From the outputs of the network to probabilities, in place."""
+        is_softmax = self.likelihood.kind == "categorical"
+        last = "softmax" if is_softmax else "sigmoid"
+        steps, needs = [], []
+        if self.activation is not None:
+            steps.append(_call(self.activation))
+            needs.append(_NEEDED[self.activation])
+        if not (self.likelihood.from_logits or self.likelihood.temperature == 1.0):
+            steps.append(_each(_LOG_ODDS[last]))
+        if self.likelihood.temperature != 1.0:
+            steps.append(_each(f"x[i] / {float_literal(self.likelihood.temperature)}"))
+        if self.likelihood.from_logits or self.likelihood.temperature != 1.0:
+            steps.append(_call(last))
+            needs.append(_NEEDED[last])
+        body = "".join(steps) or "    (void)count;\n    (void)x;\n"
+        text = f"static void probabilities(int count, float *x)\n{{\n{body}}}\n"
+        return Function("probabilities", text, tuple(needs))
+
+
+_NEEDED = {"softmax": _SOFTMAX, "sigmoid": SIGMOID}
+_CLIPPED = "x[i] > 1e-37f ? x[i] : 1e-37f"
+_LOG_ODDS = {"softmax": f"logf({_CLIPPED})", "sigmoid": f"logf({_CLIPPED}) - log1pf(-x[i])"}
+
+
+def _call(name: str) -> str:
+    return "    softmax(count, x);\n" if name == "softmax" else _each("sigmoid(x[i])")
+
+
+def _each(expression: str) -> str:
+    return f"    for (int i = 0; i < count; i++) {{\n        x[i] = {expression};\n    }}\n"

@@ -1,0 +1,218 @@
+"""Linear layers: dense layers and convolutions as operations of the program."""
+
+import dataclasses
+
+import numpy as np
+
+from tfbnn.export.c_source.geometry import GATHER, WINDOW, Window
+from tfbnn.export.c_source.products import Product
+from tfbnn.export.c_source.program import AbstractOperation, Places, Value
+from tfbnn.export.c_source.text import Array, Function
+from tfbnn.export.c_source.weights import EncodedKernel
+from tfbnn.export.variances import FactorisedVariance
+
+_SECOND_MOMENT = Function(
+    "second_moment",
+    """\
+/* sum(rows * (mean**2 + variance)): the share of all units in the variances of the weights. */
+static float second_moment(int count, const float *rows, const float *mean, const float *variance)
+{
+    float sum = 0.0f;
+    for (int i = 0; i < count; i++) {
+        const float square = mean[i] * mean[i] + (variance ? variance[i] : 0.0f);
+        sum += rows ? rows[i] * square : square;
+    }
+    return sum;
+}
+""",
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Weights:
+    """The weights of one layer as the program holds them.
+
+    Attributes:
+        name: Beginning of the names of its arrays.
+        kernel: Means, and variances that are stored one by one.
+        precision: `"float32"` or `"int8"`.
+        factorised: Variances in two small arrays, or None.
+        bias: `(units,)` or None.
+        bias_variance: `(units,)` or None.
+    """
+
+    name: str
+    kernel: EncodedKernel
+    precision: str
+    factorised: FactorisedVariance | None
+    bias: np.ndarray | None
+    bias_variance: np.ndarray | None
+
+    def arrays(self) -> dict[str, Array]:
+        """The constants by the name of the field that points to them."""
+        kernel, factorised = self.kernel, self.factorised
+        values = {
+            "loc": kernel.loc,
+            "scale" if self.precision == "int8" else "weight_variance": kernel.scale,
+            "gaps": kernel.gaps,
+            "counts": kernel.counts,
+            "loc_steps": kernel.loc_steps,
+            "scale_steps": kernel.scale_steps,
+            "columns": factorised and factorised.columns,
+            "rows": self._rows(),
+            "bias": self.bias,
+            "bias_variance": self.bias_variance,
+        }
+        return {n: Array(f"{self.name}_{n}", v) for n, v in values.items() if v is not None}
+
+    def _rows(self) -> np.ndarray | None:
+        # Rows that are all 1 are left out.
+        if self.factorised is None or (self.factorised.rows == 1).all():
+            return None
+        return self.factorised.rows.ravel()
+
+    def product(self, random_input: bool) -> Product:
+        """The inner loop for these weights."""
+        scale = "full" if self.kernel.scale is not None else "none"
+        return Product(
+            self.kernel.storage,
+            self.precision,
+            scale if self.factorised is None else "columns",
+            random_input,
+            self.kernel.counts is not None and self.kernel.counts.dtype == np.uint32,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Linear(AbstractOperation):
+    """A dense layer over the last axis, or a convolution.
+
+    Attributes:
+        name: Name of the C function.
+        title: What stands above it.
+        window: None for a dense layer.
+        groups: Of a convolution.
+    """
+
+    name: str
+    title: str
+    value: Value
+    output: Value
+    weights: Weights
+    window: Window | None = None
+    groups: int = 1
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        return (self.value,)
+
+    @property
+    def workspace(self) -> int:
+        patch = self.weights.kernel.inputs * (1 + self.value.is_random)
+        return 0 if self.window is None else patch
+
+    def arrays(self) -> tuple[Array, ...]:
+        return tuple(self.weights.arrays().values())
+
+    def functions(self) -> tuple[Function, ...]:
+        needs = [self._product.function()]
+        needs += [_SECOND_MOMENT] * self._is_shared
+        needs += [] if self.window is None else [WINDOW, GATHER]
+        return (Function(self.name, self._text(), tuple(needs)),)
+
+    def statement(self, places: Places) -> str:
+        arguments = [places.mean(self.value)]
+        arguments += [places.variance(self.value)] * self.value.is_random
+        arguments.append(places.mean(self.output))
+        arguments += [places.variance(self.output)] * self.output.is_random
+        arguments += [places.workspace] * (self.window is not None)
+        return f"{self.name}({', '.join(arguments)});"
+
+    @property
+    def _product(self) -> Product:
+        return self.weights.product(self.value.is_random)
+
+    @property
+    def _is_shared(self) -> bool:
+        return self.weights.factorised is not None
+
+    def _text(self) -> str:
+        parameters = ["const float *mean"]
+        parameters += ["const float *variance"] * self.value.is_random
+        parameters.append("float *output_mean")
+        parameters += ["float *output_variance"] * self.output.is_random
+        parameters += ["float *patch"] * (self.window is not None)
+        body = self._places_of_dense() if self.window is None else self._places_of_window()
+        return "\n".join(
+            [
+                f"/* {self.title} */",
+                f"static void {self.name}({', '.join(parameters)})",
+                "{",
+                f"    const {self._product.matrix} matrix = {{",
+                *[f"        {line}," for line in self._matrix()],
+                "    };",
+                *[f"    {line}" for line in body],
+                "}\n",
+            ]
+        )
+
+    def _matrix(self) -> list[str]:
+        arrays = self.weights.arrays()
+        fields = [arrays[n].name if n in arrays else "NULL" for _, n in self._product.fields()]
+        return [str(self.weights.kernel.inputs), *fields]
+
+    def _places_of_dense(self) -> list[str]:
+        kernel = self.weights.kernel
+        return [
+            f"for (int place = 0; place < {self.value.size // kernel.inputs}; place++) {{",
+            *self._call("mean", "variance", f"0, {kernel.units}, 0"),
+            f"    mean += {kernel.inputs};",
+            *[f"    variance += {kernel.inputs};"] * self.value.is_random,
+            *self._next_outputs(),
+            "}",
+        ]
+
+    def _places_of_window(self) -> list[str]:
+        kernel, window = self.weights.kernel, self.window
+        channels = window.input_shape[2] // self.groups
+        units = kernel.units // self.groups
+        entries = [str(kernel.entry(group * units)) for group in range(self.groups)]
+        first = f"group * {channels}, {channels}" if self.groups > 1 else f"0, {channels}"
+        span = f"group * {units}, (group + 1) * {units}, entries[group]"
+        where = f"&w, place / {window.output_shape[1]}, place % {window.output_shape[1]}, {first}"
+        gathered = [f"gather({where}, mean, patch);"]
+        gathered += [f"gather({where}, variance, patch + {kernel.inputs});"] * self.value.is_random
+        call = self._call(
+            "patch", f"patch + {kernel.inputs}", span if self.groups > 1 else f"0, {units}, 0"
+        )
+        inner = [f"    {line}" for line in gathered] + call
+        lines = [f"const window w = {window.literal()};"]
+        if self.groups > 1:
+            lines.append(
+                f"static const uint32_t entries[{self.groups}] = {{{', '.join(entries)}}};"
+            )
+            inner = [
+                f"    for (int group = 0; group < {self.groups}; group++) {{",
+                *[f"    {line}" for line in inner],
+                "    }",
+            ]
+        num_places = window.output_shape[0] * window.output_shape[1]
+        loop = f"for (int place = 0; place < {num_places}; place++) {{"
+        return [*lines, loop, *inner, *self._next_outputs(), "}"]
+
+    def _call(self, mean: str, variance: str, span: str) -> list[str]:
+        inputs = self.weights.kernel.inputs
+        variances = variance if self.value.is_random else "NULL"
+        rows = self.weights.arrays().get("rows")
+        shared = f"second_moment({inputs}, {rows.name if rows else 'NULL'}, {mean}, {variances})"
+        arguments = ["&matrix", span, mean]
+        arguments += [variance] * self.value.is_random
+        arguments += [shared] * self._is_shared
+        arguments.append("output_mean")
+        arguments += ["output_variance"] * self.output.is_random
+        return [f"    {self._product.name}({', '.join(arguments)});"]
+
+    def _next_outputs(self) -> list[str]:
+        units = self.weights.kernel.units
+        lines = [f"    output_mean += {units};"]
+        return lines + [f"    output_variance += {units};"] * self.output.is_random

@@ -1,0 +1,139 @@
+"""Program: the operations of a C function, the values between them, and where these lie.
+
+A `Value` of the network is the means, and where it is random the variances, of an array. It lies in
+a `Storage`, which others may share: a Flatten gives another shape to the same numbers.
+"""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import ClassVar
+
+from tfbnn.export.c_source.text import Array, Function
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Storage:
+    """Room for `size` means, followed by `size` variances if `is_random`.
+
+    The one of the network's inputs belongs to the caller, and is not written to.
+    """
+
+    size: int
+    is_random: bool = False
+    is_callers: bool = False
+
+    @property
+    def num_floats(self) -> int:
+        """Room in the scratch."""
+        return 0 if self.is_callers else self.size * (1 + self.is_random)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Value:
+    """What an operation computes and others read, for one example: no axis of the batch."""
+
+    shape: tuple[int, ...]
+    storage: Storage
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether there are variances."""
+        return self.storage.is_random
+
+    @classmethod
+    def new(cls, shape: tuple[int, ...], is_random: bool) -> "Value":
+        """A value with a storage of its own."""
+        return cls(tuple(shape), Storage(math.prod(shape), is_random))
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """C expressions for the values, and for the workspace, of one operation."""
+
+    offsets: dict[Storage, int]
+    workspace_offset: int
+
+    def mean(self, value: Value) -> str:
+        """Pointer to the means."""
+        if value.storage.is_callers:
+            return "input"
+        return f"buffer + {self.offsets[value.storage]}"
+
+    def variance(self, value: Value) -> str:
+        """Pointer to the variances, `NULL` where there are none."""
+        if not value.is_random:
+            return "NULL"
+        return f"buffer + {self.offsets[value.storage] + value.storage.size}"
+
+    def moments(self, value: Value) -> str:
+        """Both pointers, as two arguments of a function."""
+        return f"{self.mean(value)}, {self.variance(value)}"
+
+    @property
+    def workspace(self) -> str:
+        """Pointer to the workspace."""
+        return f"buffer + {self.workspace_offset}"
+
+
+class AbstractOperation(abc.ABC):
+    """One step of the program: some values in, one out (the last one writes to the caller).
+
+    Attributes:
+        in_place: Whether the output may take the place of the first input, element by element.
+    """
+
+    in_place: ClassVar[bool] = False
+    inputs: tuple[Value, ...]
+    output: Value | None
+
+    @property
+    def workspace(self) -> int:
+        """Number of floats that are needed while this step runs."""
+        return 0
+
+    @abc.abstractmethod
+    def functions(self) -> tuple[Function, ...]:
+        """The C functions it calls."""
+
+    def arrays(self) -> tuple[Array, ...]:
+        """The constants it reads."""
+        return ()
+
+    @abc.abstractmethod
+    def statement(self, places: Places) -> str:
+        """The C statement that runs it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A network as a list of operations, the last of which answers.
+
+    Attributes:
+        input: The network's input.
+        operations: In the order in which they run.
+        places: For each operation, where its values lie.
+        scratch_floats: Size of the scratch.
+    """
+
+    input: Value
+    operations: tuple[AbstractOperation, ...]
+    places: tuple[Places, ...]
+    scratch_floats: int
+
+    @property
+    def arrays(self) -> list[Array]:
+        """All constants, each once: a layer that is called twice has its weights once."""
+        arrays = {array.name: array for op in self.operations for array in op.arrays()}
+        return list(arrays.values())
+
+    @property
+    def functions(self) -> Iterator[Function]:
+        """The C functions that operations call."""
+        return (function for operation in self.operations for function in operation.functions())

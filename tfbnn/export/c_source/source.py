@@ -1,0 +1,183 @@
+"""Source: the text of the header, the source file and the Makefile."""
+
+import dataclasses
+import textwrap
+
+import numpy as np
+
+from tfbnn.export.c_source.answers import Answer
+from tfbnn.export.c_source.program import Program
+from tfbnn.export.c_source.text import in_order
+
+C_TYPES = {"float32": "float", "uint8": "uint8_t"}
+FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The texts of one network.
+
+    Attributes:
+        name: Beginning of all names: a C identifier.
+        program: The network.
+        input_type: `"float32"` or `"uint8"`.
+        remarks: Lines for the comment in the header: what was exported, and how.
+    """
+
+    name: str
+    program: Program
+    input_type: str
+    remarks: tuple[str, ...]
+
+    @property
+    def answer(self) -> Answer:
+        """The last operation."""
+        return self.program.operations[-1]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The numbers of the header by the endings of their names."""
+        return {
+            "INPUT_SIZE": self.program.input.size,
+            "PREDICTION_SIZE": int(np.prod(self.answer.prediction_shape)),
+            "UNCERTAINTY_SIZE": int(np.prod(self.answer.uncertainty_shape)),
+            "WEIGHT_BYTES": sum(array.num_bytes for array in self.program.arrays),
+            "SCRATCH_BYTES": 4 * self._scratch_floats,
+        }
+
+    def header(self) -> str:
+        """`<name>.h`"""
+        upper = self.name.upper()
+        comment = textwrap.dedent(_COMMENT).format(name=self.name, **self._meanings())
+        remarks = "".join(f" * {remark}\n" for remark in self.remarks)
+        defines = "".join(
+            f"#define {f'{upper}_{ending}':<{len(upper) + 18}}{value}\n"
+            for ending, value in self.sizes.items()
+        )
+        return (
+            f"/*\n{textwrap.indent(comment.strip(), ' * ', lambda line: True)}\n *\n{remarks} */\n"
+            f"#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdint.h>\n\n"
+            f'#ifdef __cplusplus\nextern "C" {{\n#endif\n\n{defines}\n'
+            f"typedef struct {{\n    float buffer[{self._scratch_floats}];\n}} "
+            f"{self.name}_scratch;\n\n{self._signature()};\n\n"
+            f"#ifdef __cplusplus\n}}\n#endif\n\n#endif\n"
+        )
+
+    def source(self) -> str:
+        """`<name>.c`"""
+        arrays = "\n".join(array.definition() for array in self.program.arrays)
+        functions = "\n".join(function.text for function in in_order(self.program.functions))
+        return (
+            f'/* See {self.name}.h. */\n#include "{self.name}.h"\n\n'
+            f"#include <math.h>\n#include <stddef.h>\n\n{arrays}\n{functions}\n{self._predict()}"
+        )
+
+    def makefile(self) -> str:
+        """`Makefile`"""
+        return _MAKEFILE.format(name=self.name, flags=" ".join(FLAGS))
+
+    @property
+    def _scratch_floats(self) -> int:
+        # C has no empty arrays.
+        return max(1, self.program.scratch_floats)
+
+    def _signature(self) -> str:
+        name = f"{self.name}_predict"
+        indent = f",\n{' ' * len(f'void {name}(')}"
+        parameters = [
+            f"const {C_TYPES[self.input_type]} *input",
+            "float *prediction",
+            "float *uncertainty",
+            "float *mutual_information",
+            f"{self.name}_scratch *scratch",
+        ]
+        return f"void {name}({indent.join(parameters)})"
+
+    def _predict(self) -> str:
+        steps = zip(self.program.operations, self.program.places, strict=True)
+        statements = "\n".join(operation.statement(places) for operation, places in steps)
+        body = f"float *const buffer = scratch->buffer;\n\n{statements}\n"
+        return f"{self._signature()}\n{{\n{textwrap.indent(body, '    ')}}}\n"
+
+    def _meanings(self) -> dict[str, str]:
+        first, second, third = MEANINGS[self.answer.likelihood.kind]
+        return {
+            "input": _shaped(self.program.input.shape),
+            "prediction": f"{_shaped(self.answer.prediction_shape)}: {first}",
+            "uncertainty": f"{_shaped(self.answer.uncertainty_shape)}: {second}",
+            "third": third,
+        }
+
+
+MEANINGS = {
+    "categorical": (
+        "mean probability of each class",
+        "predictive entropy, nats",
+        "mutual information of label and weights, nats",
+    ),
+    "bernoulli": (
+        "mean probability of yes",
+        "predictive entropy, nats",
+        "mutual information of label and weights, nats",
+    ),
+    "normal": (
+        "mean of the target",
+        "standard deviation in all",
+        "standard deviation of the mean (epistemic)",
+    ),
+}
+
+_COMMENT = """\
+{name}: a Bayesian neural network as a C function. Written by tfbnn; do not edit.
+
+    static {name}_scratch scratch;
+    {name}_predict(input, prediction, uncertainty, mutual_information, &scratch);
+
+answers for one input. All memory is the caller's; nothing is allocated and nothing is kept from
+one call to the next, so that threads may call it at once, each with a scratch of its own. The
+weights are constants (WEIGHT_BYTES of flash). It needs C99, 32-bit IEEE floats and libm.
+
+    input               {input}
+    prediction          {prediction}
+    uncertainty         {uncertainty}
+    mutual_information  as uncertainty: {third}; 0 without variances
+
+`make test` checks this code on some inputs, `make benchmark` takes the time of a call, `make stack`
+prints the stack that each function needs.
+"""
+
+_MAKEFILE = """\
+# make test: the answers on some inputs are those that were expected
+# make benchmark: median microseconds of a call
+# make stack: bytes of stack of each function (gcc)
+CC ?= cc
+CFLAGS ?= {flags}
+
+test_{name}: test_{name}.o {name}.o
+\t$(CC) $(CFLAGS) -o $@ test_{name}.o {name}.o -lm
+
+test_{name}.o: test_{name}.c {name}.h
+\t$(CC) $(CFLAGS) -c -o $@ test_{name}.c
+
+{name}.o: {name}.c {name}.h
+\t$(CC) $(CFLAGS) -c -o $@ {name}.c
+
+test: test_{name}
+\t./test_{name}
+
+benchmark: test_{name}
+\t./test_{name} --benchmark 100
+
+stack:
+\t$(CC) $(CFLAGS) -fstack-usage -c -o {name}.o {name}.c
+\tcat {name}.su
+
+clean:
+\trm -f test_{name} *.o *.su
+
+.PHONY: test benchmark stack clean
+"""
+
+
+def _shaped(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "1"

@@ -1,0 +1,184 @@
+"""Translator: collects the operations of a network while its layers are gone through."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tfbnn.export.c_source.answers import Answer
+from tfbnn.export.c_source.arrangement import Load
+from tfbnn.export.c_source.geometry import Window
+from tfbnn.export.c_source.linear import Linear, Weights
+from tfbnn.export.c_source.program import AbstractOperation, Storage, Value
+from tfbnn.export.c_source.weights import encoded
+from tfbnn.export.variances import factorise
+from tfbnn.layers.steps import Step, Steps
+from tfbnn.layers.variational import AbstractVariationalLayer
+from tfbnn.training.likelihoods import AbstractLikelihood
+
+SCALES = ("full", "rank_one", "unit")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the caller of the exporter chose; see `tfbnn.export.c`."""
+
+    uncertainty: str = "moments"
+    precision: str = "float32"
+    scale: str = "full"
+    num_points: int = 64
+    input_type: str = "float32"
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the weights have variances."""
+        return self.uncertainty == "moments"
+
+
+class Translator:
+    """The operations so far, and the value of each part of the network.
+
+    Args:
+        steps: The network.
+        likelihood: Of its outputs.
+        settings: Of the export.
+    """
+
+    def __init__(self, steps: Steps, likelihood: AbstractLikelihood, settings: Settings):
+        shape = steps.input.shape[1:]
+        if None in shape:
+            raise ValueError(
+                "C code needs to know all sizes: give `keras.Input` a shape without None. "
+                f"Received: an input of shape {shape}"
+            )
+        self.start = Value(shape, Storage(int(np.prod(shape)), is_callers=True))
+        self.operations: list[AbstractOperation] = []
+        self._steps = steps
+        self._likelihood = likelihood
+        self._settings = settings
+        self._values = {steps.input: self.start}
+        self._weights: dict[Any, Weights] = {}
+        self._names: dict[Any, str] = {}
+        self._ending: str | None = None
+        if settings.input_type == "uint8":
+            loaded = Value.new(shape, is_random=False)
+            self.operations.append(Load(self.start, loaded))
+            self._values[steps.input] = loaded
+
+    def inputs(self, step: Step) -> list[Value]:
+        """The values that a step reads."""
+        return [self._values[value] for value in step.inputs]
+
+    def only_input(self, step: Step) -> Value:
+        """The one value that a step reads."""
+        return self._values[step.inputs[0]]
+
+    def append(self, step: Step, operation: AbstractOperation) -> None:
+        """Append an operation; its output is what the step has computed so far."""
+        self.operations.append(operation)
+        self._values[step.output] = operation.output
+
+    def same(self, step: Step) -> None:
+        """Let a step start with its input, in its own shape."""
+        value = self.only_input(step)
+        self._values[step.output] = Value(step.output.shape[1:], value.storage)
+
+    def elementwise(self, step: Step, make: Callable[[Value, Value], AbstractOperation]) -> None:
+        """Append `make(value, output)` to what the step has computed so far."""
+        value = self._values[step.output]
+        self.append(step, make(value, Value.new(value.shape, value.is_random)))
+
+    def linear(self, step: Step, window: Window | None, groups: int) -> None:
+        """Append the linear part of a layer."""
+        value = self.only_input(step)
+        is_random = value.is_random or (
+            self._settings.is_random and isinstance(step.layer, AbstractVariationalLayer)
+        )
+        output = Value.new(step.output.shape[1:], is_random)
+        # A layer may be called twice, with inputs of two shapes.
+        name = f"linear_{len(self.operations)}"
+        shapes = " -> ".join("x".join(map(str, v.shape)) for v in (value, output))
+        title = f"{step.layer.name} ({type(step.layer).__name__}): {shapes}"
+        weights = self._weights_of(step.layer)
+        self.append(step, Linear(name, title, value, output, weights, window, groups))
+
+    def is_last(self, step: Step) -> bool:
+        """Whether the outputs of a step are probabilities, those of the network."""
+        kinds = ("categorical", "bernoulli")
+        return step.output is self._steps.output and self._likelihood.kind in kinds
+
+    def end_with(self, activation: str) -> None:
+        """Leave the last activation to the answer, which applies it at each point."""
+        self._ending = activation
+
+    def answer(self) -> Answer:
+        """The last operation.
+
+        Raises:
+            ValueError: If random outputs are to be probabilities and no activation makes them so.
+        """
+        value = self._values[self._steps.output]
+        likelihood = self._likelihood
+        bounded = getattr(likelihood, "from_logits", True) or self._ending is not None
+        if value.is_random and not bounded:
+            raise ValueError(
+                "With `uncertainty='moments'` a network of classes must end in a softmax or "
+                "sigmoid, or be trained with `from_logits=True`. Received: a loss with "
+                f"from_logits=False and a last layer {self._steps.steps[-1].name}"
+            )
+        return Answer(value, likelihood, self._ending, self._settings.num_points)
+
+    def name_of(self, layer: Any) -> str:
+        """Beginning of the names of a layer's arrays."""
+        return self._names.setdefault(layer, f"layer_{len(self._names)}")
+
+    def _weights_of(self, layer: Any) -> Weights:
+        if layer not in self._weights:
+            variational = isinstance(layer, AbstractVariationalLayer)
+            read = _variational_weights if variational else _keras_weights
+            self._weights[layer] = self._encoded(layer, *read(layer))
+        return self._weights[layer]
+
+    def _encoded(
+        self,
+        layer: Any,
+        loc: np.ndarray,
+        scale: np.ndarray | None,
+        bias: np.ndarray | None,
+        bias_scale: np.ndarray | None,
+    ) -> Weights:
+        settings = self._settings
+        if not settings.is_random:
+            scale = bias_scale = None
+        factorised = None
+        if scale is not None and settings.scale != "full":
+            factorised = factorise(scale, settings.scale)
+        stored_scale = scale if factorised is None else None
+        return Weights(
+            self.name_of(layer),
+            encoded(loc, stored_scale, settings.precision),
+            settings.precision,
+            factorised,
+            None if bias is None else bias.astype(np.float32),
+            None if bias_scale is None else np.square(bias_scale, dtype=np.float32),
+        )
+
+
+_Arrays = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]
+
+
+def _variational_weights(layer: AbstractVariationalLayer) -> _Arrays:
+    """Mean and standard deviation of the kernel, then of the bias."""
+    bias = layer.bias
+    return (
+        layer.kernel.loc.numpy(),
+        layer.kernel.scale.numpy(),
+        None if bias is None else bias.loc.numpy(),
+        bias.scale.numpy() if bias is not None and bias.is_random else None,
+    )
+
+
+def _keras_weights(layer: Any) -> _Arrays:
+    bias = np.asarray(layer.bias, np.float32) if layer.use_bias else None
+    return np.asarray(layer.kernel, np.float32), None, bias, None

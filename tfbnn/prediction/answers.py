@@ -1,0 +1,66 @@
+"""Answers: from the outputs of several networks to `prediction` and `uncertainty`, in TensorFlow.
+
+The same pair as `tfbnn.predict` gives, with operations that LiteRT has built in.
+"""
+
+import tensorflow as tf
+
+from tfbnn.training.likelihoods import AbstractLikelihood
+
+# The smallest normal float32, under the logarithm of a probability.
+_TINY = 1.2e-38
+
+
+# Names of the outputs of a file, by the kind of likelihood.
+OUTPUTS = {
+    "categorical": ("prediction", "uncertainty", "mutual_information"),
+    "bernoulli": ("prediction", "uncertainty", "mutual_information"),
+    "normal": ("prediction", "uncertainty", "epistemic"),
+}
+
+
+def answer(likelihood: AbstractLikelihood, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Mean prediction, its uncertainty, and the part of it that the weights are to blame for.
+
+    Args:
+        likelihood: The likelihood of the output.
+        outputs: Outputs of the network for each draw, `(num_samples, batch, ...)`.
+
+    Returns:
+        Classes: `prediction`, mean probabilities `(batch, ..., classes)`; `uncertainty`, predictive
+        entropy in nats `(batch, ...)`; `mutual_information` in nats `(batch, ...)`. Real numbers,
+        all `(batch, ..., targets)`: `prediction`, the mean; `uncertainty`, the total standard
+        deviation; `epistemic`, that of the mean over draws.
+    """
+    parameters = likelihood.parameters(outputs)
+    if likelihood.kind == "normal":
+        return _normal(*parameters)
+    entropy = _binary_entropy if likelihood.kind == "bernoulli" else _entropy
+    prediction = tf.reduce_mean(parameters[0], axis=0)
+    uncertainty = entropy(prediction)
+    if outputs.shape[0] == 1:
+        return _named(likelihood, prediction, uncertainty, tf.zeros_like(uncertainty))
+    expected = tf.reduce_mean(entropy(parameters[0]), axis=0)
+    # Not below zero, which rounding can give.
+    return _named(likelihood, prediction, uncertainty, tf.nn.relu(uncertainty - expected))
+
+
+def _normal(loc: tf.Tensor, scale: tf.Tensor) -> dict[str, tf.Tensor]:
+    mean = tf.reduce_mean(loc, axis=0)
+    epistemic = tf.reduce_mean(tf.square(loc - mean), axis=0)
+    aleatoric = tf.reduce_mean(tf.square(scale), axis=0)
+    uncertainty = tf.sqrt(epistemic + aleatoric)
+    return dict(zip(OUTPUTS["normal"], (mean, uncertainty, tf.sqrt(epistemic)), strict=True))
+
+
+def _named(likelihood: AbstractLikelihood, *values: tf.Tensor) -> dict[str, tf.Tensor]:
+    return dict(zip(OUTPUTS[likelihood.kind], values, strict=True))
+
+
+def _entropy(probabilities: tf.Tensor) -> tf.Tensor:
+    return -tf.reduce_sum(probabilities * tf.math.log(tf.maximum(probabilities, _TINY)), axis=-1)
+
+
+def _binary_entropy(probability: tf.Tensor) -> tf.Tensor:
+    entropy = _entropy(tf.stack([1.0 - probability, probability], axis=-1))
+    return entropy[..., 0] if probability.shape[-1] == 1 else entropy

@@ -1,0 +1,309 @@
+"""Moment rules: what the layers of Keras do with means and variances.
+
+A rule takes the layer and the moments of its inputs. Activations are apart, because a layer of any
+kind may end in one.
+"""
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.layers.steps import Step
+from tfbnn.prediction import normals
+from tfbnn.prediction.normals import Moments
+
+# Padding for a maximum: below any number, and finite, because infinity minus infinity is not.
+_LOWEST = -1e6
+
+
+def has_rule(step: Step) -> bool:
+    """Whether moments can pass through the layer of a step, its activation apart."""
+    supported = getattr(step.layer, "data_format", "channels_last") == "channels_last"
+    return supported and _find(step.layer) is not None
+
+
+def apply(step: Step, inputs: list[Moments]) -> Moments:
+    """Moments of what a layer gives, before its activation."""
+    return _find(step.layer)(step.layer, inputs)
+
+
+def activation(step: Step) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The activation that a layer ends in; the identity if there is none."""
+    if isinstance(step.layer, keras.layers.Softmax):
+        return keras.activations.softmax
+    return getattr(step.layer, "activation", None) or keras.activations.linear
+
+
+def gives_probabilities(step: Step) -> bool:
+    """Whether the layer ends in a softmax or a sigmoid."""
+    return activation(step) in (keras.activations.softmax, keras.activations.sigmoid)
+
+
+def has_activation_rule(step: Step) -> bool:
+    """Whether moments can pass through the activation of a layer."""
+    return activation(step) in (*_LINEAR, *_CLOSED, *_SMOOTH)
+
+
+def activate(step: Step, x: Moments) -> Moments:
+    """Moments after the activation of a layer."""
+    function = activation(step)
+    if function in _LINEAR:
+        return x
+    if function in _CLOSED:
+        return _CLOSED[function](x)
+    return normals.through(function, x)
+
+
+def activation_in_words(step: Step) -> str:
+    """For a message, if the activation is what moments cannot pass through."""
+    if has_activation_rule(step):
+        return ""
+    return f" with the activation {getattr(activation(step), '__name__', activation(step))!r}"
+
+
+def _find(layer: Any) -> Callable[[Any, list[Moments]], Moments] | None:
+    # A subclass may compute something else. Operations of `keras.ops` are named like the layers.
+    if not type(layer).__module__.startswith("keras."):
+        return None
+    return _RULES.get(type(layer).__name__)
+
+
+def _on_both(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
+    return Moments(function(x.mean), None if x.variance is None else function(x.variance))
+
+
+def _affine(x: Moments, factor: Any, offset: Any) -> Moments:
+    variance = None if x.variance is None else x.variance * tf.square(factor)
+    return Moments(x.mean * factor + offset, variance)
+
+
+def _same(layer: Any, inputs: list[Moments]) -> Moments:
+    del layer
+    return inputs[0]
+
+
+def _moved(layer: Any, inputs: list[Moments]) -> Moments:
+    """Layers that put numbers elsewhere, or zeros beside them."""
+    return _on_both(layer, inputs[0])
+
+
+def _fixed_linear(layer: Any, inputs: list[Moments]) -> Moments:
+    """Layers of Keras with fixed weights."""
+    (x,) = inputs
+    kernel = tf.convert_to_tensor(layer.kernel)
+    mean = _linear(layer, x.mean, kernel)
+    if layer.bias is not None:
+        mean += tf.convert_to_tensor(layer.bias)
+    variance = None if x.variance is None else _linear(layer, x.variance, tf.square(kernel))
+    return Moments(mean, variance)
+
+
+def _linear(layer: Any, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    if isinstance(layer, keras.layers.Dense):
+        return keras.ops.matmul(x, kernel)
+    operation = keras.ops.conv
+    if isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
+        operation = keras.ops.depthwise_conv
+    padding = layer.padding
+    if padding == "causal":
+        past = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
+        x, padding = tf.pad(x, [(0, 0), (past, 0), (0, 0)]), "valid"
+    options = {"strides": list(layer.strides), "dilation_rate": list(layer.dilation_rate)}
+    return operation(x, kernel, padding=padding, **options)
+
+
+def _batch_normalization(layer: Any, inputs: list[Moments]) -> Moments:
+    factor = tf.math.rsqrt(tf.convert_to_tensor(layer.moving_variance) + layer.epsilon)
+    if layer.gamma is not None:
+        factor *= tf.convert_to_tensor(layer.gamma)
+    offset = -factor * tf.convert_to_tensor(layer.moving_mean)
+    if layer.beta is not None:
+        offset += tf.convert_to_tensor(layer.beta)
+    return _affine(inputs[0], factor, offset)
+
+
+def _normalization(layer: Any, inputs: list[Moments]) -> Moments:
+    factor = 1.0 / tf.sqrt(tf.maximum(tf.convert_to_tensor(layer.variance), 1e-14))
+    return _affine(inputs[0], factor, -factor * tf.convert_to_tensor(layer.mean))
+
+
+def _rescaling(layer: Any, inputs: list[Moments]) -> Moments:
+    return _affine(inputs[0], layer.scale, layer.offset)
+
+
+def _relu_layer(layer: Any, inputs: list[Moments]) -> Moments:
+    slope = getattr(layer, "negative_slope", 0.0) or 0.0
+    cap = getattr(layer, "max_value", None)
+    if getattr(layer, "threshold", 0.0) or (slope and cap is not None):
+        raise ValueError(
+            f"Moments pass through a ReLU with a threshold of 0, and either a slope or a cap. "
+            f"Received: {layer.name!r} with threshold={layer.threshold}, negative_slope={slope}, "
+            f"max_value={cap}"
+        )
+    if cap is not None:
+        return normals.capped(inputs[0], float(cap))
+    return normals.leaky_rectified(inputs[0], slope) if slope else normals.rectified(inputs[0])
+
+
+def _add(layer: Any, inputs: list[Moments]) -> Moments:
+    del layer
+    variances = [x.variance for x in inputs if x.variance is not None]
+    return Moments(_sum([x.mean for x in inputs]), _sum(variances) if variances else None)
+
+
+def _subtract(layer: Any, inputs: list[Moments]) -> Moments:
+    first, second = inputs
+    return _add(layer, [first, Moments(-second.mean, second.variance)])
+
+
+def _average(layer: Any, inputs: list[Moments]) -> Moments:
+    return _affine(_add(layer, inputs), 1.0 / len(inputs), 0.0)
+
+
+def _concatenate(layer: Any, inputs: list[Moments]) -> Moments:
+    axis = layer.axis
+    means = tf.concat([x.mean for x in inputs], axis)
+    if all(x.variance is None for x in inputs):
+        return Moments(means, None)
+    variances = [tf.zeros_like(x.mean) if x.variance is None else x.variance for x in inputs]
+    return Moments(means, tf.concat(variances, axis))
+
+
+def _max_pooling(layer: Any, inputs: list[Moments]) -> Moments:
+    (x,) = inputs
+    size, strides = tuple(layer.pool_size), tuple(layer.strides)
+    if x.variance is None:
+        return Moments(layer(x.mean), None)
+    pads = [(0, 0)] * (2 + len(size))
+    if layer.padding == "same":
+        pads[1:-1] = _pads(x.mean.shape[1:-1], size, strides)
+    mean = tf.pad(x.mean, pads, constant_values=_LOWEST)
+    variance = tf.pad(x.variance, pads)
+    return _largest([Moments(*pair) for pair in _windows((mean, variance), size, strides)])
+
+
+def _global_max_pooling(layer: Any, inputs: list[Moments]) -> Moments:
+    (x,) = inputs
+    if x.variance is None:
+        return Moments(layer(x.mean), None)
+    size = tuple(x.mean.shape[1:-1])
+    largest = _largest([Moments(*pair) for pair in _windows(tuple(x), size, size)])
+    if layer.keepdims:
+        return largest
+    return _on_both(lambda value: tf.reshape(value, (-1, value.shape[-1])), largest)
+
+
+def _average_pooling(layer: Any, inputs: list[Moments]) -> Moments:
+    (x,) = inputs
+    if x.variance is None:
+        return Moments(layer(x.mean), None)
+    sizes = x.mean.shape[1:-1]
+    counts = _counts(sizes, tuple(layer.pool_size), tuple(layer.strides), layer.padding)
+    return Moments(layer(x.mean), layer(x.variance) / counts)
+
+
+def _global_average_pooling(layer: Any, inputs: list[Moments]) -> Moments:
+    count = float(np.prod(inputs[0].mean.shape[1:-1]))
+    means = _on_both(layer, inputs[0])
+    return Moments(means.mean, None if means.variance is None else means.variance / count)
+
+
+def _sum(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    return functools.reduce(operator.add, tensors)
+
+
+def _windows(
+    tensors: tuple[tf.Tensor, ...], size: tuple[int, ...], strides: tuple[int, ...]
+) -> Iterator[tuple[tf.Tensor, ...]]:
+    """The elements of all windows, one place in the window after the other, row by row."""
+    lengths = [(n - k) // s for n, k, s in zip(tensors[0].shape[1:-1], size, strides, strict=True)]
+    for place in itertools.product(*map(range, size)):
+        at = [slice(p, p + n * s + 1, s) for p, n, s in zip(place, lengths, strides, strict=True)]
+        yield tuple(tensor[(slice(None), *at)] for tensor in tensors)
+
+
+def _largest(items: list[Moments]) -> Moments:
+    """The largest of several, by pairs: a tree is less wrong than a chain, and shallower."""
+    while len(items) > 1:
+        pairs = zip(items[::2], items[1::2], strict=False)
+        odd = items[-1:] if len(items) % 2 else []
+        items = [normals.maximum(*pair) for pair in pairs] + odd
+    return items[0]
+
+
+def _pads(
+    sizes: Sequence[int], window: tuple[int, ...], strides: tuple[int, ...]
+) -> list[tuple[int, int]]:
+    """Padding `"same"`, before and after, of each axis."""
+    totals = [
+        max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sizes, window, strides, strict=True)
+    ]
+    return [(total // 2, total - total // 2) for total in totals]
+
+
+def _counts(
+    sizes: Sequence[int], window: tuple[int, ...], strides: tuple[int, ...], padding: str
+) -> np.ndarray:
+    """How many elements each window of an average has: those of the padding do not count."""
+    counts = np.ones((1,) * (len(sizes) + 2), np.float32)
+    pads = _pads(sizes, window, strides) if padding == "same" else [(0, 0)] * len(sizes)
+    for axis, (n, k, s, (before, after)) in enumerate(
+        zip(sizes, window, strides, pads, strict=True), start=1
+    ):
+        starts = np.arange(0, n + before + after - k + 1, s) - before
+        inside = np.minimum(starts + k, n) - np.maximum(starts, 0)
+        shape = [1] * counts.ndim
+        shape[axis] = len(inside)
+        counts = counts * inside.reshape(shape).astype(np.float32)
+    return counts
+
+
+_RULES: dict[str, Callable[[Any, list[Moments]], Moments]] = {
+    **dict.fromkeys(("Dense", "Conv1D", "Conv2D", "Conv3D"), _fixed_linear),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _fixed_linear),
+    **dict.fromkeys(("Activation", "Softmax", "Identity", "ActivityRegularization"), _same),
+    **dict.fromkeys(("Dropout", "SpatialDropout1D", "SpatialDropout2D"), _same),
+    **dict.fromkeys(("SpatialDropout3D", "AlphaDropout", "GaussianDropout"), _same),
+    **dict.fromkeys(("GaussianNoise",), _same),
+    **dict.fromkeys(("Flatten", "Reshape", "Permute", "RepeatVector"), _moved),
+    **dict.fromkeys(("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"), _moved),
+    **dict.fromkeys(("Cropping1D", "Cropping2D", "Cropping3D"), _moved),
+    **dict.fromkeys(("MaxPooling1D", "MaxPooling2D", "MaxPooling3D"), _max_pooling),
+    **dict.fromkeys(("AveragePooling1D", "AveragePooling2D", "AveragePooling3D"), _average_pooling),
+    **dict.fromkeys((f"GlobalMaxPooling{d}D" for d in (1, 2, 3)), _global_max_pooling),
+    **dict.fromkeys((f"GlobalAveragePooling{d}D" for d in (1, 2, 3)), _global_average_pooling),
+    **dict.fromkeys(("ReLU", "LeakyReLU"), _relu_layer),
+    "BatchNormalization": _batch_normalization,
+    "Normalization": _normalization,
+    "Rescaling": _rescaling,
+    "Add": _add,
+    "Subtract": _subtract,
+    "Average": _average,
+    "Concatenate": _concatenate,
+}
+
+_LINEAR = (keras.activations.linear,)
+
+_CLOSED: dict[Callable, Callable[[Moments], Moments]] = {
+    keras.activations.relu: normals.rectified,
+    keras.activations.relu6: functools.partial(normals.capped, cap=6.0),
+    # The slope that Keras' function has by default.
+    keras.activations.leaky_relu: functools.partial(normals.leaky_rectified, slope=0.2),
+}
+
+_SMOOTH = (
+    keras.activations.tanh,
+    keras.activations.sigmoid,
+    keras.activations.elu,
+    keras.activations.selu,
+    keras.activations.gelu,
+    keras.activations.silu,
+    keras.activations.softplus,
+    keras.activations.exponential,
+)

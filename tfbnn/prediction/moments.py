@@ -1,0 +1,154 @@
+"""Moments: mean and variance of every number in a network, in one pass and without a draw.
+
+Each layer takes the mean and the variance of its inputs and gives those of its outputs, as if the
+numbers that it adds up or compares were independent and normal. A linear layer `f` whose weights
+have mean `W` and variance `S` gives, from inputs of mean `m` and variance `v`,
+
+    mean = f(m, W) + b              variance = f(m**2 + v, S) + f(v, W**2) + variance of b
+
+which is exact for independent inputs. What is lost is the dependence between units.
+
+Reference:
+    Wu et al. 2019, "Deterministic Variational Inference for Robust Bayesian Neural Networks", and
+    Haussmann et al. 2019, "Sampling-Free Variational Inference of Bayesian Neural Networks by
+    Variance Backpropagation".
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfbnn.layers.steps import Step, Steps
+from tfbnn.layers.variational import AbstractVariationalLayer
+from tfbnn.prediction import moment_rules
+from tfbnn.prediction.normals import Moments
+from tfbnn.prediction.points import standard_points
+
+# The linear part of a variational layer, on moments.
+LinearRule = Callable[[AbstractVariationalLayer, Moments], Moments]
+
+# Under the root of a variance, whose gradient is infinite at zero.
+_TINY = 1e-12
+
+
+def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
+    """Moments of the output of a network.
+
+    Args:
+        steps: The network.
+        inputs: Rows of inputs, which are certain.
+        linear: The linear part of a variational layer, such as `current_weights`.
+
+    Returns:
+        Moments of the output, before the softmax or sigmoid if the network ends in one: that is
+        for values, not for moments (see `outputs_at_points`).
+
+    Raises:
+        ValueError: If a layer has no rule; the message names it.
+    """
+    check(steps)
+    values = {steps.input: Moments(inputs, None)}
+    for step in steps:
+        values[step.output] = _moments(step, steps, [values[v] for v in step.inputs], linear)
+    return values[steps.output]
+
+
+def check(steps: Steps) -> None:
+    """Raise a `ValueError` that names the layer if moments cannot pass through one."""
+    layers = [step.layer for step in steps]
+    for step in steps:
+        if layers.count(step.layer) > 1 and step.layer.weights:
+            raise ValueError(
+                f"Moments take every call of a layer for independent, and {step.name} is called "
+                "more than once. Use `uncertainty='monte_carlo'` or 'ensemble'."
+            )
+        known = isinstance(step.layer, AbstractVariationalLayer) or moment_rules.has_rule(step)
+        if not known or not (_ends(step, steps) or moment_rules.has_activation_rule(step)):
+            raise ValueError(
+                f"Moments cannot pass through the layer {step.name}"
+                f"{moment_rules.activation_in_words(step)}. Use `uncertainty='monte_carlo'` or "
+                "'ensemble', which compute every layer as Keras does."
+            )
+
+
+def outputs_at_points(
+    steps: Steps, inputs: tf.Tensor, linear: LinearRule, num_points: int
+) -> tf.Tensor:
+    """Outputs of the network that stand for its whole law, as draws would, but always the same.
+
+    Args:
+        steps: The network.
+        inputs: Rows of inputs.
+        linear: As in `propagate`.
+        num_points: Number of points, even.
+
+    Returns:
+        A tensor `(num_points, rows, ...)`, whose mean and variance over the points are the moments.
+    """
+    mean, variance = propagate(steps, inputs, linear)
+    shape = (num_points, 1, *mean.shape[1:])
+    points = standard_points(num_points, math.prod(shape[2:])).reshape(shape)
+    root = 0.0 if variance is None else tf.sqrt(tf.maximum(variance, _TINY))
+    last = steps.steps[-1]
+    finish = moment_rules.activation(last) if _ends(last, steps) else tf.identity
+    return finish(mean + root * points)
+
+
+def current_weights(layer: AbstractVariationalLayer, x: Moments) -> Moments:
+    """The linear part of a variational layer with the weights that it has now."""
+    bias = layer.bias
+    return linear_moments(
+        layer.linear_map,
+        x,
+        layer.kernel.loc,
+        lambda squares: layer.linear_map(squares, tf.square(layer.kernel.scale)),
+        None if bias is None else bias.loc,
+        None if bias is None or not bias.is_random else tf.square(bias.scale),
+    )
+
+
+def linear_moments(
+    linear_map: Any,
+    x: Moments,
+    kernel: tf.Tensor,
+    spread: Callable[[tf.Tensor], tf.Tensor],
+    bias: tf.Tensor | None,
+    bias_variance: tf.Tensor | None,
+) -> Moments:
+    """Moments of `f(x, w) + b`.
+
+    Args:
+        linear_map: `f`, of `tfbnn.layers.linear_maps`.
+        x: Moments of the inputs.
+        kernel: Means of the weights.
+        spread: `f(., S)` with the variances of the weights.
+        bias: Means of the bias.
+        bias_variance: Variances of the bias; None if it is fixed.
+    """
+    mean = linear_map(x.mean, kernel)
+    squares = tf.square(x.mean)
+    if x.variance is None:
+        variance = spread(squares)
+    else:
+        variance = spread(squares + x.variance) + linear_map(x.variance, tf.square(kernel))
+    shape = linear_map.bias_shape(len(mean.shape))
+    if bias is not None:
+        mean += tf.reshape(bias, shape)
+    if bias_variance is not None:
+        variance += tf.reshape(bias_variance, shape)
+    return Moments(mean, variance)
+
+
+def _moments(step: Step, steps: Steps, taken: list[Moments], linear: LinearRule) -> Moments:
+    if isinstance(step.layer, AbstractVariationalLayer):
+        output = linear(step.layer, *taken)
+    else:
+        output = moment_rules.apply(step, taken)
+    return output if _ends(step, steps) else moment_rules.activate(step, output)
+
+
+def _ends(step: Step, steps: Steps) -> bool:
+    """Whether the network ends here in an activation that gives probabilities."""
+    return step.output is steps.output and moment_rules.gives_probabilities(step)

@@ -1,0 +1,461 @@
+"""`BayesianModel`: how a Keras model is trained on the exact ELBO, whatever its layers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.layers import scopes
+from tfbnn.layers.variational import variational_layers, variational_weights
+from tfbnn.training import distribution, likelihoods, order, outputs, schedules
+from tfbnn.training.data import (
+    TrainingSize,
+    check_arrays,
+    check_batch_size,
+    is_arrays,
+    training_size,
+)
+from tfbnn.training.likelihoods import AbstractLikelihood, Normal
+from tfbnn.training.likelihoods import from_config as likelihood_from_config
+from tfbnn.training.objective import Objective, global_batch_size, mean_nll, total_kl
+from tfbnn.training.resuming import forget_resuming, resuming_callback
+from tfbnn.training.updates import apply_gradients, batches_seen
+
+_EXAMPLE_ROWS = 256
+_METRICS = ("nll", "kl", "kl_weight", "weighted_kl")
+
+
+class BayesianModel:
+    """What `tfbnn.Sequential` and `tfbnn.Model` add to their Keras classes.
+
+    `fit` minimises, per example and in nats,
+    `mean over the batch of (NLL summed over event axes) + beta / num_examples * sum of KL(q || p)`,
+    which is the negative ELBO divided by `num_examples` (Blundell et al. 2015, eq. 2).
+
+    Metrics in training: `nll` (nats per example), `kl` (nats, summed over all weights, for the draw
+    used in the loss), `kl_weight`, and `weighted_kl`, their product. `evaluate` and `predict` use
+    the posterior mean of the weights; see `tfbnn.predict` and `tfbnn.evaluate` for the predictive
+    distribution.
+    """
+
+    def __init__(self, *args: Any, num_examples: int | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.objective = Objective(num_examples)
+        # What the user said, as opposed to what a `fit` counted in its own data.
+        self._given_num_examples = num_examples
+        self.num_draws = 1
+        # A few rows of what `fit` saw, on which an export can be compared with this model.
+        self.example_rows: np.ndarray | None = None
+        self.likelihoods: list[AbstractLikelihood] = []
+        self._loss_weights = [1.0]
+        self._bayesian_metrics = [keras.metrics.Mean(name=name) for name in _METRICS]
+
+    @property
+    def num_examples(self) -> int | None:
+        """Number of training examples that the KL is weighed against; None before `fit`."""
+        return self.objective.num_examples
+
+    @num_examples.setter
+    def num_examples(self, value: int) -> None:
+        self.objective.set_num_examples(value)
+        self._given_num_examples = value
+
+    @property
+    def likelihood(self) -> AbstractLikelihood:
+        """The likelihood of a model with one output."""
+        if len(self.likelihoods) != 1:
+            raise ValueError(
+                "The model has no likelihood yet, or several: call `compile(loss=...)`, or use "
+                f"`likelihoods`. Received: {len(self.likelihoods)} likelihoods"
+            )
+        return self.likelihoods[0]
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        *args: Any,
+        beta: float = 1.0,
+        kl_schedule: Any = None,
+        num_draws: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        """Configure training, as in Keras.
+
+        Args:
+            optimizer: As in Keras.
+            loss: A loss that is a negative log likelihood: the categorical and binary
+                cross-entropies of Keras, `tfbnn.losses.NormalNLL`; a list or dict of them for
+                several outputs.
+            *args: As in Keras: `loss_weights`, `metrics`, ...
+            beta: Factor of the KL. 1 is the ELBO; less gives a cold posterior (tempering).
+            kl_schedule: None, an object of `tfbnn.schedules` (warm-up), or `"minibatch_weights"`.
+            num_draws: Weight draws per training step, whose losses are averaged.
+            **kwargs: As in Keras.
+
+        Raises:
+            ValueError: If a loss is no likelihood, or an argument is out of its range.
+        """
+        if num_draws < 1:
+            raise ValueError(f"`num_draws` must be at least 1. Received: num_draws={num_draws}")
+        if loss is not None:
+            # First: a model must not be left half compiled with a loss that is no likelihood.
+            new = [likelihoods.likelihood_of(one) for one in outputs.flat_losses(self, loss)]
+            self._check_number_of_losses(new)
+            loss = outputs.like(self, loss, [likelihood.loss for likelihood in new])
+            self._set_likelihoods(new)
+        self.objective.set_beta(beta)
+        self.objective.kl_schedule = schedules.get(kl_schedule)
+        self.num_draws = num_draws
+        super().compile(optimizer, loss, *args, **kwargs)
+        self._loss_weights = outputs.loss_weights(self)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+        num_examples: int | None = None,
+    ) -> keras.callbacks.History:
+        """Train, as in Keras, on the exact ELBO.
+
+        Args:
+            num_examples: Number of training examples in the whole data set, over all workers. Not
+                needed for arrays (exact, after `validation_split`) and finite `tf.data` sets (one
+                announced pass counts them); required for generators, infinite data, and with
+                `steps_per_epoch`.
+
+        The other arguments and the result are those of Keras.
+
+        Raises:
+            ValueError: If `num_examples` is needed, or the data cannot be learnt from.
+        """
+        forget_resuming(self)
+        data = {
+            "x": x,
+            "y": y,
+            "sample_weight": sample_weight,
+            "batch_size": batch_size,
+            "shuffle": shuffle,
+            "steps_per_epoch": steps_per_epoch,
+            "validation_split": validation_split,
+            "validation_data": validation_data,
+            "validation_batch_size": validation_batch_size,
+        }
+        size = self._begin_fit(data, num_examples, _printer(verbose))
+        return super().fit(
+            **self._in_agreed_order(data, size, callbacks, initial_epoch),
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            class_weight=class_weight,
+            initial_epoch=initial_epoch,
+            validation_steps=validation_steps,
+            validation_freq=validation_freq,
+        )
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """One training step, as in Keras. `num_examples` must have been set."""
+        self._check_layers()
+        return super().train_on_batch(*args, **kwargs)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        if self.built and not self.optimizer.built:
+            # TensorFlow traces a function again if it made variables the first time.
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            losses = []
+            for _ in range(self.num_draws):
+                with scopes.collect_draws():
+                    y_pred = self(x, training=True)
+                    losses.append(self.compute_loss(x, y, y_pred, sample_weight, training=True))
+            loss = tf.add_n(losses) / self.num_draws
+            scaled_loss = self.optimizer.scale_loss(loss)
+        variables = self.trainable_weights
+        gradients = tape.gradient(scaled_loss, variables)
+        apply_gradients(self.optimizer, gradients, variables)
+        results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        return distribution.worker_results(results)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        y_pred = self._call_without_noise(x)
+        self.compute_loss(x, y, y_pred, sample_weight, training=False)
+        results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        # The KL is no property of the evaluated data.
+        results = {k: v for k, v in results.items() if k == "nll" or k not in _METRICS}
+        return distribution.worker_results(results)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """The loss per example, in nats: NLL, and in training the weighted KL.
+
+        Under `tf.distribute` it is this replica's share: the shares add up to the loss.
+        """
+        if not self.likelihoods:
+            raise ValueError("Call `compile(loss=...)` before training or evaluating the model.")
+        rows, replicas = global_batch_size(y_pred), distribution.num_replicas()
+        nll = mean_nll(
+            self.likelihoods,
+            self._loss_weights,
+            outputs.in_order(self, y),
+            y_pred,
+            rows,
+            outputs.in_order(self, sample_weight),
+        )
+        loss = nll
+        if training:
+            loss += self._weighted_kl() / replicas
+        for other in self.losses:
+            loss += tf.reduce_sum(tf.cast(other, tf.float32)) / replicas
+        for name, share in (("nll", nll), ("loss", loss)):
+            # Every replica counts the same, however few rows it has: its share knows.
+            self._track(name, share * replicas, rows / replicas)
+        return loss
+
+    def get_config(self) -> dict[str, Any]:
+        schedule = self.objective.kl_schedule
+        # Here and not in the compile configuration, which `keras.models.clone_model` gives to a
+        # plain Keras model.
+        return {
+            **super().get_config(),
+            "bayesian": {
+                "num_examples": self.num_examples,
+                "likelihoods": [likelihood.get_config() for likelihood in self.likelihoods],
+                "beta": self.objective.beta,
+                "kl_schedule": schedule and keras.saving.serialize_keras_object(schedule),
+                "num_draws": self.num_draws,
+                "masked": any(layer.masked for layer in variational_layers(self)),
+            },
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        config = dict(config)
+        state = config.pop("bayesian", None)
+        model = super().from_config(config, custom_objects=custom_objects)
+        if state is not None:
+            model._restore(**state)
+        return model
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        temperatures = [likelihood.temperature for likelihood in self.likelihoods]
+        self.compile(
+            **keras.saving.deserialize_keras_object(config),
+            beta=self.objective.beta,
+            kl_schedule=self.objective.kl_schedule,
+            num_draws=self.num_draws,
+        )
+        for likelihood, temperature in zip(self.likelihoods, temperatures, strict=False):
+            likelihood.temperature = temperature
+        if self.built and self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def _get_metrics_result_or_logs(self, logs: Any) -> Any:
+        """The metrics over all replicas; `logs` are the mean of the replicas' own."""
+        results = self.get_metrics_result()
+        # An evaluation logs fewer than there are.
+        known = isinstance(logs, dict) and set(logs) <= set(results)
+        return {name: results[name] for name in logs} if known else logs
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        if iterator is not None and self._distribute_strategy is not None:
+            data_batch = distribution.first_batch(iterator, self._distribute_strategy)
+            iterator = None
+        super()._maybe_symbolic_build(iterator, data_batch)
+
+    def _restore(
+        self,
+        num_examples: int | None,
+        likelihoods: list[dict[str, Any]],
+        beta: float,
+        kl_schedule: Any,
+        num_draws: int,
+        masked: bool,
+    ) -> None:
+        for layer in variational_layers(self):
+            # A subclass makes its layers itself; that they were pruned is not in its configuration.
+            layer.masked |= masked and not layer.built
+        if num_examples is not None:
+            self.objective.set_num_examples(num_examples)
+        self._set_likelihoods([likelihood_from_config(config) for config in likelihoods])
+        self.objective.set_beta(beta)
+        self.objective.kl_schedule = schedules.get(kl_schedule)
+        self.num_draws = num_draws
+
+    def _begin_fit(
+        self, data: dict[str, Any], num_examples: int | None, announce: Callable[[str], None]
+    ) -> TrainingSize:
+        """Check what `fit` is given, and tell the objective the size of the data."""
+        x, steps_per_epoch = data["x"], data["steps_per_epoch"]
+        if num_examples is None and (not is_arrays(x) or steps_per_epoch is not None):
+            num_examples = self._given_num_examples
+        self._check_training_data(x, data["y"])
+        self._check_layers()
+        size = training_size(
+            x,
+            data["batch_size"],
+            data["validation_split"],
+            steps_per_epoch,
+            num_examples,
+            announce,
+            self._check_batch,
+        )
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        check_batch_size(x, data["batch_size"], size, replicas)
+        self.objective.set_size(size)
+        announce(self._summary_line(size))
+        if isinstance(x, np.ndarray):
+            self.example_rows = x[:_EXAMPLE_ROWS].copy()
+        return size
+
+    def _in_agreed_order(
+        self, data: dict[str, Any], size: TrainingSize, callbacks: Any, initial_epoch: int
+    ) -> dict[str, Any]:
+        """Arrays in an order that other processes agree on: earlier ones, or the other workers'."""
+        resume, resume_at = resuming_callback(callbacks), 0
+        if resume is not None:
+            resume_at = resume.prepare(data["x"], size, data["shuffle"], data["steps_per_epoch"])
+        alone = resume is None and not distribution.is_multi_worker(self.distribute_strategy)
+        if alone or not is_arrays(data["x"]):
+            return data
+        return order.fit_data(data, size.num_batches, resume_at or initial_epoch)
+
+    def _weighted_kl(self) -> tf.Tensor:
+        collector = scopes.active_collector()
+        layers = set(variational_layers(self))
+        if collector is not None and layers and not collector.layers & layers:
+            raise ValueError(
+                "No variational layer was called with noise, so the model would be trained at the "
+                "posterior mean. Pass `training` on to the layers in the model's `call`. "
+                f"Received: model={self.name!r}"
+            )
+        if self.num_examples is None:
+            raise ValueError(
+                "The ELBO needs the number of training examples: use `fit`, or set it with "
+                "`model.num_examples = ...`. Received: num_examples=None"
+            )
+        kl = total_kl(self, collector)
+        step = 0 if self.optimizer is None else batches_seen(self.optimizer)
+        kl_weight = self.objective.kl_weight(step)
+        self._track("kl", kl)
+        self._track("kl_weight", kl_weight)
+        self._track("weighted_kl", kl_weight * kl)
+        return kl_weight * kl
+
+    def _track(self, name: str, value: tf.Tensor, weight: tf.Tensor | None = None) -> None:
+        for metric in self.metrics:
+            if metric.name == name and isinstance(metric, keras.metrics.Mean):
+                metric.update_state(value, sample_weight=weight)
+                return
+
+    def _call_without_noise(self, x: Any) -> Any:
+        return self(x, training=False) if self._call_has_training_arg else self(x)
+
+    def _check_layers(self) -> None:
+        for layer in variational_layers(self):
+            if layer.kl_weight is not None:
+                raise ValueError(
+                    "The model collects the KL of its layers; with a `kl_weight` of its own the "
+                    f"KL of {layer.name!r} would count twice. Received: "
+                    f"kl_weight={layer.kl_weight}"
+                )
+
+    def _check_training_data(self, x: Any, y: Any) -> None:
+        check_arrays("the weights of the model", self.get_weights())
+        self._check_batch(x, y)
+
+    def _check_batch(self, x: Any, y: Any) -> None:
+        check_arrays("x", x)
+        check_arrays("y", y)
+        shapes = outputs.shapes(self)
+        targets = tf.nest.flatten(outputs.in_order(self, y))
+        if shapes is None or len(targets) != len(self.likelihoods):
+            return
+        for likelihood, target, shape in zip(self.likelihoods, targets, shapes, strict=True):
+            if hasattr(target, "__array__"):
+                likelihood.check_targets(np.asarray(target), shape)
+
+    def _check_number_of_losses(self, new: list[AbstractLikelihood]) -> None:
+        shapes = outputs.shapes(self)
+        if shapes is not None and len(shapes) != len(new):
+            raise ValueError(
+                "`loss` must have one loss for each output of the model, in a list or a dict. "
+                f"Received: {len(new)} losses for {len(shapes)} outputs"
+            )
+
+    def _summary_line(self, size: Any) -> str:
+        schedule = self.objective.kl_schedule
+        weights = sum(weight.size for weight in variational_weights(self))
+        return (
+            f"ELBO: num_examples={size.num_examples} ({size.source}), beta={self.objective.beta:g}"
+            + (f", kl_schedule={type(schedule).__name__}" if schedule else "")
+            + f", {size.num_batches or 'an unknown number of'} batches per epoch, "
+            f"kl_weight={self.objective.beta / size.num_examples:.3g}"
+            # A subclassed model has none before its first batch.
+             + (f", {weights} random weights" if weights else "")
+        )
+
+    def _set_likelihoods(self, new: list[AbstractLikelihood]) -> None:
+        """Take on the likelihoods, with a variable of the model for each learned scale."""
+        old = [
+            likelihood.loss.rho_variable for likelihood in self.likelihoods if _learns(likelihood)
+        ]
+        for likelihood in filter(_learns, new):
+            likelihood.loss.rho_variable = old.pop(0) if old else self._add_rho(likelihood.loss)
+        for variable in old:
+            self._untrack_variable(variable)
+        self.likelihoods = new
+
+    def _add_rho(self, loss: Any) -> keras.Variable:
+        # Keras locks the state of a built model; compiling after building is the normal order.
+        locked = self._tracker.locked
+        self._tracker.unlock()
+        variable = self.add_weight(
+            name="noise_rho",
+            shape=(),
+            initializer=keras.initializers.Constant(loss.initial_rho()),
+            dtype="float32",
+            autocast=False,
+        )
+        if locked:
+            self._tracker.lock()
+        return variable
+
+
+def _learns(likelihood: AbstractLikelihood) -> bool:
+    return isinstance(likelihood, Normal) and likelihood.loss.scale == "learned"
+
+
+def _printer(verbose: Any) -> Callable[[str], None]:
+    def announce(line: str) -> None:
+        if verbose != 0:
+            print(line)
+
+    return announce

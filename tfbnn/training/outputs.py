@@ -1,0 +1,54 @@
+"""Outputs: what is given for each output of a model, in the order of the outputs.
+
+Losses, their weights, targets and their weights are given as lists, or as dicts by the names of the
+outputs. The order is that in which `tf.nest` flattens what the model returns.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def in_order(model: keras.Model, given: Any) -> Any:
+    """A list in the order of the outputs if `given` is a dict, else `given` as it is."""
+    if isinstance(given, dict):
+        return [given[name] for name in _names(model, given)]
+    return given
+
+
+def flat_losses(model: keras.Model, loss: Any) -> list[Any]:
+    """The losses of all outputs, given as `compile` takes them."""
+    losses = in_order(model, loss)
+    return list(losses) if isinstance(losses, list | tuple) else [losses]
+
+
+def like(model: keras.Model, given: Any, values: list[Any]) -> Any:
+    """The values, in the order of the outputs, in the structure of `given`."""
+    if isinstance(given, dict):
+        return dict(zip(_names(model, given), values, strict=True))
+    return values if isinstance(given, list | tuple) else values[0]
+
+
+def loss_weights(model: keras.Model) -> list[float]:
+    """The weights of the losses of a compiled model, 1 where none is given."""
+    given = model._compile_config.config.get("loss_weights")
+    if given is None:
+        return [1.0] * len(model.likelihoods)
+    if isinstance(given, dict):
+        return [float(given.get(name, 1.0)) for name in _names(model, model.loss)]
+    return [float(weight) for weight in tf.nest.flatten(given)]
+
+
+def shapes(model: keras.Model) -> list[tuple[int | None, ...]] | None:
+    """Shapes of the outputs, or None if the model has no fixed ones (yet)."""
+    outputs = getattr(model, "outputs", None)
+    return None if not outputs else [tuple(o.shape) for o in tf.nest.flatten(outputs)]
+
+
+def _names(model: keras.Model, by_name: dict[str, Any]) -> list[str]:
+    """The keys of a dict in the order of the outputs."""
+    structure = getattr(model, "_outputs_struct", None)
+    if isinstance(structure, dict) or structure is None:
+        return sorted(by_name)
+    return [name for name in model.output_names if name in by_name]
