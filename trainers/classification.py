@@ -21,6 +21,7 @@ import keras
 import tensorflow as tf
 
 import tfbnn
+from tfbnn.pruning.curves import PruningCurve
 from tfbnn.training import strategies
 from trainers import command, networks, report, runs, shipping
 from trainers.data import Dataset, load
@@ -78,7 +79,7 @@ def _run(
         "settings": dataclasses.asdict(settings),
         "last_epoch": last_epoch,
         "validation": curve.rows,
-        "table": _table(model, shipped, settings, dataset, folder),
+        "table": _table(model, shipped, settings, dataset, folder, _reached(curve, settings)),
         "file": _ship(shipped, settings, dataset, folder) if settings.export else None,
     }
     end = time.perf_counter()
@@ -112,15 +113,25 @@ def _pruned(model: tfbnn.Sequential, settings: Settings, dataset: Dataset) -> tf
     return pruned
 
 
+def _reached(curve: PruningCurve, settings: Settings) -> list[float]:
+    """The sparsities of the table at which no layer is left without a weight."""
+    reached = [row["sparsity"] for row in curve.rows]
+    for sparsity in settings.all_sparsities:
+        if sparsity not in reached:
+            print(f"No row at sparsity {sparsity:g}: a layer would be left without a weight")
+    return reached
+
+
 def _table(
     model: tfbnn.Sequential,
     shipped: tfbnn.Sequential,
     settings: Settings,
     dataset: Dataset,
     folder: pathlib.Path,
+    sparsities: list[float],
 ) -> list[shipping.Row]:
     rows = []
-    for sparsity in settings.all_sparsities:
+    for sparsity in sparsities:
         final = sparsity == settings.sparsity
         pruned = shipped if final else tfbnn.prune(model, sparsity=sparsity)
         evaluation = tfbnn.evaluate(

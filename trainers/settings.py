@@ -116,6 +116,8 @@ class Settings:
             width=min(self.width, 16),
             epochs=2,
             num_samples=4,
+            # What has learnt nothing may lose a whole layer at more.
+            sparsity=min(self.sparsity, 0.5),
             sparsities=(0.0,),
         )
 

@@ -10,6 +10,7 @@ from matplotlib import image
 
 import tfbnn
 from tfbnn.posterior import posterior_of
+from tfbnn.pruning import masks
 
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 RNG = np.random.default_rng(0)
@@ -131,3 +132,27 @@ def test_diverged_weights():
     model.layers[0].kernel.loc_variable.assign(np.full((6, 8), np.nan))
     with pytest.raises(ValueError, match="training has diverged"):
         tfbnn.pruning_curve(model, (X, Y), [0.5])
+
+
+@pytest.mark.parametrize("granularity", ["block", "unit"])
+def test_blocks_and_units(granularity):
+    model = make_model()
+    options = {"granularity": granularity, **SETTINGS}
+    curve = tfbnn.pruning_curve(model, (X, Y), [0.0, 0.5, 0.7], **options)
+    assert len(curve.rows) == 3
+    for wanted, row in zip([0.0, 0.5, 0.7], curve.rows, strict=True):
+        pruned = tfbnn.prune(model, wanted, granularity=granularity)
+        assert row["weights"] == masks.num_weights(pruned)
+        assert row["sparsity"] == masks.sparsity_of(pruned) <= wanted + 0.01
+        expected = tfbnn.evaluate(pruned, X, Y, **SETTINGS).scores()
+        assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_curve_ends_where_a_layer_would_be_empty():
+    model = make_model()
+    curve = tfbnn.pruning_curve(model, (X, Y), [0.5, 0.9999], **SETTINGS)
+    assert [row["sparsity"] for row in curve.rows] == [0.5]
+    with pytest.raises(
+        ValueError, match=r"Every sparsity would leave.*sparsities=\[0.9999\], scope='global'"
+    ):
+        tfbnn.pruning_curve(model, (X, Y), [0.9999], **SETTINGS)

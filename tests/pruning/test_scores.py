@@ -66,3 +66,20 @@ def test_scores_are_in_float32_and_finite_at_the_edges(criterion):
     score = scores.CRITERIA[criterion](weight).numpy()
     assert score.dtype == np.float32 and score.shape == LOC.shape
     assert np.isfinite(score).all()
+
+
+@pytest.mark.parametrize("criterion", scores.CRITERIA)
+def test_a_group_of_one_scores_as_its_weight(criterion):
+    weight = make_weight()
+    group = scores.GROUP_CRITERIA[criterion]
+    expected = scores.CRITERIA[criterion](weight)
+    np.testing.assert_allclose(group.of_sums(*group.terms(weight)), expected, rtol=1e-4)
+
+
+def test_savage_dickey_of_a_group_is_that_of_its_joint_law():
+    weight = make_weight()
+    group = scores.GROUP_CRITERIA["savage_dickey"]
+    score = group.of_sums(*[term[3].sum() for term in group.terms(weight)])
+    joint = stats.multivariate_normal(LOC[3], np.diag(SCALE[3] ** 2)).logpdf(np.zeros(10))
+    expected = stats.norm.logpdf(np.zeros(10)).sum() - joint
+    assert score == pytest.approx(expected, rel=1e-3)

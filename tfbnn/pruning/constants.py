@@ -99,13 +99,13 @@ class Constants(AbstractFlow):
         return self._states[layer].outputs(numbers)
 
     def through(self, layer: Any, numbers: np.ndarray) -> np.ndarray:
-        if isinstance(layer, REARRANGING) or type(layer) in POOLING:
+        if type(layer) in (*REARRANGING, *POOLING):
             return numbers
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if type(layer) is keras.layers.BatchNormalization:
             return _normalised(layer, numbers)
         if type(layer) in (*DROPOUT, *PADDING):
             return np.where(numbers == 0, 0.0, np.nan)
-        if isinstance(layer, keras.layers.GaussianNoise):
+        if type(layer) is keras.layers.GaussianNoise:
             return self.unknown(numbers.size)
         return _applied(layer, numbers)
 

@@ -153,9 +153,9 @@ class AbstractFlow:
             return Features(axis, self.linear(layer, self.along(step.inputs[0], axis)))
         if type(layer) in TYING and _same_rank(step):
             return self._tied(step)
-        if isinstance(layer, _CONCATENATING):
+        if type(layer) in _CONCATENATING:
             return self._concatenated(step)
-        if isinstance(layer, REARRANGING) and None not in step.inputs[0].shape[1:]:
+        if type(layer) in REARRANGING and None not in step.inputs[0].shape[1:]:
             return self._rearranged(step)
         axis = _axis_kept(layer, step, self.features[step.inputs[0]].axis)
         if axis is not None:
@@ -187,7 +187,7 @@ class AbstractFlow:
         ones[features.axis - 1] = features.numbers.size
         numbers = np.broadcast_to(features.numbers.reshape(ones), shape)
         axis = len(step.output.shape) - 1
-        if isinstance(layer, keras.layers.Permute):
+        if type(layer) is keras.layers.Permute:
             axis = 1 + layer.dims.index(features.axis)
             numbers = numbers.transpose([dim - 1 for dim in layer.dims])
         elif getattr(layer, "data_format", None) == "channels_first":
@@ -218,7 +218,7 @@ def channel_axis(layer: Any, step: Step) -> int:
 
 def _axis_kept(layer: Any, step: Step, axis: int) -> int | None:
     """The axis whose features a layer treats one by one; None for a layer that is not known."""
-    if isinstance(layer, keras.layers.Activation):
+    if type(layer) is keras.layers.Activation:
         return axis if treats_each_feature(layer.activation) else None
     if type(layer) in (*ACTIVATIONS, *DROPOUT, keras.layers.GaussianNoise):
         return axis

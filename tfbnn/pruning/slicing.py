@@ -131,7 +131,7 @@ def _change(config: dict[str, Any], model: keras.Model, slices: dict[Any, Any]) 
         )
     layers = {layer.name: layer for layer in model.layers}
     for entry in entries:
-        layer = layers.get(entry["config"]["name"])
+        layer = layers.get(entry["config"].get("name"))
         # The model builds its layers when it calls them; the sizes noted here are the old ones.
         entry.pop("build_config", None)
         if layer in slices:
@@ -146,15 +146,12 @@ def _copy_variables(source: BayesianModel, target: BayesianModel, slices: dict[A
     for old, new in pairs:
         if old in slices:
             slices[old].copy(new)
-        elif not isinstance(old, keras.Model):
+        else:
             _copy_own(old, new)
-    for old, new in zip(source.likelihoods, target.likelihoods, strict=True):
-        if getattr(old.loss, "rho_variable", None) is not None:
-            new.loss.rho_variable.assign(old.loss.rho_variable)
 
 
 def _copy_own(source: Any, target: Any) -> None:
-    """Copy the variables of a layer without those of layers inside it."""
+    """Copy the variables of a layer (or the learned noise of a model) without those inside it."""
     for kind in ("_trainable_variables", "_non_trainable_variables"):
         for old, new in zip(getattr(source, kind), getattr(target, kind), strict=True):
             new.assign(old)

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfbnn.layers.steps import steps_of
 from tfbnn.layers.variational import AbstractVariationalLayer, variational_layers
+from tfbnn.pruning.flow import is_linear
 from tfbnn.pruning.masks import Selection, mask_of
 from tfbnn.pruning.rankings import AbstractRanking, check_finite
 from tfbnn.pruning.scores import GROUP_CRITERIA
@@ -55,7 +56,8 @@ class UnitRanking(AbstractRanking):
         return self._selection(self._score <= threshold)
 
     def highest(self) -> list[float]:
-        return [float(self._score[columns].max()) for columns in self._columns]
+        units = map(np.union1d, self._rows, self._columns)
+        return [float(self._score[u[u != HELD]].max(initial=-np.inf)) for u in units]
 
     def _remove_weights(self, sparsity: float, weights: "_Remaining", removed: np.ndarray) -> None:
         """Remove units, the lowest score first, until the next one would be too many."""
@@ -173,8 +175,9 @@ class _Remaining:
 
 def _prunable_units(model: keras.Model) -> Units:
     steps = steps_of(model)
-    plain = [s.layer for s in steps if not isinstance(s.layer, AbstractVariationalLayer)]
-    units = Units(steps, held=tuple(plain))
+    linear = [step.layer for step in steps if is_linear(step.layer)]
+    plain = tuple(x for x in linear if not isinstance(x, AbstractVariationalLayer))
+    units = Units(steps, held=plain)
     if units.count == 1:
         raise ValueError(
             "No unit of the model can be removed: its outputs are never pruned, and no other unit "

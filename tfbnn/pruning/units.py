@@ -6,13 +6,14 @@ tied: they are one unit. What the input, the output or a layer that is not known
 unit; its number is 0.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfbnn.layers.steps import Step, Steps
-from tfbnn.pruning.flow import AbstractFlow, is_linear, treats_each_feature
+from tfbnn.pruning.flow import AbstractFlow, treats_each_feature
 
 HELD = 0
 """The number of features that cannot be removed."""
@@ -50,10 +51,9 @@ class Units(AbstractFlow):
         self._held = list(held)
         super().__init__(steps)
         self._hold(self.features[steps.output].numbers)
-        for layer in self._held:
-            if layer in self.rows:
-                self._hold(self.rows[layer])
-                self._hold(self.columns[layer])
+        for table in (self.rows, self.columns, self.passed):
+            for layer in self._held:
+                self._hold(table.get(layer, ()))
         self._number()
 
     def linear(self, layer: Any, numbers: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ class Units(AbstractFlow):
 
     def alike(self, parts: np.ndarray) -> np.ndarray:
         pairs = np.stack([np.broadcast_to(parts[:1], parts.shape), parts], -1).reshape(-1, 2)
-        for one, other in np.unique(pairs, axis=0):
+        for one, other in np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0):
             self._tie(one, other)
         return parts[0]
 
@@ -86,7 +86,7 @@ class Units(AbstractFlow):
         for value in step.inputs:
             self._hold(self.features[value].numbers)
         if isinstance(step.layer, keras.layers.Layer):
-            self._held += [layer for layer in step.layer._flatten_layers() if is_linear(layer)]
+            self._held += step.layer._flatten_layers()
 
     def _record(self, table: dict[Any, np.ndarray], layer: Any, numbers: np.ndarray) -> None:
         """Remember what a layer sees; what it sees in several calls is tied."""
@@ -101,7 +101,7 @@ class Units(AbstractFlow):
         self._parents = np.concatenate([self._parents, numbers])
         return numbers
 
-    def _hold(self, numbers: np.ndarray) -> None:
+    def _hold(self, numbers: Sequence[int]) -> None:
         for number in np.unique(numbers):
             self._tie(HELD, number)
 
