@@ -46,7 +46,7 @@ def maximum(x: Moments, y: Moments) -> Moments:
 
     With `t = sqrt(var(x) + var(y))` and `a = (mean(x) - mean(y)) / t`:
 
-        mean = mean(y) + (mean(x) - mean(y)) Phi + t phi
+        mean = mean(x) Phi + mean(y) (1 - Phi) + t phi
         var  = var(x) Phi + var(y) (1 - Phi)
                + t**2 (a**2 Phi (1 - Phi) + a phi (1 - 2 Phi) - phi**2)
 
@@ -74,7 +74,8 @@ def maximum(x: Moments, y: Moments) -> Moments:
     above = 1.0 - below
     spread = tf.square(a) * below * above + a * density * (above - below) - tf.square(density)
     variance = first * below + second * above + total * spread
-    mean = y.mean + difference * below + root * density
+    # Not a difference of the two: beside a mean of -1e6, which pads, float32 would lose the other.
+    mean = x.mean * below + y.mean * above + root * density
     return Moments(mean, tf.maximum(variance, 0.0))
 
 

@@ -1,27 +1,18 @@
-"""The unpruned networks of `benchmarks/device.py`, trained once and kept.
-
-    python benchmarks/teachers.py --networks mlp lenet --seeds 0 1 2
+"""The unpruned networks, trained once and kept.
 
 Bayesian networks under a scale mixture prior, fitted to 50,000 images of MNIST by the exact ELBO:
-the perceptron 784-1200-1200-10 and LeNet-5 with 20 and 50 filters and 500 units. A network whose
-file is there already is not trained again.
+the perceptron 784-1200-1200-10 and LeNet-5 with 20 and 50 filters and 500 units.
 """
 
-import argparse
 import dataclasses
-import os
 import pathlib
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
 import tfbnn
 from trainers import networks
-from trainers.data import Dataset, load
+from trainers.data import Dataset
 from trainers.settings import RECIPES, Settings
-
-FOLDER = pathlib.Path("saved_models/device")
 
 SETTINGS = {
     "mlp": dataclasses.replace(RECIPES["mnist"], train_on_all=False, width=1200, epochs=30),
@@ -56,7 +47,7 @@ def lenet(settings: Settings) -> tfbnn.Sequential:
 
 def teacher(network: str, seed: int, dataset: Dataset, folder: pathlib.Path) -> tfbnn.Sequential:
     """The trained network, from its file if it is there."""
-    path = folder / f"{network}-{seed}" / "teacher.keras"
+    path = folder / "teacher.keras"
     if path.exists():
         return tfbnn.load_model(path)
     settings = SETTINGS[network]
@@ -67,24 +58,3 @@ def teacher(network: str, seed: int, dataset: Dataset, folder: pathlib.Path) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     model.save(path)
     return model
-
-
-def main() -> None:
-    """Train what is not there, and score each at its mean on the validation rows."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", nargs="+", default=["mlp", "lenet"], choices=SETTINGS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--folder", type=pathlib.Path, default=FOLDER, help="of the networks")
-    parser.add_argument("--data-dir", help="folder of tensorflow-datasets; else TFDS_DATA_DIR")
-    settings = parser.parse_args()
-    dataset = load("mnist", settings.data_dir)
-    for seed in settings.seeds:
-        for network in settings.networks:
-            model = teacher(network, seed, dataset, settings.folder)
-            predictions = model.predict(dataset.validation[0], batch_size=1000, verbose=0)
-            error = (predictions.argmax(-1) != dataset.validation[1]).mean()
-            print(f"{network} {seed}: {error:.2%} of the validation rows wrong", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/device.py`: networks, inputs, files and their scores."""
