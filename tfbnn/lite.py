@@ -113,25 +113,27 @@ class Model:
         return {name: value[kept] for name, value in outputs.items()}
 
     def _checked(self, x: Any) -> np.ndarray:
-        x = np.asarray(x)
-        if x.shape[1:] != self.input_shape[1:] or not len(x):
+        given = np.asarray(x)
+        if given.shape[1:] != self.input_shape[1:] or not len(given):
             raise ValueError(
                 f"`x` must have the shape (rows, {', '.join(map(str, self.input_shape[1:]))}). "
-                f"Received: x.shape={x.shape}"
+                f"Received: x.shape={given.shape}"
             )
-        if not np.isfinite(x).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = np.ascontiguousarray(given, self.input_type)
+        # A number too large for a float is infinite in it.
+        finite = np.isfinite(given) & np.isfinite(x)
+        if not finite.all():
             raise ValueError(
                 "`x` has NaN or infinite elements. "
-                f"Received: {int((~np.isfinite(x)).sum())} of {x.size} elements"
+                f"Received: {int((~finite).sum())} of {x.size} elements"
             )
-        with np.errstate(invalid="ignore"):
-            converted = np.ascontiguousarray(x, self.input_type)
-        if self.input_type == np.uint8 and not np.array_equal(converted, x):
+        if self.input_type == np.uint8 and not np.array_equal(x, given):
             raise ValueError(
                 "The file takes whole numbers from 0 to 255 (uint8). "
-                f"Received: x of type {x.dtype}, from {x.min()} to {x.max()}"
+                f"Received: x of type {given.dtype}, from {given.min()} to {given.max()}"
             )
-        return converted
+        return x
 
 
 def _checked_manifest(path: pathlib.Path) -> dict[str, Any] | None:

@@ -374,9 +374,8 @@ def test_builtin_operations_and_signature(tmp_path):
     assert names == codes
     assert schema.BuiltinOperator.RANDOM_STANDARD_NORMAL in codes
     signatures = litert.Interpreter(str(path)).get_signature_list()
-    assert signatures == {
-        "serving_default": {"inputs": ["inputs"], "outputs": ["prediction", "uncertainty"]}
-    }
+    outputs = ["mutual_information", "prediction", "uncertainty"]
+    assert signatures == {"serving_default": {"inputs": ["inputs"], "outputs": outputs}}
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
@@ -395,11 +394,12 @@ def test_reduced_precision_is_within_its_tolerance(name, precision, tmp_path):
     )
 
 
-@pytest.mark.parametrize("precision", ["float16", "int8"])
-def test_sparse_weights_of_reduced_precision_are_refused(precision, tmp_path):
+@pytest.mark.parametrize("precision", ["int8", "full_int8"])
+def test_sparse_weights_of_eight_bits_are_refused(precision, tmp_path):
     model = MODELS["dense"][1]()
-    with pytest.raises(ValueError, match=f"wrongly .*sparse=True, precision='{precision}'"):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite", precision=precision, sparse=True)
+    options = {"uncertainty": "none", "sparse": True, "check_data": inputs_of((5,), 4)}
+    with pytest.raises(ValueError, match=f"garbage.*sparse=True, precision='{precision}'"):
+        tfbnn.export.tflite(model, tmp_path / "m.tflite", precision=precision, **options)
 
 
 @pytest.fixture(scope="module")
@@ -523,7 +523,19 @@ def test_loaded_model_needs_check_data(tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"uncertainty": "moments"}, "'monte_carlo' or 'none'.*uncertainty='moments'"),
+        ({"uncertainty": "laplace"}, "`uncertainty` must be one of.*uncertainty='laplace'"),
+        ({"scale": "rank_two"}, "`scale` must be one of.*scale='rank_two'"),
+        ({"input_type": "int16"}, "`input_type` must be one of.*input_type='int16'"),
+        ({"uncertainty": "moments", "num_samples": 5}, "must be even.*num_samples=5"),
+        ({"precision": "full_int8"}, "Variances do not fit.*precision='full_int8'"),
+        (
+            {
+                "precision": "full_int8",
+                "uncertainty": "none",
+                "representative_data": np.ones((9, 6)),
+            },
+            r"`representative_data` must have the shape \(rows, 5\).*\(9, 6\)",
+        ),
         ({"precision": "int4"}, "`precision` must be one of.*precision='int4'"),
         ({"num_samples": 0}, "`num_samples` must be at least 1.*num_samples=0"),
         ({"batch_size": 0}, "`batch_size` must be at least 1.*batch_size=0"),
@@ -585,7 +597,7 @@ def test_failed_export_keeps_the_old_file(tmp_path, monkeypatch):
     old = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(FileExistsError, match="exists and is not overwritten.*`overwrite=True`"):
         tfbnn.export.tflite(model, path, **options)
-    monkeypatch.setattr(tflite_module, "convert", lambda *_: b"no model")
+    monkeypatch.setattr(tflite_module, "smaller", lambda *_, **__: b"no model")
     with pytest.raises(ValueError, match="not a LiteRT model"):
         tfbnn.export.tflite(model, path, overwrite=True, **options)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == old

@@ -17,8 +17,8 @@ def convert(
 
     Args:
         module: A module with a traced function `serve`.
-        precision: Of the stored weights: `"float32"`, `"float16"`, `"int8"` (activations stay real
-            numbers) or `"full_int8"` (activations too).
+        precision: `"int8"` for weights of 8 bits, `"full_int8"` for activations too; all else is
+            for `encoding`.
         representative_data: Rows from which `"full_int8"` learns the range of each activation.
 
     Raises:
@@ -26,16 +26,10 @@ def convert(
     """
     graph = module.serve.get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], module)
-    if precision != "float32":
+    if precision in ("int8", "full_int8"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if precision == "float16":
-        converter.target_spec.supported_types = [tf.float16]
     if precision == "full_int8":
-        rows = graph.inputs[0].shape[0]
-        batches = [
-            representative_data[i : i + rows] for i in range(0, len(representative_data), rows)
-        ]
-        converter.representative_dataset = lambda: ([b] for b in batches if len(b) == rows)
+        converter.representative_dataset = lambda: _batches(module, representative_data)
     try:
         with _quiet():
             return converter.convert()
@@ -45,6 +39,13 @@ def convert(
             "`tfbnn.export.saved_model`, or replace the layer. Operations named by the converter: "
             f"{_named_operations(str(error))}"
         ) from error
+
+
+def _batches(module: tf.Module, data: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Whole batches of the size of the file, the first rows again in the last one."""
+    rows = module.serve.input_signature[0].shape[0]
+    for start in range(0, len(data), rows):
+        yield [np.take(data, np.arange(start, start + rows), axis=0, mode="wrap")]
 
 
 def _named_operations(message: str) -> str:

@@ -1,21 +1,23 @@
-"""Encoding: a LiteRT file in fewer bytes, with the same answers bit for bit.
+"""Encoding: a LiteRT file in fewer bytes.
 
-The converter has an option for this, whose result is larger than it need be: it stores positions
-for each tensor although means and variances have the same ones, chooses blocks that some types are
-computed wrongly with, and lets the runtime write all zeros out when it loads the file, so that
-nothing gets faster. Here every constant of mostly zeros becomes compressed sparse rows:
+The converter has options for this, whose results are larger or worse than they need be. Its sparse
+format stores positions for each tensor although means and variances have the same ones, chooses
+blocks that some types are computed wrongly with, and lets the runtime write all zeros out when it
+loads the file, so that nothing gets faster. Its float16 takes in every constant, also the 1e-12
+that keeps a division from failing. Here
 
-| constant | what the runtime does |
-|---|---|
-| float32 kernel of a dense layer, few weights left | multiplies with rows, or blocks of 4 |
-| any other | writes it out once, when the file is loaded (`DENSIFY`) |
+| constant | is stored as | the runtime |
+|---|---|---|
+| float32 kernel of a dense layer, few weights left | rows, or blocks of 4 | multiplies with them |
+| any other of mostly zeros | rows | writes them out when it loads the file (`DENSIFY`) |
+| large, where float16 is asked for | float16 | widens it when it loads the file (`DEQUANTIZE`) |
 
 Names of intermediate tensors, which no runtime reads, go as well, and equal constants are stored
 once: a file of small layers and many operations is a tenth smaller for it.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flatbuffers
@@ -30,6 +32,7 @@ _VECTORS = (
 )
 # A sparse element costs its value and a position; below, nothing is won.
 _LEAST_ZEROS = 0.5
+# Below, an operation and a tensor more cost what is saved.
 _LEAST_SIZE = 256
 # From here on a product with the kept weights takes less time than one with all of them: an element
 # that is kept costs some ten times as much as one of a dense kernel.
@@ -41,72 +44,186 @@ _SPARSE_VERSION = 8
 _FULL_BLOCKS = 0.75
 
 
-def smaller(content: bytes, sparse: bool) -> bytes:
+def smaller(content: bytes, sparse: bool, halved: bool = False) -> bytes:
     """The same LiteRT file without what it does not need.
 
     Args:
         content: A LiteRT file.
         sparse: Whether constants of mostly zeros are stored sparse.
+        halved: Whether large float32 constants are stored in float16.
 
     Returns:
-        A LiteRT file with the same answers, bit for bit.
+        A LiteRT file with the same answers, up to the rounding of `halved`.
     """
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    file = _File(schema.ModelT.InitFromPackedBuf(content, 0))
+    if halved:
+        file.halve()
     if sparse:
-        _leave_out_zeros(model)
-    for graph in model.subgraphs:
-        _drop_names(graph)
-    _share_constants(model)
-    return _packed(model)
+        file.leave_out_zeros()
+    file.drop_names()
+    file.share_constants()
+    return file.packed()
 
 
-def _drop_names(graph: Any) -> None:
-    kept = {*graph.inputs, *graph.outputs}
-    for index, tensor in enumerate(graph.tensors):
-        if index not in kept:
-            tensor.name = None
+class _File:
+    """A LiteRT file that is being rewritten; exported files have one graph."""
 
+    def __init__(self, model: Any):
+        self._model = model
+        (self._graph,) = model.subgraphs
+        self._vectors: dict[Any, _Shared] = {}
 
-def _share_constants(model: Any) -> None:
-    first: dict[bytes, int] = {}
-    for graph in model.subgraphs:
-        for tensor in graph.tensors:
-            data = model.buffers[tensor.buffer].data
+    def halve(self) -> None:
+        """Store large constants in float16."""
+        for index, values in list(self._constants(lambda v: v.dtype == np.float32)):
+            stored = copy.copy(self._graph.tensors[index])
+            stored.type = schema.TensorType.FLOAT16
+            stored.buffer = self._add_buffer(values.astype(np.float16))
+            options = schema.BuiltinOptions.DequantizeOptions, schema.DequantizeOptionsT()
+            self._write_out(index, stored, schema.BuiltinOperator.DEQUANTIZE, 2, options)
+
+    def leave_out_zeros(self) -> None:
+        """Store constants of mostly zeros sparse."""
+        for index, values in list(self._constants(_is_mostly_zero)):
+            if self._is_multiplied_sparse(index, values):
+                self._store_kernel(index, values)
+            else:
+                self._store_rows(index, values)
+
+    def drop_names(self) -> None:
+        """Forget the names of all tensors but inputs and outputs."""
+        kept = {*self._graph.inputs, *self._graph.outputs}
+        for index, tensor in enumerate(self._graph.tensors):
+            if index not in kept:
+                tensor.name = None
+
+    def share_constants(self) -> None:
+        """Let tensors of equal content have one buffer."""
+        first: dict[bytes, int] = {}
+        for tensor in self._graph.tensors:
+            data = self._model.buffers[tensor.buffer].data
             if data is not None:
                 tensor.buffer = first.setdefault(bytes(data), tensor.buffer)
 
+    def packed(self) -> bytes:
+        """The bytes of the file."""
+        used = {tensor.buffer for tensor in self._graph.tensors}
+        used |= {entry.buffer for entry in self._model.metadata or []}
+        for index, buffer in enumerate(self._model.buffers):
+            if index not in used:
+                buffer.data = None
+            buffer.__class__ = _AlignedBuffer
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(self._model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
 
-def _leave_out_zeros(model: Any) -> None:
-    vectors: dict[Any, _Shared] = {}
-    densify: list[int] = []
-    for graph in model.subgraphs:
-        for index, values in list(_mostly_zero(model, graph)):
-            if _is_multiplied_sparse(model, graph, index, values):
-                _store_kernel(model, graph, index, values, vectors)
-            else:
-                _store_rows(model, graph, index, values, vectors, densify)
+    def _constants(self, chosen: Callable[[np.ndarray], bool]) -> Iterator[tuple[int, np.ndarray]]:
+        """Index and values of the large dense constants of real numbers that are chosen."""
+        for index, tensor in enumerate(self._graph.tensors):
+            data = self._model.buffers[tensor.buffer].data
+            stored = data is not None and tensor.type in _TYPES and tensor.sparsity is None
+            if stored and tensor.shape is not None and len(tensor.shape) >= 2:
+                values = np.frombuffer(bytes(data), _TYPES[tensor.type]).reshape(tensor.shape)
+                if values.size >= _LEAST_SIZE and chosen(values):
+                    yield index, values
+
+    def _is_multiplied_sparse(self, index: int, values: np.ndarray) -> bool:
+        """Whether the constant is a dense layer's kernel that is faster without its zeros."""
+        users = [op for op in self._graph.operators if index in op.inputs]
+        codes = {_builtin(self._model.operatorCodes[op.opcodeIndex]) for op in users}
+        is_kernel = codes == {schema.BuiltinOperator.FULLY_CONNECTED} and all(
+            op.inputs[1] == index for op in users
+        )
+        return is_kernel and values.dtype == np.float32 and np.mean(values == 0) >= _FASTER_SPARSE
+
+    def _store_kernel(self, index: int, values: np.ndarray) -> None:
+        """Store a kernel as rows or blocks; the operations that read it know what to do."""
+        tensor = self._graph.tensors[index]
+        if _comes_in_blocks(values):
+            values = values.reshape(len(values), -1, _BLOCK)
+            used = (values != 0).any(axis=-1)
+            tensor.sparsity = self._sparsity(used)
+            tensor.sparsity.traversalOrder = np.arange(3, dtype=np.int32)
+            tensor.sparsity.blockMap = np.array([1], np.int32)
+            tensor.sparsity.dimMetadata.append(_dense_axis(_BLOCK))
+        else:
+            used = values != 0
+            tensor.sparsity = self._sparsity(used)
+        tensor.buffer = self._add_buffer(values[used])
+        for operator in self._graph.operators:
+            if index in operator.inputs:
+                # Runtimes go by the version: with an older one they would take what is kept for a
+                # dense kernel.
+                code = self._model.operatorCodes[operator.opcodeIndex]
+                version = max(code.version, _SPARSE_VERSION)
+                operator.opcodeIndex = self._code(_builtin(code), version)
+
+    def _store_rows(self, index: int, values: np.ndarray) -> None:
+        """Store a constant as compressed rows, which are written out when the file is loaded."""
+        rows = copy.copy(self._graph.tensors[index])
+        rows.sparsity = self._sparsity(values != 0)
+        rows.buffer = self._add_buffer(values[values != 0])
+        options = schema.BuiltinOptions.DensifyOptions, schema.DensifyOptionsT()
+        self._write_out(index, rows, schema.BuiltinOperator.DENSIFY, 1, options)
+
+    def _write_out(
+        self, index: int, stored: Any, builtin: int, version: int, options: tuple[int, Any]
+    ) -> None:
+        """Let an operation compute a constant from the tensor `stored`."""
+        self._graph.tensors.append(stored)
+        self._graph.tensors[index].buffer = 0
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._code(builtin, version)
+        operator.inputs = np.array([len(self._graph.tensors) - 1], np.int32)
+        operator.outputs = np.array([index], np.int32)
+        operator.builtinOptionsType, operator.builtinOptions = options
+        # In front of all that there is: what reads the constant comes later.
+        self._graph.operators.insert(0, operator)
+
+    def _code(self, builtin: int, version: int) -> int:
+        """Index of an operation in the file's list."""
+        for index, code in enumerate(self._model.operatorCodes):
+            if (_builtin(code), code.version) == (builtin, version):
+                return index
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = builtin
+        code.version = version
+        self._model.operatorCodes.append(code)
+        return len(self._model.operatorCodes) - 1
+
+    def _add_buffer(self, values: np.ndarray) -> int:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        return len(self._model.buffers) - 1
+
+    def _sparsity(self, used: np.ndarray) -> Any:
+        """All axes dense but the last, which is compressed."""
+        parameters = schema.SparsityParametersT()
+        parameters.traversalOrder = np.arange(used.ndim, dtype=np.int32)
+        rows = used.reshape(-1, used.shape[-1])
+        last = schema.DimensionMetadataT()
+        last.format = schema.DimensionType.SPARSE_CSR
+        segments = np.concatenate([[0], np.cumsum(rows.sum(axis=1))])
+        last.arraySegmentsType, last.arraySegments = self._vector(segments)
+        last.arrayIndicesType, last.arrayIndices = self._vector(np.nonzero(rows)[1])
+        parameters.dimMetadata = [*(_dense_axis(int(n)) for n in used.shape[:-1]), last]
+        return parameters
+
+    def _vector(self, values: np.ndarray) -> tuple[int, "_Shared"]:
+        """Positions in the narrowest type, once however many tensors have the same ones."""
+        largest = int(values.max(initial=0))
+        kind, make, dtype = next(v for v in _VECTORS if largest <= np.iinfo(v[2]).max)
+        key = kind, values.astype(dtype).tobytes()
+        if key not in self._vectors:
+            table = make()
+            table.values = values.astype(dtype)
+            self._vectors[key] = _Shared(table)
+        return kind, self._vectors[key]
 
 
-def _mostly_zero(model: Any, graph: Any) -> Iterator[tuple[int, np.ndarray]]:
-    """Index and values of the constants that are worth storing sparse."""
-    for index, tensor in enumerate(graph.tensors):
-        data = model.buffers[tensor.buffer].data
-        stored = data is not None and tensor.type in _TYPES and tensor.sparsity is None
-        if not stored or tensor.shape is None or len(tensor.shape) < 2:
-            continue
-        values = np.frombuffer(bytes(data), _TYPES[tensor.type]).reshape(tensor.shape)
-        if values.size >= _LEAST_SIZE and np.mean(values == 0) >= _LEAST_ZEROS:
-            yield index, values
-
-
-def _is_multiplied_sparse(model: Any, graph: Any, index: int, values: np.ndarray) -> bool:
-    """Whether the constant is a dense layer's kernel that is faster without its zeros."""
-    users = [op for op in graph.operators if index in op.inputs]
-    codes = {_code(model.operatorCodes[op.opcodeIndex]) for op in users}
-    is_kernel = codes == {schema.BuiltinOperator.FULLY_CONNECTED} and all(
-        op.inputs[1] == index for op in users
-    )
-    return is_kernel and values.dtype == np.float32 and np.mean(values == 0) >= _FASTER_SPARSE
+def _is_mostly_zero(values: np.ndarray) -> bool:
+    return np.mean(values == 0) >= _LEAST_ZEROS
 
 
 def _comes_in_blocks(values: np.ndarray) -> bool:
@@ -116,81 +233,6 @@ def _comes_in_blocks(values: np.ndarray) -> bool:
     return np.count_nonzero(values) >= _FULL_BLOCKS * used
 
 
-def _store_rows(
-    model: Any,
-    graph: Any,
-    index: int,
-    values: np.ndarray,
-    vectors: dict[Any, "_Shared"],
-    densify: list[int],
-) -> None:
-    """Replace a constant by its compressed rows and an operation that writes them out."""
-    if not densify:
-        densify.append(_add_densify(model))
-    tensor = graph.tensors[index]
-    rows = copy.copy(tensor)
-    rows.sparsity = _sparsity(values != 0, vectors)
-    rows.buffer = _add_buffer(model, values[values != 0])
-    graph.tensors.append(rows)
-    tensor.buffer = 0
-    operator = schema.OperatorT()
-    operator.opcodeIndex = densify[0]
-    operator.inputs = np.array([len(graph.tensors) - 1], np.int32)
-    operator.outputs = np.array([index], np.int32)
-    operator.builtinOptionsType = schema.BuiltinOptions.DensifyOptions
-    operator.builtinOptions = schema.DensifyOptionsT()
-    graph.operators.insert(0, operator)
-
-
-def _store_kernel(
-    model: Any, graph: Any, index: int, values: np.ndarray, vectors: dict[Any, "_Shared"]
-) -> None:
-    """Store a kernel as rows or blocks; the operations that read it know what to do."""
-    tensor = graph.tensors[index]
-    if _comes_in_blocks(values):
-        blocks = values.reshape(len(values), -1, _BLOCK)
-        used = (blocks != 0).any(axis=-1)
-        tensor.sparsity = _sparsity(used, vectors)
-        tensor.sparsity.traversalOrder = np.arange(3, dtype=np.int32)
-        tensor.sparsity.blockMap = np.array([1], np.int32)
-        tensor.sparsity.dimMetadata.append(_dense_axis(_BLOCK))
-        tensor.buffer = _add_buffer(model, blocks[used])
-    else:
-        tensor.sparsity = _sparsity(values != 0, vectors)
-        tensor.buffer = _add_buffer(model, values[values != 0])
-    for operator in graph.operators:
-        if index in operator.inputs:
-            operator.opcodeIndex = _sparse_code(model, operator.opcodeIndex)
-
-
-def _sparse_code(model: Any, index: int) -> int:
-    """The same operation in the version that reads sparse kernels.
-
-    Runtimes go by the version: with an older one they would take what is kept for a dense kernel.
-    """
-    code = copy.copy(model.operatorCodes[index])
-    code.version = max(code.version, _SPARSE_VERSION)
-    for other, existing in enumerate(model.operatorCodes):
-        if (_code(existing), existing.version) == (_code(code), code.version):
-            return other
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
-
-
-def _sparsity(used: np.ndarray, vectors: dict[Any, "_Shared"]) -> Any:
-    """All axes dense but the last, which is compressed."""
-    parameters = schema.SparsityParametersT()
-    parameters.traversalOrder = np.arange(used.ndim, dtype=np.int32)
-    rows = used.reshape(-1, used.shape[-1])
-    last = schema.DimensionMetadataT()
-    last.format = schema.DimensionType.SPARSE_CSR
-    segments = np.concatenate([[0], np.cumsum(rows.sum(axis=1))])
-    last.arraySegmentsType, last.arraySegments = _vector(segments, vectors)
-    last.arrayIndicesType, last.arrayIndices = _vector(np.nonzero(rows)[1], vectors)
-    parameters.dimMetadata = [*(_dense_axis(int(n)) for n in used.shape[:-1]), last]
-    return parameters
-
-
 def _dense_axis(size: int) -> Any:
     axis = schema.DimensionMetadataT()
     axis.format = schema.DimensionType.DENSE
@@ -198,16 +240,9 @@ def _dense_axis(size: int) -> Any:
     return axis
 
 
-def _vector(values: np.ndarray, vectors: dict[Any, "_Shared"]) -> tuple[int, "_Shared"]:
-    """Positions in the narrowest type, stored once however many tensors have the same ones."""
-    largest = int(values.max(initial=0))
-    kind, make, dtype = next(v for v in _VECTORS if largest <= np.iinfo(v[2]).max)
-    key = kind, values.astype(dtype).tobytes()
-    if key not in vectors:
-        table = make()
-        table.values = values.astype(dtype)
-        vectors[key] = _Shared(table)
-    return kind, vectors[key]
+def _builtin(code: Any) -> int:
+    # Operations that are older than the 32-bit field are in the 8-bit one alone.
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
 class _Shared:
@@ -237,35 +272,3 @@ class _AlignedBuffer(schema.BufferT):
         schema.BufferStart(builder)
         schema.BufferAddData(builder, data)
         return schema.BufferEnd(builder)
-
-
-def _code(code: Any) -> int:
-    # Operations that are older than the 32-bit field are in the 8-bit one alone.
-    return max(code.builtinCode, code.deprecatedBuiltinCode)
-
-
-def _add_densify(model: Any) -> int:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DENSIFY
-    code.version = 1
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
-
-
-def _add_buffer(model: Any, values: np.ndarray) -> int:
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    return len(model.buffers) - 1
-
-
-def _packed(model: Any) -> bytes:
-    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
-    used |= {entry.buffer for entry in model.metadata or []}
-    for index, buffer in enumerate(model.buffers):
-        if index not in used:
-            buffer.data = None
-        buffer.__class__ = _AlignedBuffer
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())

@@ -139,14 +139,16 @@ def tflite(
         input_type,
         inside,
     )
+    data = rows
+    if representative_data is not None:
+        data = np.asarray(representative_data, np.float32)
+        verification.check_shape("representative_data", data, rows.shape[1:])
     facts = {
         "tolerance": tolerance,
         "class_names": class_names,
         "preprocessing": preprocessing if inside is None else _in_words(inside),
     }
-    return _write(
-        graph, path, _Storage(precision, sparse, representative_data), rows, overwrite, facts
-    )
+    return _write(graph, path, _Storage(precision, sparse, data), rows, overwrite, facts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,13 +157,13 @@ class _Storage:
 
     precision: str
     sparse: bool
-    representative_data: Any
+    representative_data: np.ndarray
 
-    def content(self, graph: Graph, rows: np.ndarray) -> bytes:
+    def content(self, graph: Graph) -> bytes:
         """The bytes of the file."""
-        data = rows if self.representative_data is None else self.representative_data
-        content = convert(graph.module(), self.precision, np.asarray(data, graph.input_type))
-        return smaller(content, self.sparse)
+        data = self.representative_data.astype(graph.input_type)
+        content = convert(graph.module(), self.precision, data)
+        return smaller(content, self.sparse, halved=self.precision == "float16")
 
 
 def _write(
@@ -174,7 +176,7 @@ def _write(
 ) -> dict[str, Any]:
     targets = [path, manifest.manifest_path(path)]
     with written_whole(targets, overwrite) as (temporary, description):
-        temporary.write_bytes(storage.content(graph, rows))
+        temporary.write_bytes(storage.content(graph))
         run = lite.Model(temporary).predict
         agreement = verification.verify(graph, run, rows, facts["tolerance"])
         described = manifest.describe(

@@ -114,17 +114,21 @@ def check_rows(posterior: AbstractPosterior, check_data: Any, raw: bool = False)
             "has kept none: pass `check_data=` with some rows of inputs. Received: check_data=None"
         )
     rows = np.asarray(rows, np.float32)[:_MAX_ROWS]
-    expected = tuple(input_shape(posterior.model)[1:])
+    check_shape("check_data", rows, tuple(input_shape(posterior.model)[1:]))
+    return rows
+
+
+def check_shape(name: str, rows: np.ndarray, expected: tuple[int | None, ...]) -> None:
+    """Raise a `ValueError` unless there are rows, of the expected shape and finite."""
     fits = rows.ndim == len(expected) + 1 and all(
         size in (None, given) for size, given in zip(expected, rows.shape[1:], strict=True)
     )
     if not fits or not len(rows):
         raise ValueError(
-            f"`check_data` must have the shape (rows, {', '.join(map(str, expected))}). "
-            f"Received: check_data of shape {rows.shape}"
+            f"`{name}` must have the shape (rows, {', '.join(map(str, expected))}). "
+            f"Received: {name} of shape {rows.shape}"
         )
-    check_arrays("check_data", rows)
-    return rows
+    check_arrays(name, rows)
 
 
 def verify(graph: Graph, run: Run, rows: np.ndarray, tolerance: float) -> Agreement:

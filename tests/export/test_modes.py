@@ -1,0 +1,269 @@
+"""One file, four ways of being uncertain: the same outputs by name, and the answers of Keras."""
+
+import sys
+
+import flatbuffers
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+import tfbnn
+from tfbnn.export import flatbuffer, freeze
+from tfbnn.export.graph import MODES
+from tfbnn.posterior.variational import posterior_of
+
+SCALE = 0.2
+LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+LAYERS = tfbnn.layers
+
+
+def family():
+    return tfbnn.families.Normal(SCALE)
+
+
+def classifier():
+    keras.utils.set_random_seed(0)
+    layers = [
+        LAYERS.Convolution2DFlipout(4, 3, activation="relu", posterior=family()),
+        keras.layers.MaxPooling2D(),
+        keras.layers.Flatten(),
+        LAYERS.DenseFlipout(24, activation="relu", posterior=family(), bias_posterior="normal"),
+        LAYERS.DenseFlipout(3, posterior=family()),
+    ]
+    model = tfbnn.Sequential([keras.Input((8, 8, 1)), *layers])
+    model.compile(loss=LOGITS)
+    return model
+
+
+def regression(scale):
+    keras.utils.set_random_seed(0)
+    outputs = 4 if scale == "head" else 2
+    layers = [LAYERS.DenseFlipout(16, activation="tanh", posterior=family())]
+    layers.append(LAYERS.DenseFlipout(outputs, posterior=family()))
+    model = tfbnn.Sequential([keras.Input((5,)), *layers])
+    model.compile(loss=tfbnn.losses.NormalNLL(scale=scale))
+    return model
+
+
+def rows_of(model, count=12, seed=1):
+    return (
+        np.random.default_rng(seed).normal(size=(count, *model.input_shape[1:])).astype("float32")
+    )
+
+
+@pytest.fixture(scope="module")
+def model():
+    return classifier()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_all_modes_have_the_same_outputs(mode, model, tmp_path):
+    path, x = tmp_path / "m.tflite", rows_of(model)
+    manifest = tfbnn.export.tflite(model, path, mode, check_data=x)
+    answer = tfbnn.lite.Model(path).predict(x)
+    prediction, uncertainty = answer
+    assert set(answer.outputs) == {"prediction", "uncertainty", "mutual_information"}
+    assert prediction.shape == (12, 3)
+    assert uncertainty.shape == answer.mutual_information.shape == (12,)
+    assert (answer.mutual_information >= 0).all()
+    assert (answer.mutual_information > 0).any() == (mode != "none")
+    assert manifest["mode"] == mode
+    assert manifest["memory"] == flatbuffer.memory(path)
+    assert all(value > 0 for value in manifest["memory"].values())
+
+
+@pytest.mark.parametrize("mode", ["moments", "ensemble"])
+def test_answers_are_near_those_of_many_draws(mode, model, tmp_path):
+    path, x = tmp_path / "m.tflite", rows_of(model, 40)
+    count = 64 if mode == "moments" else 128
+    tfbnn.export.tflite(model, path, mode, num_samples=count, check_data=x)
+    answer = tfbnn.lite.Model(path).predict(x)
+    keras_answer = tfbnn.predict(model, x, num_samples=2000, seed=0)
+    # 128 networks scatter by their spread over the root of 128; moments leave dependence out.
+    for name in ("prediction", "uncertainty", "mutual_information"):
+        difference = answer.outputs[name] - getattr(keras_answer, name)
+        assert np.abs(difference).mean() < 0.06, name
+
+
+@pytest.mark.parametrize("mode", ["moments", "ensemble"])
+def test_answers_repeat(mode, model, tmp_path):
+    path, x = tmp_path / "m.tflite", rows_of(model)
+    tfbnn.export.tflite(model, path, mode, num_samples=4, check_data=x)
+    first, again = (tfbnn.lite.Model(path).predict(x) for _ in range(2))
+    for name, value in first.outputs.items():
+        np.testing.assert_array_equal(value, again.outputs[name])
+
+
+def test_the_seed_of_an_ensemble(model, tmp_path):
+    x = rows_of(model)
+    contents = []
+    for number, seed in enumerate((0, 0, 1)):
+        path = tmp_path / f"{number}.tflite"
+        tfbnn.export.tflite(model, path, "ensemble", num_samples=2, seed=seed, check_data=x)
+        contents.append(path.read_bytes())
+    assert contents[0] == contents[1] != contents[2]
+
+
+@pytest.mark.parametrize("scale", [0.5, "learned", "head"])
+@pytest.mark.parametrize("mode", MODES)
+def test_real_numbers(mode, scale, tmp_path):
+    model = regression(scale)
+    path, x = tmp_path / "m.tflite", rows_of(model, 30)
+    tfbnn.export.tflite(
+        model, path, mode, num_samples=256 if mode == "ensemble" else None, check_data=x
+    )
+    answer = tfbnn.lite.Model(path).predict(x)
+    assert set(answer.outputs) == {"prediction", "uncertainty", "epistemic"}
+    assert answer.epistemic.shape == answer.prediction.shape == (30, 2)
+    assert (answer.epistemic <= answer.uncertainty * (1 + 1e-5)).all()
+    if mode in ("moments", "ensemble"):
+        expected = tfbnn.predict(model, x, num_samples=2000, seed=0)
+        np.testing.assert_allclose(answer.epistemic.mean(), expected.epistemic.mean(), rtol=0.1)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("scale", ["full", "rank_one", "unit"])
+def test_every_scale_in_every_precision(scale, precision, tmp_path):
+    keras.utils.set_random_seed(0)
+    layers = [
+        LAYERS.DenseFlipout(64, activation="relu", posterior=family()),
+        LAYERS.DenseFlipout(64, activation="relu", posterior=family()),
+        LAYERS.DenseFlipout(3, posterior=family()),
+    ]
+    model = tfbnn.Sequential([keras.Input((64,)), *layers])
+    model.compile(loss=LOGITS)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        rho = layer.kernel.rho_variable
+        rho.assign(rho + rng.normal(size=rho.shape))
+    x = rows_of(model)
+    for mode in ("moments", "monte_carlo"):
+        path = tmp_path / f"{mode}.tflite"
+        manifest = tfbnn.export.tflite(
+            model, path, mode, precision=precision, scale=scale, check_data=x
+        )
+        assert manifest["scale"] == scale
+        stored = 2 * 64 * 64 * {"float32": 4, "float16": 2, "int8": 1}[precision]
+        copies = {"full": 3 if mode == "moments" else 2}.get(scale, 1)
+        assert stored * (copies - 0.5) < manifest["bytes"] < stored * (copies + 1) + 20_000
+
+
+def test_a_product_of_variances_is_what_is_drawn_from(tmp_path, model):
+    posterior = posterior_of(model)
+    frozen = freeze.freeze(posterior, "rank_one")
+    for layer, weights in frozen.items():
+        variance = np.square(layer.kernel.scale.numpy())
+        np.testing.assert_allclose(
+            np.square(weights.kernel.scale).sum(-1), variance.sum(-1), rtol=1e-4
+        )
+    # Drawn kernels of a convolution, and drawn outputs of a dense layer, pass the check.
+    path, x = tmp_path / "m.tflite", rows_of(model)
+    manifest = tfbnn.export.tflite(model, path, scale="rank_one", check_data=x)
+    assert manifest["agreement"]["rms_z"] < 2
+
+
+def test_a_batch_is_shared_until_networks_differ(model, tmp_path):
+    """Of a chain the first layer is computed once; where paths meet, all is computed for each."""
+    x = rows_of(model)
+    tfbnn.export.tflite(model, tmp_path / "chain.tflite", num_samples=8, check_data=x)
+    inputs = keras.Input((8, 8, 1))
+    whole = tfbnn.Model(inputs, model(inputs))
+    whole.compile(loss=LOGITS)
+    for batch_size in (1, 3):
+        path = tmp_path / f"{batch_size}.tflite"
+        tfbnn.export.tflite(whole, path, num_samples=8, batch_size=batch_size, check_data=x)
+    assert "TILE" not in flatbuffer.operations(tmp_path / "chain.tflite")
+
+
+def test_pixels_with_the_preprocessing_inside(tmp_path):
+    model = classifier()
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
+    rescaling = keras.layers.Rescaling(1 / 127.5, offset=-1.0)
+    path = tmp_path / "m.tflite"
+    options = {"input_type": "uint8", "preprocessing": rescaling, "check_data": pixels}
+    for mode in MODES:
+        manifest = tfbnn.export.tflite(model, path, mode, overwrite=True, **options)
+    assert manifest["preprocessing"].startswith("inside the file: Rescaling")
+    runtime = tfbnn.lite.Model(path)
+    assert runtime.input_type == np.uint8
+    prediction, _ = runtime.predict(pixels)
+    logits = model.predict(pixels / np.float32(127.5) - 1, verbose=0)
+    expected = keras.ops.softmax(logits).numpy()
+    np.testing.assert_allclose(prediction, expected, atol=1e-5)
+    for x in (pixels + 0.5, pixels.astype(int) - 300):
+        with pytest.raises(ValueError, match="whole numbers from 0 to 255"):
+            runtime.predict(x)
+    with pytest.raises(ValueError, match="inputs as they are before it.*check_data=None"):
+        tfbnn.export.tflite(model, path, overwrite=True, preprocessing=rescaling)
+
+
+@pytest.mark.parametrize("mode", ["none", "ensemble"])
+def test_activations_of_eight_bits(mode, tmp_path):
+    model = classifier()
+    x = rows_of(model, 100)
+    path = tmp_path / "m.tflite"
+    options = {"num_samples": 4, "check_data": x[:20], "representative_data": x, "batch_size": 3}
+    tfbnn.export.tflite(model, path, mode, precision="full_int8", **options)
+    content = path.read_bytes()
+    answer = tfbnn.lite.Model(path).predict(x)
+    float_path = tmp_path / "f.tflite"
+    options.pop("representative_data")
+    tfbnn.export.tflite(model, float_path, mode, **options)
+    exact = tfbnn.lite.Model(float_path).predict(x)
+    assert np.abs(answer.prediction - exact.prediction).max() < 0.1
+    assert len(content) < float_path.stat().st_size + 4000
+
+
+def test_a_layer_without_moments_is_named_with_the_modes_that_take_it(tmp_path):
+    layers = [
+        LAYERS.DenseFlipout(4),
+        keras.layers.LayerNormalization(name="norm"),
+        LAYERS.DenseFlipout(3),
+    ]
+    model = tfbnn.Sequential([keras.Input((5,)), *layers])
+    model.compile(loss=LOGITS)
+    path, x = tmp_path / "m.tflite", rows_of(model)
+    with pytest.raises(ValueError, match="'norm'.*='monte_carlo'` or 'ensemble'"):
+        tfbnn.export.tflite(model, path, "moments", check_data=x)
+    assert not list(tmp_path.iterdir())
+    for mode in ("monte_carlo", "ensemble"):
+        tfbnn.export.tflite(model, path, mode, overwrite=True, check_data=x)
+
+
+@pytest.mark.parametrize("mode", ["moments", "ensemble"])
+def test_wrong_numbers_are_found(mode, model, tmp_path, monkeypatch):
+    module = sys.modules["tfbnn.export.tflite"]
+    convert = module.convert
+
+    def altered(*arguments):
+        """The largest constant of the file with its first quarter replaced."""
+        parsed = schema.ModelT.InitFromPackedBuf(convert(*arguments), 0)
+        largest = max((b for b in parsed.buffers if b.data is not None), key=lambda b: len(b.data))
+        numbers = np.frombuffer(bytes(largest.data), np.float32).copy()
+        numbers[: len(numbers) // 4] = 3.0
+        largest.data = np.frombuffer(numbers.tobytes(), np.uint8)
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(parsed.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    monkeypatch.setattr(module, "convert", altered)
+    with pytest.raises(RuntimeError, match="disagrees with the Keras model"):
+        tfbnn.export.tflite(model, tmp_path / "m.tflite", mode, check_data=rows_of(model))
+    assert not list(tmp_path.iterdir())
+
+
+def test_pruned_units_leave_with_their_bytes(tmp_path):
+    """The small kernels on which the converter's own sparse format failed."""
+    keras.utils.set_random_seed(0)
+    for sizes in ((20, 10, 3), (3, 8, 2)):
+        layers = [LAYERS.DenseFlipout(sizes[1], activation="relu"), LAYERS.DenseFlipout(sizes[2])]
+        model = tfbnn.Sequential([keras.Input(sizes[:1]), *layers])
+        model.compile(loss=LOGITS)
+        x = rows_of(model)
+        for granularity in ("weight", "unit"):
+            pruned = tfbnn.prune(model, sparsity=0.5, granularity=granularity)
+            for mode in MODES:
+                path = tmp_path / "m.tflite"
+                tfbnn.export.tflite(pruned, path, mode, overwrite=True, check_data=x)
+                tfbnn.export.tflite(tfbnn.compact(pruned), path, mode, overwrite=True, check_data=x)
