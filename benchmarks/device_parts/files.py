@@ -74,6 +74,7 @@ FILES = {
         File("units", "moments"),
         File("units", "moments", "float16"),
         File("units", "moments", "int8"),
+        File("units", "moments", "posterior"),
         File("units", "moments", "int8", scale="unit"),
         File("units", "monte_carlo", "int8", num_samples=16),
         File("units", "ensemble", "int8", num_samples=8),

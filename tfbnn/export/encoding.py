@@ -10,6 +10,7 @@ that keeps a division from failing. Here
 |---|---|---|
 | float32 kernel of a dense layer, few weights left | rows, or blocks of 4 | multiplies with them |
 | any other of mostly zeros | rows | writes them out when it loads the file (`DENSIFY`) |
+| kernel of a dense layer, where bits are given | integers of 4 or 8 bits | multiplies with them |
 | large, where float16 is asked for | float16 | widens it when it loads the file (`DEQUANTIZE`) |
 
 Names of intermediate tensors, which no runtime reads, go as well, and equal constants are stored
@@ -17,12 +18,14 @@ once: a file of small layers and many operations is a tenth smaller for it.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
+from tfbnn.export.bits import steps
 
 _TYPES = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16}
 _VECTORS = (
@@ -39,23 +42,33 @@ _LEAST_SIZE = 256
 _FASTER_SPARSE = 0.9
 # The only block that the runtime multiplies with directly, in float32.
 _BLOCK = 4
+# Versions of the dense operation: the one that reads sparse kernels, and integers by unit.
 _SPARSE_VERSION = 8
+_INTEGER_VERSION = 12
 # Zeros inside of blocks are stored; more than this share of them and rows are smaller.
 _FULL_BLOCKS = 0.75
 
 
-def smaller(content: bytes, sparse: bool, halved: bool = False) -> bytes:
+def smaller(
+    content: bytes,
+    sparse: bool,
+    halved: bool = False,
+    widths: Sequence[tuple[np.ndarray, int]] = (),
+) -> bytes:
     """The same LiteRT file without what it does not need.
 
     Args:
         content: A LiteRT file.
         sparse: Whether constants of mostly zeros are stored sparse.
         halved: Whether large float32 constants are stored in float16.
+        widths: Kernels `(inputs, units)` of dense layers, and the bits to store each in, 4 or 8.
 
     Returns:
-        A LiteRT file with the same answers, up to the rounding of `halved`.
+        A LiteRT file with the same answers, up to the rounding of `halved` and `widths`.
     """
     file = _File(schema.ModelT.InitFromPackedBuf(content, 0))
+    if widths:
+        file.round_kernels(widths)
     if halved:
         file.halve()
     if sparse:
@@ -81,6 +94,13 @@ class _File:
             stored.buffer = self._add_buffer(values.astype(np.float16))
             options = schema.BuiltinOptions.DequantizeOptions, schema.DequantizeOptionsT()
             self._write_out(index, stored, schema.BuiltinOperator.DEQUANTIZE, 2, options)
+
+    def round_kernels(self, widths: Sequence[tuple[np.ndarray, int]]) -> None:
+        """Store kernels of dense layers in few bits, with a step for each unit."""
+        bits_of = {kernel.T.tobytes(): bits for kernel, bits in widths}
+        for index, values in list(self._constants(lambda v: v.tobytes() in bits_of)):
+            if self._is_kernel(index):
+                self._round_kernel(index, values, bits_of[values.tobytes()])
 
     def leave_out_zeros(self) -> None:
         """Store constants of mostly zeros sparse."""
@@ -127,14 +147,36 @@ class _File:
                 if values.size >= _LEAST_SIZE and chosen(values):
                     yield index, values
 
-    def _is_multiplied_sparse(self, index: int, values: np.ndarray) -> bool:
-        """Whether the constant is a dense layer's kernel that is faster without its zeros."""
+    def _is_kernel(self, index: int) -> bool:
+        """Whether a constant is the kernel of dense layers and nothing else."""
         users = [op for op in self._graph.operators if index in op.inputs]
         codes = {_builtin(self._model.operatorCodes[op.opcodeIndex]) for op in users}
-        is_kernel = codes == {schema.BuiltinOperator.FULLY_CONNECTED} and all(
+        return codes == {schema.BuiltinOperator.FULLY_CONNECTED} and all(
             op.inputs[1] == index for op in users
         )
-        return is_kernel and values.dtype == np.float32 and np.mean(values == 0) >= _FASTER_SPARSE
+
+    def _is_multiplied_sparse(self, index: int, values: np.ndarray) -> bool:
+        """Whether the constant is a dense layer's kernel that is faster without its zeros."""
+        few = values.dtype == np.float32 and np.mean(values == 0) >= _FASTER_SPARSE
+        return few and self._is_kernel(index)
+
+    def _round_kernel(self, index: int, values: np.ndarray, bits: int) -> None:
+        """Store a kernel `(units, inputs)` as integers."""
+        tensor = self._graph.tensors[index]
+        step = steps(values.T, bits)
+        integers = np.rint(values / step[:, np.newaxis]).astype(np.int8)
+        tensor.type = {4: schema.TensorType.INT4, 8: schema.TensorType.INT8}[bits]
+        tensor.buffer = self._add_buffer(_pairs(integers) if bits == 4 else integers)
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale = step.astype(np.float32)
+        tensor.quantization.zeroPoint = np.zeros(len(step), np.int64)
+        tensor.quantization.quantizedDimension = 0
+        for operator in self._graph.operators:
+            if index in operator.inputs:
+                kind = schema.BuiltinOperator.FULLY_CONNECTED
+                operator.opcodeIndex = self._code(kind, _INTEGER_VERSION)
+                # Activations are rounded to 8 bits with an offset, at each call.
+                operator.builtinOptions.asymmetricQuantizeInputs = True
 
     def _store_kernel(self, index: int, values: np.ndarray) -> None:
         """Store a kernel as rows or blocks; the operations that read it know what to do."""
@@ -154,9 +196,8 @@ class _File:
             if index in operator.inputs:
                 # Runtimes go by the version: with an older one they would take what is kept for a
                 # dense kernel.
-                code = self._model.operatorCodes[operator.opcodeIndex]
-                version = max(code.version, _SPARSE_VERSION)
-                operator.opcodeIndex = self._code(_builtin(code), version)
+                kind = schema.BuiltinOperator.FULLY_CONNECTED
+                operator.opcodeIndex = self._code(kind, _SPARSE_VERSION)
 
     def _store_rows(self, index: int, values: np.ndarray) -> None:
         """Store a constant as compressed rows, which are written out when the file is loaded."""
@@ -231,6 +272,13 @@ def _comes_in_blocks(values: np.ndarray) -> bool:
         return False
     used = (values.reshape(-1, _BLOCK) != 0).any(axis=1).sum() * _BLOCK
     return np.count_nonzero(values) >= _FULL_BLOCKS * used
+
+
+def _pairs(integers: np.ndarray) -> np.ndarray:
+    """Two integers of 4 bits in a byte, the first one low."""
+    flat = integers.reshape(-1).astype(np.uint8) & 0xF
+    padded = np.append(flat, np.zeros(flat.size % 2, np.uint8))
+    return padded[::2] | (padded[1::2] << 4)
 
 
 def _dense_axis(size: int) -> Any:

@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.export import bits
 from tfbnn.export.freeze import (
     EnsembleRule,
     FrozenModel,
@@ -33,6 +34,7 @@ from tfbnn.export.freeze import (
 )
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.steps import steps_of
+from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.answers import answer
 from tfbnn.prediction.moments import outputs_at_points
@@ -92,6 +94,11 @@ class Graph:
         """What the model gets of the inputs of the file."""
         inputs = tf.cast(inputs, tf.float32)
         return inputs if self.preprocessing is None else self.preprocessing(inputs)
+
+    def needed_bits(self, rows: np.ndarray) -> dict[AbstractVariationalLayer, int]:
+        """Bits that each kernel needs; see `tfbnn.export.bits`."""
+        prepared = self.prepared(tf.constant(rows.astype(self.input_type)))
+        return bits.needed(self.posterior, freeze(self.posterior, self.scale), prepared)
 
     def _outputs(self, inputs: tf.Tensor, frozen: FrozenModel, calls: Counter) -> tf.Tensor:
         """Outputs of the networks, `(networks, rows, ...)`."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfbnn import lite
 from tfbnn.export import flatbuffer, manifest, verification
+from tfbnn.export.bits import WIDTHS
 from tfbnn.export.conversion import convert
 from tfbnn.export.encoding import smaller
 from tfbnn.export.files import written_whole
@@ -22,10 +23,17 @@ from tfbnn.pruning.masks import sparsity_of
 
 # Largest difference to Keras that is accepted, of a mean prediction, by the precision of the
 # weights: of probabilities, or of real numbers relative to the largest.
-TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "int8": 5e-2, "full_int8": 1e-1}
+TOLERANCES = {
+    "float32": 1e-4,
+    "float16": 5e-3,
+    "int8": 5e-2,
+    "posterior": 1e-1,
+    "full_int8": 1e-1,
+}
 
 # Below this sparsity the positions of the weights cost more bytes than the zeros they save.
 _WORTH_STORING_SPARSE = 0.5
+_SPARSE_PRECISIONS = ("float32", "float16")
 _SCALES = ("full", *FORMS)
 _INPUT_TYPES = ("float32", "uint8")
 # Networks of a file that draws; points at which moments are averaged.
@@ -75,7 +83,9 @@ def tflite(
         num_samples: Number of networks, 16 for `"monte_carlo"` and 8 for `"ensemble"` by default;
             for `"moments"` the number of fixed points at which the outputs are averaged, 64.
         precision: Of the stored weights: `"float32"`, `"float16"`, `"int8"` (activations stay real
-            numbers), or `"full_int8"` (activations too), for `"none"` and `"ensemble"`.
+            numbers), `"posterior"` (4, 8 or 16 bits for each kernel, as many as its standard
+            deviations ask for; see `tfbnn.export.bits`), or `"full_int8"` (activations too), for
+            `"none"` and `"ensemble"`.
         sparse: Whether zeros are left out of the file. None: where it pays and the runtime takes
             it, that is from a sparsity of 0.5 on for float32 and float16.
         batch_size: Rows in one call of the file; `tfbnn.lite.Model` takes any number.
@@ -123,7 +133,7 @@ def tflite(
     if uncertainty == "moments":
         moments.check(steps_of(model))
     if sparse is None:
-        sparse = "int8" not in precision and sparsity_of(model) >= _WORTH_STORING_SPARSE
+        sparse = precision in _SPARSE_PRECISIONS and sparsity_of(model) >= _WORTH_STORING_SPARSE
     if tolerance is None:
         tolerance = max(TOLERANCES[precision], verification.keras_tolerance(posterior))
     path = pathlib.Path(path)
@@ -159,11 +169,12 @@ class _Storage:
     sparse: bool
     representative_data: np.ndarray
 
-    def content(self, graph: Graph) -> bytes:
-        """The bytes of the file."""
+    def content(self, graph: Graph, widths: list[tuple[np.ndarray, int]]) -> bytes:
+        """The bytes of the file; `widths` are the bits of some kernels."""
         data = self.representative_data.astype(graph.input_type)
         content = convert(graph.module(), self.precision, data)
-        return smaller(content, self.sparse, halved=self.precision == "float16")
+        halved = self.precision in ("float16", "posterior")
+        return smaller(content, self.sparse, halved, widths)
 
 
 def _write(
@@ -175,8 +186,10 @@ def _write(
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     targets = [path, manifest.manifest_path(path)]
+    bits = graph.needed_bits(rows) if storage.precision == "posterior" else {}
+    rounded = [(layer.kernel.loc.numpy(), b) for layer, b in bits.items() if b in WIDTHS]
     with written_whole(targets, overwrite) as (temporary, description):
-        temporary.write_bytes(storage.content(graph))
+        temporary.write_bytes(storage.content(graph, rounded))
         run = lite.Model(temporary).predict
         agreement = verification.verify(graph, run, rows, facts["tolerance"])
         described = manifest.describe(
@@ -187,6 +200,7 @@ def _write(
             mode=graph.mode,
             num_samples=graph.num_samples,
             precision=storage.precision,
+            bits={layer.name: b for layer, b in bits.items()},
             stored_sparse=storage.sparse,
             scale=graph.scale,
             batch_size=graph.shape[0],
@@ -224,9 +238,9 @@ def _check_arguments(
     for name, (value, allowed) in choices.items():
         if value not in allowed:
             raise ValueError(f"`{name}` must be one of {allowed}. Received: {name}={value!r}")
-    if sparse and "int8" in precision:
+    if sparse and precision not in _SPARSE_PRECISIONS:
         raise ValueError(
-            "The runtime cannot load sparse weights of 8 bits, or computes garbage from them. Use "
+            "The runtime cannot load sparse integer weights, or computes garbage from them. Use "
             "`sparse=False`, or `precision='float16'`. "
             f"Received: sparse={sparse}, precision={precision!r}"
         )
@@ -235,6 +249,11 @@ def _check_arguments(
             "Variances do not fit in activations of 8 bits. Use `precision='int8'`, or "
             "`uncertainty='ensemble'` or 'none'. "
             f"Received: precision={precision!r}, uncertainty={uncertainty!r}"
+        )
+    if precision == "posterior" and uncertainty == "ensemble":
+        raise ValueError(
+            "The drawn networks of an ensemble have no standard deviations to round by. Use "
+            f"`precision='int8'`. Received: precision={precision!r}, uncertainty={uncertainty!r}"
         )
     for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
         if value < 1:
