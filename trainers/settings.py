@@ -13,6 +13,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
+from tfbnn.export.graph import MODES
 from tfbnn.training import strategies
 
 
@@ -76,8 +77,14 @@ class Settings:
     fine_tune_epochs: int = option(0, "epochs of training after pruning to --sparsity")
     num_samples: int = option(64, "networks drawn to score a Keras model")
     export: bool = option(True, "write and run the SavedModel and the .tflite files")
+    uncertainty: str = option("monte_carlo", "how a .tflite file is uncertain", MODES)
+    scale: str = option(
+        "full", "how a .tflite file stores standard deviations", ("full", "rank_one", "unit")
+    )
     export_samples: int = option(16, "networks drawn inside an exported file")
-    precision: str = option("float32", "of the .tflite files", ("float32", "float16", "int8"))
+    precision: str = option(
+        "float32", "of the .tflite files", ("float32", "float16", "int8", "posterior")
+    )
     seed: int = option(0, "seed of the weights, the noise and the order of the rows")
     output: str = option("saved_models", "folder that runs are written to")
     name: str | None = option(None, "name of the run; else <dataset>-<date-time>")

@@ -53,8 +53,11 @@ def table_row(
         manifest = tfbnn.export.tflite(
             model,
             path,
-            num_samples=settings.export_samples,
+            settings.uncertainty,
+            # Moments are averaged over points, of which the exporter knows how many.
+            num_samples=None if settings.uncertainty == "moments" else settings.export_samples,
             precision=settings.precision,
+            scale=settings.scale,
             **_facts(dataset),
         )
         row |= {name: manifest[name] for name in ("bytes", "gzip_bytes")}

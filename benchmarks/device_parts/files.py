@@ -46,7 +46,8 @@ class File:
         model = students.get(self.student)
         options = {"precision": self.precision, "check_data": rows, "overwrite": True}
         if self.language == "C":
-            path = folder / self.name
+            # The name of the folder begins names in C.
+            path = folder / self.name.replace("-", "_")
             manifest = tfbnn.export.c(model, path, self.mode, scale=self.scale, **options)
             return manifest | {"path": str(path), "bytes": manifest["weight_bytes"]}
         path = folder / f"{self.name}.tflite"

@@ -1,0 +1,144 @@
+"""Distillation: the student comes to answer as the teacher does, and what it must not touch."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfbnn
+from tfbnn.pruning import distillation, masks
+
+LAYERS = tfbnn.layers
+LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def network(units, loss=LOGITS, outputs=3, scale=0.3, seed=0):
+    keras.utils.set_random_seed(seed)
+    family = tfbnn.families.Normal(scale)
+    layers = [LAYERS.DenseFlipout(n, activation="relu", posterior=family) for n in units]
+    layers.append(LAYERS.DenseFlipout(outputs, posterior=family))
+    model = tfbnn.Sequential([keras.Input((4,)), *layers])
+    model.compile(loss=loss)
+    return model
+
+
+def rows(count=512):
+    return np.random.default_rng(1).normal(size=(count, 4)).astype(np.float32)
+
+
+def distance(model, x, answers):
+    """Mean differences of probabilities, and of mutual information, over many draws."""
+    own = tfbnn.predict(model, x, num_samples=500, seed=1, verbose=0)
+    pairs = (
+        (own.prediction, answers.prediction),
+        (own.mutual_information, answers.mutual_information),
+    )
+    return [float(np.abs(a - b).mean()) for a, b in pairs]
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return tfbnn.predict(network([32]), rows(), num_samples=500, seed=0, verbose=0)
+
+
+def test_a_student_learns_prediction_and_uncertainty(answers):
+    student = network([8], seed=1, scale=0.05)
+    before = distance(student, rows(), answers)
+    history = tfbnn.distill(
+        student, rows(), answers, batch_size=32, epochs=60, learning_rate=1e-2, verbose=0
+    )
+    after = distance(student, rows(), answers)
+    # A fresh student has no idea of either; a quarter of the distance is left at most.
+    assert after[0] < before[0] / 4 and after[1] < before[1] / 2
+    assert history.history["cross_entropy"][-1] < history.history["cross_entropy"][0]
+    assert history.history["epistemic"][-1] < history.history["epistemic"][0]
+
+
+def test_the_mean_route_leaves_standard_deviations_alone(answers):
+    student = network([8], seed=1)
+    scales = [layer.kernel.scale.numpy() for layer in student.layers]
+    history = tfbnn.distill(student, rows(), answers, "mean", epochs=20, verbose=0)
+    for layer, scale in zip(student.layers, scales, strict=True):
+        np.testing.assert_array_equal(layer.kernel.scale.numpy(), scale)
+    assert list(history.history) == ["cross_entropy"]
+    assert history.history["cross_entropy"][-1] < history.history["cross_entropy"][0]
+
+
+@pytest.mark.parametrize("route", ["moments", "mean"])
+def test_pruned_weights_stay_pruned(route, answers):
+    student = tfbnn.prune(network([16], seed=1), sparsity=0.6)
+    kept = [layer.kernel.mask.numpy() for layer in student.layers]
+    tfbnn.distill(student, rows(), answers, route, epochs=2, verbose=0)
+    assert masks.sparsity_of(student) == pytest.approx(0.6, abs=0.01)
+    for layer, mask in zip(student.layers, kept, strict=True):
+        assert not layer.kernel.loc.numpy()[mask == 0].any()
+        assert not layer.kernel.scale.numpy()[mask == 0].any()
+
+
+@pytest.mark.parametrize("scale", [0.3, "learned", "head"])
+def test_real_numbers(scale):
+    outputs = 2 if scale == "head" else 1
+    loss = tfbnn.losses.NormalNLL(scale=scale)
+    teacher = network([32], loss, outputs)
+    x = rows()
+    targets = tfbnn.predict(teacher, x, num_samples=500, seed=0, verbose=0)
+    student = network([8], loss, outputs, scale=0.05, seed=1)
+
+    def error(name):
+        own = getattr(tfbnn.predict(student, x, num_samples=500, seed=1, verbose=0), name)
+        return float(np.abs(own - getattr(targets, name)).mean())
+
+    names = ("prediction", "epistemic")
+    before = [error(name) for name in names]
+    tfbnn.distill(student, x, targets, batch_size=32, epochs=60, learning_rate=1e-2, verbose=0)
+    after = [error(name) for name in names]
+    assert all(a < b / 2 for a, b in zip(after, before, strict=True)), (before, after)
+
+
+def test_normal_cross_entropy_is_the_closed_form():
+    """Entropy plus KL, by TFP."""
+    import tensorflow_probability as tfp
+
+    normal = tfp.distributions.Normal
+    p, q = normal(0.3, 0.7), normal(-0.2, 1.9)
+    value = distillation._normal_cross_entropy(0.3, 0.7, -0.2, 1.9)
+    np.testing.assert_allclose(value, p.entropy() + p.kl_divergence(q), rtol=1e-5)
+
+
+def test_binary_answers():
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    x = rows()
+    answers = tfbnn.predict(network([16], loss, 1), x, num_samples=300, seed=0)
+    student = network([8], loss, 1, scale=0.05, seed=1)
+    history = tfbnn.distill(student, x, answers, epochs=30, learning_rate=1e-2, verbose=0)
+    own = tfbnn.predict(student, x, num_samples=300, seed=1)
+    assert np.abs(own.prediction - answers.prediction).mean() < 0.05
+    # The cross-entropy cannot fall below the entropy of the answers.
+    assert history.history["cross_entropy"][-1] > 0.99 * answers.uncertainty.mean()
+
+
+@pytest.mark.parametrize(
+    "changed, error, message",
+    [
+        ({"answers": np.ones((512, 3))}, TypeError, "what `tfbnn.predict.*type ndarray"),
+        ({"x": rows(5)}, ValueError, "of the same rows.*512 ClassPredictions for 5 rows"),
+        ({"route": "draws"}, ValueError, "`route` must be one of.*route='draws'"),
+        ({"epochs": 0}, ValueError, "`epochs` must be positive.*epochs=0"),
+        ({"learning_rate": -1.0}, ValueError, "`learning_rate` must be positive"),
+        ({"x": np.full((512, 4), np.nan)}, ValueError, "`x` has NaN"),
+        ({"model": network([4], tfbnn.losses.NormalNLL())}, ValueError, "kind 'normal'"),
+    ],
+)
+def test_bad_arguments(changed, error, message, answers):
+    arguments = {"model": network([4]), "x": rows(), "answers": answers, "verbose": 0} | changed
+    with pytest.raises(error, match=message):
+        tfbnn.distill(**arguments)
+
+
+def test_a_layer_without_moments_is_named(answers):
+    model = tfbnn.Sequential(
+        [keras.Input((4,)), keras.layers.LayerNormalization(name="norm"), LAYERS.DenseFlipout(3)]
+    )
+    model.compile(loss=LOGITS)
+    with pytest.raises(ValueError, match="'norm'"):
+        tfbnn.distill(model, rows(), answers, verbose=0)
+    tfbnn.distill(model, rows(), answers, "mean", epochs=1, verbose=0)
