@@ -1,5 +1,6 @@
 """Inputs: those that a student is taught with, and those that scores are taken on."""
 
+import dataclasses
 import gzip
 import os
 import pathlib
@@ -47,6 +48,12 @@ def taught(
         arrays = dict(kept)
     x = arrays.pop("x") / np.float32(126)
     return x, ClassPrediction(num_samples=_TEACHER_SAMPLES, samples=None, **arrays)
+
+
+def rows_of(answers: ClassPrediction, chosen: np.ndarray) -> ClassPrediction:
+    """Some rows of a prediction."""
+    arrays = {k: v[chosen] for k, v in vars(answers).items() if isinstance(v, np.ndarray)}
+    return dataclasses.replace(answers, **arrays)
 
 
 def letters(folder: str | None) -> Images:
