@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
 import tfbnn
 from tests.export.c_source.models import dense, finished
@@ -570,6 +571,28 @@ def test_it_is_differentiable():
         total = tf.reduce_sum(mean) + tf.reduce_sum(variance)
     gradients = tape.gradient(total, [v.value for v in model.trainable_weights])
     assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "leaky_relu", "tanh", "linear"])
+def test_litert_runs_it_after_a_convolution(activation):
+    inputs = keras.Input((3, 3, 1))
+    x = K.Activation(activation)(_convolution(2, 2)(inputs))
+    model = tfbnn.Model(inputs, x)
+    model.compile(loss=NLL(1.0))
+    finished(model)
+    steps = steps_of(model)
+    rule = MomentsRule(freeze(posterior_of(model)))
+    x = _rows(model, 2)
+    graph = tf.function(
+        lambda x: outputs_at_points(steps, x, rule, 4), [tf.TensorSpec(x.shape)], autograph=False
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.get_concrete_function()])
+    interpreter = Interpreter(model_content=converter.convert())
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(found, graph(x), rtol=1e-4, atol=1e-5)
 
 
 # What moments cannot pass through.

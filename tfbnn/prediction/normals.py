@@ -41,6 +41,12 @@ def cumulative(a: tf.Tensor) -> tf.Tensor:
     return tf.sigmoid(a * (1.5976 + 0.07056 * tf.square(a)))
 
 
+def root(variance: tf.Tensor) -> tf.Tensor:
+    """Square root of a variance, at least 1e-6 so that its gradient is finite."""
+    # LiteRT's XNNPACK cannot load the maximum of a convolution and a number.
+    return tf.sqrt(tf.nn.relu(variance) + _TINY)
+
+
 def maximum(x: Moments, y: Moments) -> Moments:
     """The larger of two independent normals.
 
@@ -67,15 +73,15 @@ def maximum(x: Moments, y: Moments) -> Moments:
         return Moments(tf.maximum(x.mean, y.mean), None)
     first, second = _or_zero(x.variance), _or_zero(y.variance)
     total = tf.maximum(first + second, _TINY)
-    root = tf.sqrt(total)
+    scale = tf.sqrt(total)
     difference = x.mean - y.mean
-    a = tf.clip_by_value(difference / root, -_FAR, _FAR)
+    a = tf.clip_by_value(difference / scale, -_FAR, _FAR)
     below, density = cumulative(a), _density(a)
     above = 1.0 - below
     spread = tf.square(a) * below * above + a * density * (above - below) - tf.square(density)
     variance = first * below + second * above + total * spread
     # Not a difference of the two: beside a mean of -1e6, which pads, float32 would lose the other.
-    mean = x.mean * below + y.mean * above + root * density
+    mean = x.mean * below + y.mean * above + scale * density
     return Moments(mean, tf.maximum(variance, 0.0))
 
 
@@ -91,7 +97,7 @@ def leaky_rectified(x: Moments, slope: float) -> Moments:
     if x.variance is None:
         return Moments(tf.nn.leaky_relu(x.mean, slope), None)
     positive = rectified(x)
-    a = x.mean / tf.sqrt(tf.maximum(x.variance, _TINY))
+    a = x.mean / root(x.variance)
     below = cumulative(tf.clip_by_value(a, -_FAR, _FAR))
     rest = 1.0 - slope
     mean = slope * x.mean + rest * positive.mean
@@ -140,8 +146,8 @@ def through(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
     if x.variance is None:
         return Moments(function(x.mean), None)
     nodes, weights = _hermite()
-    root = tf.sqrt(tf.maximum(x.variance, _TINY))
-    values = [function(x.mean + float(node) * root) for node in nodes]
+    scale = root(x.variance)
+    values = [function(x.mean + float(node) * scale) for node in nodes]
     mean = _weighted(values, weights)
     return Moments(mean, _weighted([tf.square(value - mean) for value in values], weights))
 
