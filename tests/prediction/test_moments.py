@@ -573,10 +573,13 @@ def test_it_is_differentiable():
     assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
 
 
+# TensorFlow's own is older, as those of devices are.
+@pytest.mark.filterwarnings(r"ignore:\s*Warning. tf.lite.Interpreter is deprecated:UserWarning")
+@pytest.mark.parametrize("kind", [Interpreter, tf.lite.Interpreter], ids=["litert", "tensorflow"])
 @pytest.mark.parametrize("activation", ["relu", "relu6", "leaky_relu", "tanh", "linear"])
-def test_litert_runs_it_after_a_convolution(activation):
+def test_litert_runs_it_after_a_convolution(activation, kind):
     inputs = keras.Input((3, 3, 1))
-    x = K.Activation(activation)(_convolution(2, 2)(inputs))
+    x = K.Activation(activation)(_convolution(2, 2, padding="same")(inputs))
     model = tfbnn.Model(inputs, x)
     model.compile(loss=NLL(1.0))
     finished(model)
@@ -587,7 +590,7 @@ def test_litert_runs_it_after_a_convolution(activation):
         lambda x: outputs_at_points(steps, x, rule, 4), [tf.TensorSpec(x.shape)], autograph=False
     )
     converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.get_concrete_function()])
-    interpreter = Interpreter(model_content=converter.convert())
+    interpreter = kind(model_content=converter.convert())
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
     interpreter.invoke()

@@ -43,7 +43,7 @@ def cumulative(a: tf.Tensor) -> tf.Tensor:
 
 def root(variance: tf.Tensor) -> tf.Tensor:
     """Square root of a variance, at least 1e-6 so that its gradient is finite."""
-    # LiteRT's XNNPACK cannot load the maximum of a convolution and a number.
+    # TensorFlow 2.21's own LiteRT cannot load the maximum of a convolution and a number.
     return tf.sqrt(tf.nn.relu(variance) + _TINY)
 
 
