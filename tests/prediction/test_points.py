@@ -1,21 +1,41 @@
 """The fixed points: moments, symmetry, spread, and the same ones everywhere."""
 
+import itertools
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfbnn.prediction.points import standard_points
 
 
-@pytest.mark.parametrize("features", [1, 3, 10, 1000])
-@pytest.mark.parametrize("num_points", [2, 16, 64])
+# So many features take seconds: once.
+@pytest.mark.parametrize(
+    "num_points, features", [*itertools.product([2, 16, 64], [1, 3, 10]), (64, 1000)]
+)
 def test_each_feature_is_standard_and_symmetric(num_points, features):
     points = standard_points(num_points, features)
     assert points.shape == (num_points, features) and points.dtype == np.float32
     np.testing.assert_array_equal(points[: num_points // 2], -points[num_points // 2 :])
     np.testing.assert_allclose(np.mean(np.square(points, dtype=np.float64), axis=0), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("features", [1, 10, 1000])
+def test_the_mean_of_each_feature_is_zero(features):
+    means = standard_points(64, features).mean(axis=0, dtype=np.float64)
+    np.testing.assert_array_equal(means, np.zeros(features))
+
+
+def test_the_same_points_at_each_call():
+    first = standard_points(16, 4)
+    standard_points.cache_clear()
+    np.testing.assert_array_equal(standard_points(16, 4), first)
+    standard_points.cache_clear()
+    # Numbers, even where a graph is traced.
+    tf.function(lambda: tf.constant(standard_points(16, 4)))()
+    np.testing.assert_array_equal(standard_points(16, 4), first)
 
 
 def test_they_average_a_sigmoid_better_than_random_points_would():

@@ -88,8 +88,7 @@ def _called(node: Any, values: dict[int, Value], steps: list[Step]) -> Value:
     inputs = tuple(values[id(tensor)] for tensor in node.input_tensors)
     if isinstance(layer, keras.Model):
         return _walk(_graph(layer), _only(inputs, node), steps)
-    if not isinstance(layer, keras.layers.Layer):
-        _check_values_alone(node)
+    _check_values_alone(node)
     output = Value(tuple(_only(node.outputs, node).shape))
     steps.append(Step(layer, inputs, output))
     return output
@@ -98,6 +97,11 @@ def _called(node: Any, values: dict[int, Value], steps: list[Step]) -> Value:
 def _graph(model: keras.Model) -> Any:
     # A Sequential keeps its graph in a functional model inside.
     graph = getattr(model, "_functional", None) or model
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise ValueError(
+            "The model has no graph yet: begin it with a `keras.Input`, or call it on a batch. "
+            f"Received: model={model.name!r}, built=False"
+        )
     if not hasattr(graph, "_nodes_by_depth"):
         raise ValueError(
             f"The model {model.name!r} computes its outputs in a `call` of its own, so its layers "
@@ -118,7 +122,10 @@ def _only(items: Any, node: Any) -> Any:
 
 def _check_values_alone(node: Any) -> None:
     """Refuse `x + 1`: the step would forget the number."""
-    arguments = [*node.arguments.args, *node.arguments.kwargs.values()]
+    arguments = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+    if isinstance(node.operation, keras.layers.Layer):
+        # Those have options beside, such as `training`.
+        arguments = [a for a in arguments if hasattr(a, "shape")]
     if len([a for a in arguments if a is not None]) != len(node.input_tensors):
         raise ValueError(
             f"The operation {node.operation.name!r} takes a number beside the outputs of layers; "

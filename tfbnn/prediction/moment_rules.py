@@ -25,7 +25,9 @@ _LOWEST = -1e6
 def has_rule(step: Step) -> bool:
     """Whether moments can pass through the layer of a step, its activation apart."""
     supported = getattr(step.layer, "data_format", "channels_last") == "channels_last"
-    return supported and _find(step.layer) is not None
+    # Keras inserts axes where layers add values of different rank.
+    alike = len({len(value.shape) for value in step.inputs}) == 1
+    return supported and alike and _find(step.layer) is not None
 
 
 def apply(step: Step, inputs: list[Moments]) -> Moments:
@@ -36,7 +38,8 @@ def apply(step: Step, inputs: list[Moments]) -> Moments:
 def activation(step: Step) -> Callable[[tf.Tensor], tf.Tensor]:
     """The activation that a layer ends in; the identity if there is none."""
     if isinstance(step.layer, keras.layers.Softmax):
-        return keras.activations.softmax
+        last = step.layer.axis in (-1, len(step.output.shape) - 1)
+        return keras.activations.softmax if last else step.layer
     return getattr(step.layer, "activation", None) or keras.activations.linear
 
 
@@ -68,10 +71,14 @@ def activation_in_words(step: Step) -> str:
 
 
 def _find(layer: Any) -> Callable[[Any, list[Moments]], Moments] | None:
-    # A subclass may compute something else. Operations of `keras.ops` are named like the layers.
+    # A subclass may compute something else.
     if not type(layer).__module__.startswith("keras."):
         return None
-    return _RULES.get(type(layer).__name__)
+    name = type(layer).__name__
+    # Operations of `keras.ops` are named like the layers, and some differ (`Average`, `Softmax`).
+    if not isinstance(layer, keras.layers.Layer) and name not in _OPERATIONS:
+        return None
+    return _RULES.get(name)
 
 
 def _on_both(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
@@ -107,15 +114,16 @@ def _fixed_linear(layer: Any, inputs: list[Moments]) -> Moments:
 def _linear(layer: Any, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     if isinstance(layer, keras.layers.Dense):
         return keras.ops.matmul(x, kernel)
-    operation = keras.ops.conv
-    if isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
-        operation = keras.ops.depthwise_conv
     padding = layer.padding
+    if isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
+        # Keras takes tuples here, and lists below.
+        options = {"strides": layer.strides, "dilation_rate": layer.dilation_rate}
+        return keras.ops.depthwise_conv(x, kernel, padding=padding, **options)
     if padding == "causal":
         past = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
         x, padding = tf.pad(x, [(0, 0), (past, 0), (0, 0)]), "valid"
     options = {"strides": list(layer.strides), "dilation_rate": list(layer.dilation_rate)}
-    return operation(x, kernel, padding=padding, **options)
+    return keras.ops.conv(x, kernel, padding=padding, **options)
 
 
 def _batch_normalization(layer: Any, inputs: list[Moments]) -> Moments:
@@ -125,12 +133,17 @@ def _batch_normalization(layer: Any, inputs: list[Moments]) -> Moments:
     offset = -factor * tf.convert_to_tensor(layer.moving_mean)
     if layer.beta is not None:
         offset += tf.convert_to_tensor(layer.beta)
-    return _affine(inputs[0], factor, offset)
+    shape = [1] * len(inputs[0].mean.shape)
+    shape[layer.axis] = -1
+    return _affine(inputs[0], tf.reshape(factor, shape), tf.reshape(offset, shape))
 
 
 def _normalization(layer: Any, inputs: list[Moments]) -> Moments:
-    factor = 1.0 / tf.sqrt(tf.maximum(tf.convert_to_tensor(layer.variance), 1e-14))
-    return _affine(inputs[0], factor, -factor * tf.convert_to_tensor(layer.mean))
+    mean = tf.convert_to_tensor(layer.mean)
+    scale = tf.sqrt(tf.maximum(tf.convert_to_tensor(layer.variance), 1e-14))
+    if layer.invert:
+        return _affine(inputs[0], scale, mean)
+    return _affine(inputs[0], 1.0 / scale, -mean / scale)
 
 
 def _rescaling(layer: Any, inputs: list[Moments]) -> Moments:
@@ -142,8 +155,9 @@ def _relu_layer(layer: Any, inputs: list[Moments]) -> Moments:
     cap = getattr(layer, "max_value", None)
     if getattr(layer, "threshold", 0.0) or (slope and cap is not None):
         raise ValueError(
-            f"Moments pass through a ReLU with a threshold of 0, and either a slope or a cap. "
-            f"Received: {layer.name!r} with threshold={layer.threshold}, negative_slope={slope}, "
+            "Moments pass through a ReLU with a threshold of 0, and either a slope or a cap. Use "
+            "`uncertainty='monte_carlo'` or 'ensemble' for others. Received: "
+            f"{layer.name!r} with threshold={layer.threshold}, negative_slope={slope}, "
             f"max_value={cap}"
         )
     if cap is not None:
@@ -151,10 +165,19 @@ def _relu_layer(layer: Any, inputs: list[Moments]) -> Moments:
     return normals.leaky_rectified(inputs[0], slope) if slope else normals.rectified(inputs[0])
 
 
+def _elu_layer(layer: Any, inputs: list[Moments]) -> Moments:
+    return normals.through(layer, inputs[0])
+
+
 def _add(layer: Any, inputs: list[Moments]) -> Moments:
     del layer
+    mean = _sum([x.mean for x in inputs])
     variances = [x.variance for x in inputs if x.variance is not None]
-    return Moments(_sum([x.mean for x in inputs]), _sum(variances) if variances else None)
+    if not variances:
+        return Moments(mean, None)
+    variance = _sum(variances)
+    # The largest may have been certain.
+    return Moments(mean, variance if variance.shape == mean.shape else variance + 0.0 * mean)
 
 
 def _subtract(layer: Any, inputs: list[Moments]) -> Moments:
@@ -279,6 +302,7 @@ _RULES: dict[str, Callable[[Any, list[Moments]], Moments]] = {
     **dict.fromkeys((f"GlobalMaxPooling{d}D" for d in (1, 2, 3)), _global_max_pooling),
     **dict.fromkeys((f"GlobalAveragePooling{d}D" for d in (1, 2, 3)), _global_average_pooling),
     **dict.fromkeys(("ReLU", "LeakyReLU"), _relu_layer),
+    "ELU": _elu_layer,
     "BatchNormalization": _batch_normalization,
     "Normalization": _normalization,
     "Rescaling": _rescaling,
@@ -287,6 +311,9 @@ _RULES: dict[str, Callable[[Any, list[Moments]], Moments]] = {
     "Average": _average,
     "Concatenate": _concatenate,
 }
+
+# Operations of `keras.ops` that do what the layer of their name does.
+_OPERATIONS = ("Add", "Subtract", "Concatenate", "Reshape")
 
 _LINEAR = (keras.activations.linear,)
 

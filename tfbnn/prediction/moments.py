@@ -22,15 +22,12 @@ import tensorflow as tf
 
 from tfbnn.layers.steps import Step, Steps
 from tfbnn.layers.variational import AbstractVariationalLayer
-from tfbnn.prediction import moment_rules
+from tfbnn.prediction import moment_rules, normals
 from tfbnn.prediction.normals import Moments
 from tfbnn.prediction.points import standard_points
 
 # The linear part of a variational layer, on moments.
 LinearRule = Callable[[AbstractVariationalLayer, Moments], Moments]
-
-# Under the root of a variance, whose gradient is infinite at zero.
-_TINY = 1e-12
 
 
 def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
@@ -90,7 +87,7 @@ def outputs_at_points(
     mean, variance = propagate(steps, inputs, linear)
     shape = (num_points, 1, *mean.shape[1:])
     points = standard_points(num_points, math.prod(shape[2:])).reshape(shape)
-    root = 0.0 if variance is None else tf.sqrt(tf.maximum(variance, _TINY))
+    root = 0.0 if variance is None else normals.root(variance)
     last = steps.steps[-1]
     finish = moment_rules.activation(last) if _ends(last, steps) else tf.identity
     return finish(mean + root * points)

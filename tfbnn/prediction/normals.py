@@ -41,6 +41,12 @@ def cumulative(a: tf.Tensor) -> tf.Tensor:
     return tf.sigmoid(a * (1.5976 + 0.07056 * tf.square(a)))
 
 
+def root(variance: tf.Tensor) -> tf.Tensor:
+    """Square root of a variance, at least 1e-6 so that its gradient is finite."""
+    # TensorFlow 2.21's own LiteRT cannot load the maximum of a convolution and a number.
+    return tf.sqrt(tf.nn.relu(variance) + _TINY)
+
+
 def maximum(x: Moments, y: Moments) -> Moments:
     """The larger of two independent normals.
 
@@ -67,15 +73,15 @@ def maximum(x: Moments, y: Moments) -> Moments:
         return Moments(tf.maximum(x.mean, y.mean), None)
     first, second = _or_zero(x.variance), _or_zero(y.variance)
     total = tf.maximum(first + second, _TINY)
-    root = tf.sqrt(total)
+    scale = tf.sqrt(total)
     difference = x.mean - y.mean
-    a = tf.clip_by_value(difference / root, -_FAR, _FAR)
+    a = tf.clip_by_value(difference / scale, -_FAR, _FAR)
     below, density = cumulative(a), _density(a)
     above = 1.0 - below
     spread = tf.square(a) * below * above + a * density * (above - below) - tf.square(density)
     variance = first * below + second * above + total * spread
     # Not a difference of the two: beside a mean of -1e6, which pads, float32 would lose the other.
-    mean = x.mean * below + y.mean * above + root * density
+    mean = x.mean * below + y.mean * above + scale * density
     return Moments(mean, tf.maximum(variance, 0.0))
 
 
@@ -91,7 +97,7 @@ def leaky_rectified(x: Moments, slope: float) -> Moments:
     if x.variance is None:
         return Moments(tf.nn.leaky_relu(x.mean, slope), None)
     positive = rectified(x)
-    a = x.mean / tf.sqrt(tf.maximum(x.variance, _TINY))
+    a = x.mean / root(x.variance)
     below = cumulative(tf.clip_by_value(a, -_FAR, _FAR))
     rest = 1.0 - slope
     mean = slope * x.mean + rest * positive.mean
@@ -102,22 +108,36 @@ def leaky_rectified(x: Moments, slope: float) -> Moments:
 def capped(x: Moments, cap: float) -> Moments:
     """`min(max(x, 0), cap) = r - s`, with `r = max(x, 0)`, `s = max(x - cap, 0)`.
 
-    `r s = s**2 + cap s`, so the second moment is `E r**2 - E s**2 - 2 cap E s`.
+    As `r s = s**2 + cap s`,
+
+        var = var(r) - var(s) - 2 E[s] (E[max(cap - x, 0)] - E[max(-x, 0)])
+
+    which has no difference of second moments, large beside a small variance, for float32 to lose.
     """
     if x.variance is None:
         return Moments(tf.clip_by_value(x.mean, 0.0, cap), None)
     r = rectified(x)
-    s = rectified(Moments(x.mean - cap, x.variance))
-    mean = r.mean - s.mean
-    second = _second_moment(r) - _second_moment(s) - 2 * cap * s.mean
-    return Moments(mean, tf.maximum(second - tf.square(mean), 0.0))
+    above = x.mean - cap
+    s = rectified(Moments(above, x.variance))
+    # E[max(-x, 0)] = E[max(x, 0)] - E[x]
+    room = (s.mean - above) - (r.mean - x.mean)
+    variance = r.variance - s.variance - 2 * s.mean * room
+    return Moments(r.mean - s.mean, tf.maximum(variance, 0.0))
 
 
 def through(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
     """Any function of one number, by Gauss-Hermite quadrature with 20 nodes.
 
-    Exact for polynomials; to 1e-3 of the standard deviation for smooth activations; poor where the
-    function has a kink.
+    Exact for polynomials. How far off it is, the mean in standard deviations of `function(x)`, the
+    variance relative:
+
+    | inputs with a standard deviation of up to | mean | variance |
+    |---|---|---|
+    | 1, smooth activations and ELU | 0.002 | 0.005 |
+    | 1, SELU, which has a kink | 0.01 | 0.02 |
+    | 3 | 0.02 | 0.08 |
+
+    Beyond, the nodes are too far apart: `tanh` is a step between two of them.
 
     Args:
         function: Elementwise.
@@ -126,8 +146,8 @@ def through(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
     if x.variance is None:
         return Moments(function(x.mean), None)
     nodes, weights = _hermite()
-    root = tf.sqrt(tf.maximum(x.variance, _TINY))
-    values = [function(x.mean + float(node) * root) for node in nodes]
+    scale = root(x.variance)
+    values = [function(x.mean + float(node) * scale) for node in nodes]
     mean = _weighted(values, weights)
     return Moments(mean, _weighted([tf.square(value - mean) for value in values], weights))
 
@@ -144,10 +164,6 @@ def _hermite() -> tuple[np.ndarray, np.ndarray]:
 
 def _density(a: tf.Tensor) -> tf.Tensor:
     return tf.exp(-0.5 * tf.square(a)) / math.sqrt(2 * math.pi)
-
-
-def _second_moment(x: Moments) -> tf.Tensor:
-    return x.variance + tf.square(x.mean)
 
 
 def _or_zero(variance: tf.Tensor | None) -> tf.Tensor:
