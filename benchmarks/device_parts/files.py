@@ -77,6 +77,7 @@ FILES = {
         File("units", "moments", "int8"),
         File("units", "moments", "posterior"),
         File("units", "moments", "int8", scale="unit"),
+        File("units-80", "moments"),
         File("units", "monte_carlo", "int8", num_samples=16),
         File("units", "ensemble", "int8", num_samples=8),
         File("units", "none", "int8"),
@@ -85,6 +86,8 @@ FILES = {
         File("weight-99", "moments", "int8", language="C"),
         File("weight-99", "none", "int8", language="C"),
         File("units", "moments", "int8", language="C"),
+        File("units-80", "moments", "int8", language="C"),
+        File("units-80", "moments", language="C"),
         File("control", "none", "int8", language="C"),
     ],
     "lenet": [

@@ -78,6 +78,8 @@ class Students:
         kind, _, percent = name.partition("-")
         if kind in ("weight", "block"):
             return lambda: self._pruned(kind, float(percent) / 100)
+        if kind == "units" and percent:
+            return lambda: self._thinned(float(percent) / 100)
         return self._taught if kind == "units" else self._taught_at_mean
 
     def _pruned(self, granularity: str, sparsity: float) -> tfbnn.Sequential:
@@ -92,6 +94,13 @@ class Students:
         if self._recipe.mean_epochs:
             self._distill(model, "mean", self._recipe.mean_epochs)
         self._distill(model, "moments", self._recipe.moments_epochs, self._recipe.moments_rows)
+        return model
+
+    def _thinned(self, sparsity: float) -> tfbnn.Sequential:
+        """The taught network with fewer weights as well, taught again for a quarter as long."""
+        model = tfbnn.compact(tfbnn.prune(self.get("units"), sparsity))
+        epochs = max(1, self._recipe.moments_epochs // 4)
+        self._distill(model, "moments", epochs, self._recipe.moments_rows)
         return model
 
     def _taught_at_mean(self) -> tfbnn.Sequential:
