@@ -125,12 +125,17 @@ def _batch_normalization(layer: Any, inputs: list[Moments]) -> Moments:
     offset = -factor * tf.convert_to_tensor(layer.moving_mean)
     if layer.beta is not None:
         offset += tf.convert_to_tensor(layer.beta)
-    return _affine(inputs[0], factor, offset)
+    shape = [1] * len(inputs[0].mean.shape)
+    shape[layer.axis] = -1
+    return _affine(inputs[0], tf.reshape(factor, shape), tf.reshape(offset, shape))
 
 
 def _normalization(layer: Any, inputs: list[Moments]) -> Moments:
-    factor = 1.0 / tf.sqrt(tf.maximum(tf.convert_to_tensor(layer.variance), 1e-14))
-    return _affine(inputs[0], factor, -factor * tf.convert_to_tensor(layer.mean))
+    mean = tf.convert_to_tensor(layer.mean)
+    deviation = tf.sqrt(tf.maximum(tf.convert_to_tensor(layer.variance), 1e-14))
+    if layer.invert:
+        return _affine(inputs[0], deviation, mean)
+    return _affine(inputs[0], 1.0 / deviation, -mean / deviation)
 
 
 def _rescaling(layer: Any, inputs: list[Moments]) -> Moments:
@@ -149,6 +154,11 @@ def _relu_layer(layer: Any, inputs: list[Moments]) -> Moments:
     if cap is not None:
         return normals.capped(inputs[0], float(cap))
     return normals.leaky_rectified(inputs[0], slope) if slope else normals.rectified(inputs[0])
+
+
+def _elu(layer: Any, inputs: list[Moments]) -> Moments:
+    function = functools.partial(keras.activations.elu, alpha=float(layer.alpha))
+    return normals.through(function, inputs[0])
 
 
 def _add(layer: Any, inputs: list[Moments]) -> Moments:
@@ -279,6 +289,7 @@ _RULES: dict[str, Callable[[Any, list[Moments]], Moments]] = {
     **dict.fromkeys((f"GlobalMaxPooling{d}D" for d in (1, 2, 3)), _global_max_pooling),
     **dict.fromkeys((f"GlobalAveragePooling{d}D" for d in (1, 2, 3)), _global_average_pooling),
     **dict.fromkeys(("ReLU", "LeakyReLU"), _relu_layer),
+    "ELU": _elu,
     "BatchNormalization": _batch_normalization,
     "Normalization": _normalization,
     "Rescaling": _rescaling,
