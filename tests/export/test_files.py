@@ -58,6 +58,20 @@ def test_an_error_leaves_everything_as_it_was(error, tmp_path):
     assert contents(tmp_path) == {"m.tflite": "old"}
 
 
+def test_an_error_leaves_no_new_folder(tmp_path):
+    path = tmp_path / "outer" / "inner" / "m.tflite"
+    with pytest.raises(RuntimeError):
+        with files.written_whole([path], False) as (temporary,):
+            temporary.write_text("half")
+            raise RuntimeError("disagrees")
+    assert not list(tmp_path.iterdir())
+    path.parent.mkdir(parents=True)
+    with pytest.raises(RuntimeError):
+        with files.written_whole([path], False):
+            raise RuntimeError("disagrees")
+    assert path.parent.is_dir()
+
+
 def test_full_disk(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -75,7 +89,7 @@ def test_read_only_folder(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     with pytest.raises(OSError, match="Cannot write to the folder .*Permission denied"):
-        write(tmp_path / "m.tflite")
+        write(tmp_path / "new" / "m.tflite")
     assert not list(tmp_path.iterdir())
 
 

@@ -22,15 +22,18 @@ def written_whole(targets: Sequence[pathlib.Path], overwrite: bool) -> Iterator[
 
     Raises:
         FileExistsError: If one of `targets` exists and may not be replaced.
-        OSError: If the folder cannot be written to, or is full.
+        OSError: If the folder cannot be written to, or is full. A folder that was made for the
+            targets is gone again.
     """
     for target in targets:
         _check_free(target, overwrite)
     parent = targets[0].parent
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     try:
         parent.mkdir(parents=True, exist_ok=True)
         folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{targets[0].name}.", dir=parent))
     except OSError as error:
+        _remove_empty(made)
         raise OSError(
             f"Cannot write to the folder {parent} ({error.strerror}). Received: path={targets[0]}"
         ) from error
@@ -44,6 +47,7 @@ def written_whole(targets: Sequence[pathlib.Path], overwrite: bool) -> Iterator[
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        _remove_empty(made)
 
 
 def num_bytes(path: str | os.PathLike) -> int:
@@ -69,6 +73,13 @@ def _check_free(target: pathlib.Path, overwrite: bool) -> None:
             f"{target} is a folder that holds no SavedModel, and is not replaced even with "
             "`overwrite=True`; choose another path."
         )
+
+
+def _remove_empty(folders: Sequence[pathlib.Path]) -> None:
+    """Remove folders, the inner ones first, up to one that holds something."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _replace(source: pathlib.Path, target: pathlib.Path, folder: pathlib.Path) -> None:

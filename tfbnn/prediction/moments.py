@@ -14,7 +14,6 @@ Reference:
     Variance Backpropagation".
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +27,8 @@ from tfbnn.prediction.points import standard_points
 
 # The linear part of a variational layer, on moments.
 LinearRule = Callable[[AbstractVariationalLayer, Moments], Moments]
+
+_INSTEAD = "Use `uncertainty='monte_carlo'` or 'ensemble', which compute every layer as Keras does."
 
 
 def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
@@ -52,21 +53,25 @@ def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
     return values[steps.output]
 
 
-def check(steps: Steps) -> None:
-    """Raise a `ValueError` that names the layer if moments cannot pass through one."""
+def check(steps: Steps, instead: str = _INSTEAD) -> None:
+    """Raise a `ValueError` that names the layer if moments cannot pass through one.
+
+    Args:
+        steps: The network.
+        instead: The end of the message: what to do then.
+    """
     layers = [step.layer for step in steps]
     for step in steps:
         if layers.count(step.layer) > 1 and step.layer.weights:
             raise ValueError(
                 f"Moments take every call of a layer for independent, and {step.name} is called "
-                "more than once. Use `uncertainty='monte_carlo'` or 'ensemble'."
+                f"more than once. {instead}"
             )
         known = isinstance(step.layer, AbstractVariationalLayer) or moment_rules.has_rule(step)
         if not known or not (_ends(step, steps) or moment_rules.has_activation_rule(step)):
             raise ValueError(
                 f"Moments cannot pass through the layer {step.name}"
-                f"{moment_rules.activation_in_words(step)}. Use `uncertainty='monte_carlo'` or "
-                "'ensemble', which compute every layer as Keras does."
+                f"{moment_rules.activation_in_words(step)}. {instead}"
             )
 
 
@@ -83,10 +88,12 @@ def outputs_at_points(
 
     Returns:
         A tensor `(num_points, rows, ...)`, whose mean and variance over the points are the moments.
+        What is answered for by itself, such as each place of a sequence, has the same points.
     """
     mean, variance = propagate(steps, inputs, linear)
-    shape = (num_points, 1, *mean.shape[1:])
-    points = standard_points(num_points, math.prod(shape[2:])).reshape(shape)
+    features = mean.shape[-1]
+    shape = (num_points, *[1] * (len(mean.shape) - 1), features)
+    points = standard_points(num_points, features).reshape(shape)
     root = 0.0 if variance is None else normals.root(variance)
     last = steps.steps[-1]
     finish = moment_rules.activation(last) if _ends(last, steps) else tf.identity

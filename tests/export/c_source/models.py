@@ -257,6 +257,19 @@ MODELS = {
     "predicted scale": (
         (5,), lambda: sequential((5,), dense(8, activation="relu"), dense(4), loss=NLL("head"))
     ),
+    "real numbers in an interval": (
+        (4, 5),
+        lambda: sequential(
+            (4, 5), dense(8, activation="relu"), dense(4, activation="sigmoid"), loss=NLL("head")
+        ),
+    ),
+    "real number in an interval": (
+        (5,), lambda: sequential((5,), dense(1, activation="sigmoid"), loss=NLL("learned"))
+    ),
+    "other axis": (
+        (4, 5),
+        lambda: sequential((4, 5), dense(3), K.BatchNormalization(axis=1), flatten(), dense(2)),
+    ),
     **{name: ((5,), _activated(name)) for name in ACTIVATIONS},
 }  # fmt: skip
 

@@ -1,7 +1,9 @@
-"""C code against Keras, and against the formulas in NumPy."""
+"""C code against Keras, against moments in TensorFlow, and against drawn networks."""
 
 import ctypes
+import functools
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -12,104 +14,100 @@ import numpy as np
 import pytest
 
 import tfbnn
-from tests.export.c_source import models, reference
+from tests.export.c_source import models
+from tests.export.c_source.networks import ROWS, answers_of, close, model_of, written
 from tfbnn.export.c_source import compilation, exporter
-from tfbnn.export.c_source.compilation import CompiledNetwork, compile_network
+from tfbnn.prediction import moment_rules
 
 pytestmark = pytest.mark.skipif(
     compilation.compiler() is None, reason="there is no C compiler `cc` to run the code"
 )
-ROWS = 1000
 
 
-def exported(model, shape, folder, x=None, **options):
-    """The manifest and a function that runs the code."""
-    x = models.inputs_of(shape) if x is None else x
-    options = {"check_data": x, "tolerance": options.pop("tolerance", None), **options}
-    manifest = tfbnn.export.c(model, folder, **options)
-    return manifest, running(model, folder, options.get("input_type", "float32"))
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """`network(name, **options)` is one of `MODELS`, exported and compiled once."""
 
+    @functools.cache
+    def exported(name, **options):
+        x = models.inputs_of(models.MODELS[name][0], ROWS)
+        return written(model_of(name), tmp_path_factory.mktemp("c") / "net", x, **options)
 
-def running(model, folder, input_type="float32", flags=None):
-    build = folder.parent / f"build_{len(list(folder.parent.iterdir()))}"
-    build.mkdir()
-    flags = compilation.FLAGS if flags is None else flags
-    program = compile_network(folder, build, folder.name, flags)
-    examples = models.inputs_of(model.input_shape[1:], 2)
-    shapes = [answer.shape[1:] for answer in reference.answers_of(model, examples, "none")]
-    return CompiledNetwork(program, input_type, shapes).answers
-
-
-def close(found, expected, tolerance=1e-4):
-    """Each of the three answers is within the tolerance of the largest."""
-    for one, other in zip(found, expected, strict=True):
-        assert one.shape == other.shape
-        size = max(1.0, np.abs(other).max())
-        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * size)
+    return exported
 
 
 @pytest.mark.parametrize("name", models.MODELS)
-def test_the_mean_is_that_of_keras(name, tmp_path):
-    shape, make = models.MODELS[name]
-    model, x = make(), models.inputs_of(shape)
-    _, run = exported(model, shape, tmp_path / "net", uncertainty="none")
-    found = run(x)
-    close(found, reference.answers_of(model, x, "none"))
-    keras_output = model.predict(x, verbose=0)
-    likelihood = model.likelihood
-    parameters = likelihood.parameters(keras_output)
-    np.testing.assert_allclose(found[0], parameters[0].numpy(), rtol=0, atol=1e-4)
-    assert not found[2].any()
+def test_the_mean_is_that_of_keras(name, network):
+    found = network(name, uncertainty="none")
+    model, (prediction, _, third) = found.model, found()
+    parameters = model.likelihood.parameters(model(found.x, training=False))
+    np.testing.assert_allclose(prediction, parameters[0].numpy(), rtol=0, atol=1e-4)
+    assert not third.any()
 
 
-@pytest.mark.parametrize("name", models.MODELS)
-def test_moments_are_those_of_the_formulas(name, tmp_path):
-    shape, make = models.MODELS[name]
-    model, x = make(), models.inputs_of(shape)
-    _, run = exported(model, shape, tmp_path / "net")
-    close(run(x), reference.answers_of(model, x))
+# A layer that is called twice has no moments.
+@pytest.mark.parametrize("name", [name for name in models.MODELS if name != "shared"])
+def test_moments_are_those_of_tensorflow(name, network):
+    found = network(name)
+    close(found(), answers_of(found.model, found.x))
 
 
-ENCODED = ["normal bias", "pruned", "pruned convolution", "groups", "shared"]
+ENCODED = ["normal bias", "pruned", "pruned convolution", "groups"]
 
 
 @pytest.mark.parametrize("scale", ["full", "rank_one", "unit"])
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("name", ENCODED)
-def test_every_encoding_of_weights_and_variances(name, precision, scale, tmp_path):
-    shape, make = models.MODELS[name]
-    model, x = make(), models.inputs_of(shape)
-    _, run = exported(model, shape, tmp_path / "net", precision=precision, scale=scale)
-    close(run(x), reference.answers_of(model, x, "moments", precision, scale))
+def test_every_encoding_of_weights_and_variances(name, precision, scale, network):
+    found = network(name, precision=precision, scale=scale)
+    close(found(), answers_of(found.model, found.x, "moments", precision, scale))
 
 
-@pytest.mark.parametrize("name", ENCODED)
-def test_int8_at_the_mean(name, tmp_path):
-    shape, make = models.MODELS[name]
-    model, x = make(), models.inputs_of(shape)
-    _, run = exported(model, shape, tmp_path / "net", precision="int8", uncertainty="none")
-    found = run(x)
-    close(found, reference.answers_of(model, x, "none", "int8"))
-    close(found[:1], reference.answers_of(model, x, "none")[:1], 0.05)
+@pytest.mark.parametrize("name", [*ENCODED, "shared"])
+def test_int8_at_the_mean(name, network):
+    found = network(name, precision="int8", uncertainty="none")
+    close(found(), answers_of(found.model, found.x, "none", "int8"))
 
 
 # Largest mean difference to 512 networks drawn in Keras: of probabilities, half their sum; of real
 # numbers, in standard deviations; and of the uncertainty, relative to its mean. Draws scatter by
 # about 0.02 of a standard deviation; the rest is the approximation of moments.
-@pytest.mark.parametrize(
-    "name", ["dense", "pruned", "pruned convolution", "residual", "maximum", "tanh", "fixed scale"]
-)
-def test_moments_come_near_to_the_truth(name, tmp_path):
-    shape, make = models.MODELS[name]
-    model, x = make(), models.inputs_of(shape, 200)
-    _, run = exported(model, shape, tmp_path / "net")
-    prediction, uncertainty, third = run(x)
-    truth = tfbnn.predict(model, x, num_samples=512, seed=0, verbose=0)
+@pytest.mark.parametrize("name", ["pruned convolution", "residual", "maximum", "fixed scale"])
+def test_moments_come_near_to_the_truth(name, network):
+    found = network(name)
+    prediction, uncertainty, third = found()
+    truth = tfbnn.predict(found.model, found.x, num_samples=512, seed=0, verbose=0)
     unit = truth.uncertainty.mean() if name == "fixed scale" else 2.0
     assert np.abs(prediction - truth.prediction).sum(-1).mean() / unit < 0.03
     assert np.abs(uncertainty - truth.uncertainty).mean() < 0.05 * truth.uncertainty.mean()
     expected = truth.epistemic if name == "fixed scale" else truth.mutual_information
     assert np.abs(third - expected).mean() < 0.4 * expected.mean()
+
+
+def test_a_network_by_hand(tmp_path):
+    first = models.dense(8, activation="relu", bias_posterior="normal")
+    model = models.sequential((5,), first, models.dense(2), loss=models.NLL(scale=0.3))
+    x = models.inputs_of((5,), ROWS)
+    (w, s, b, t), (w2, s2, b2, _) = (
+        (
+            layer.kernel.loc.numpy(),
+            layer.kernel.scale.numpy() ** 2,
+            layer.bias.loc.numpy(),
+            layer.bias.scale.numpy() ** 2 if layer.bias.is_random else 0.0,
+        )
+        for layer in model.layers
+    )
+    mean, deviation = x @ w + b, np.sqrt(x**2 @ s + t)
+    # Mean and second moment of the larger of a normal and zero.
+    a = mean / deviation
+    below = 0.5 * (1 + np.vectorize(math.erf)(a / math.sqrt(2)))
+    density = np.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
+    relu = mean * below + deviation * density
+    second = (mean**2 + deviation**2) * below + mean * deviation * density
+    variance = second @ s2 + (second - relu**2) @ w2**2
+    expected = relu @ w2 + b2, np.sqrt(variance + 0.3**2), np.sqrt(variance)
+    # The exported normal distribution function is right to 1.4e-4.
+    close(written(model, tmp_path / "net", x)(), expected, 5e-4)
 
 
 def test_bytes_as_inputs(tmp_path):
@@ -121,28 +119,29 @@ def test_bytes_as_inputs(tmp_path):
         models.dense(3),
     )
     x = np.random.default_rng(0).integers(0, 256, (ROWS, 8, 8, 1))
-    manifest, run = exported(model, (8, 8, 1), tmp_path / "net", x, input_type="uint8")
-    assert manifest["input_type"] == "uint8"
+    found = written(model, tmp_path / "net", x, input_type="uint8")
+    assert found.manifest["input_type"] == "uint8"
     assert "const uint8_t *input" in (tmp_path / "net" / "net.h").read_text()
-    close(run(x), reference.answers_of(model, x))
+    close(found(), answers_of(model, x))
 
 
-@pytest.mark.parametrize("num_points", [2, 16, 256])
-def test_number_of_points(num_points, tmp_path):
-    shape, make = models.MODELS["dense"]
-    model, x = make(), models.inputs_of(shape)
-    _, run = exported(model, shape, tmp_path / "net", num_points=num_points)
-    close(run(x), reference.answers_of(model, x, num_points=num_points))
+@pytest.mark.parametrize("num_points", [2, 256])
+def test_number_of_points(num_points, network):
+    found = network("dense", num_points=num_points)
+    close(found(), answers_of(found.model, found.x, num_points=num_points))
 
 
 def test_mixed_precision_model(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     model = models.sequential((5,), models.dense(8, activation="relu"), models.dense(3))
     keras.config.set_dtype_policy("float32")
-    x = models.inputs_of((5,))
-    manifest, run = exported(model, (5,), tmp_path / "net", uncertainty="none")
-    assert manifest["tolerance"] == 5e-3
-    close(run(x)[:1], reference.answers_of(model, x, "none")[:1], 5e-3)
+    x = models.inputs_of((5,), ROWS)
+    mean = written(model, tmp_path / "mean", x, uncertainty="none")
+    assert mean.manifest["tolerance"] == 5e-3
+    # Moments are computed in float32, in Keras too.
+    found = written(model, tmp_path / "net", x)
+    assert found.manifest["tolerance"] == 1e-3
+    assert found.manifest["agreement"]["max_error"] < 1e-5
 
 
 # The quality of the code.
@@ -155,50 +154,52 @@ GATES = {
     "branches": {"scale": "unit"},
     "padding": {"uncertainty": "none"},
     "predicted scale": {},
+    "real numbers in an interval": {},
 }
+STRICT = [*compilation.FLAGS, "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual"]
 
 
-def gate(name, tmp_path):
-    shape, make = models.MODELS[name]
-    model = make()
-    tfbnn.export.c(model, tmp_path / "net", check_data=models.inputs_of(shape, 64), **GATES[name])
-    return model, tmp_path / "net"
+@pytest.fixture(scope="module")
+def optimised(network, tmp_path_factory):
+    """`optimised(name)` is the network of a gate, and the folder where it was compiled."""
 
+    @functools.cache
+    def built(name):
+        found, build = network(name, **GATES[name]), tmp_path_factory.mktemp("optimised")
+        close(found.compiled(build, STRICT), found())
+        return found, build
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
-@pytest.mark.parametrize("name", GATES)
-def test_no_compiler_warns(name, compiler, tmp_path, monkeypatch):
-    path = shutil.which(compiler)
-    if path is None:
-        pytest.skip(f"{compiler} is not installed")
-    model, folder = gate(name, tmp_path)
-    monkeypatch.setattr(compilation, "compiler", lambda: path)
-    flags = [*compilation.FLAGS, "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual"]
-    x = models.inputs_of(model.input_shape[1:], 64)
-    found = running(model, folder, flags=flags)(x)
-    close(found, running(model, folder, flags=["-std=c99", "-O0"])(x), 1e-5)
+    return built
 
 
 @pytest.mark.parametrize("name", GATES)
-def test_sanitizers_find_nothing(name, tmp_path):
+def test_gcc_does_not_warn(name, optimised):
+    optimised(name)
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+@pytest.mark.parametrize("name", GATES)
+def test_clang_does_not_warn(name, network, tmp_path, monkeypatch):
+    found = network(name, **GATES[name])
+    monkeypatch.setattr(compilation, "compiler", lambda: shutil.which("clang"))
+    close(found.compiled(tmp_path, STRICT), found())
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_sanitizers_find_nothing(name, network, tmp_path):
     probe = tmp_path / "probe.c"
     probe.write_text("int main(void) { return 0; }\n")
     flags = ["-std=c99", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     command = ["cc", *flags, "-o", tmp_path / "probe", probe]
     if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("the compiler has no sanitizers")
-    model, folder = gate(name, tmp_path)
-    run = running(model, folder, flags=flags)
-    answers = run(models.inputs_of(model.input_shape[1:], 64))
+    answers = network(name, **GATES[name]).compiled(tmp_path, flags)
     assert all(np.isfinite(answer).all() for answer in answers)
 
 
 @pytest.mark.parametrize("name", GATES)
-def test_nothing_is_allocated_or_kept(name, tmp_path):
-    _, folder = gate(name, tmp_path)
-    build = tmp_path / "objects"
-    build.mkdir()
-    compile_network(folder, build, "net")
+def test_nothing_is_allocated_or_kept(name, optimised):
+    found, build = optimised(name)
     listed = subprocess.run(["nm", build / "net.o"], capture_output=True, text=True, check=True)
     symbols = [line.split()[-2:] for line in listed.stdout.splitlines()]
     assert [name for kind, name in symbols if kind == "T"] == ["net_predict"]
@@ -207,22 +208,20 @@ def test_nothing_is_allocated_or_kept(name, tmp_path):
     of_libm = {"expf", "logf", "sqrtf", "erff", "log1pf", "tanhf", "expm1f"}
     # Compilers replace loops that copy and fill, and options of a system check the stack.
     assert outside <= of_libm | {"memcpy", "memset", "memmove", "__stack_chk_fail"}
-    assert "alloc" not in (folder / "net.c").read_text()
+    assert "alloc" not in (found.folder / "net.c").read_text()
 
 
 def library(folder, tmp_path):
     path = tmp_path / "libnet.so"
-    command = ["cc", "-std=c99", "-O2", "-shared", "-fPIC", "-o", path, folder / "net.c", "-lm"]
+    command = ["cc", "-std=c99", "-O0", "-shared", "-fPIC", "-o", path, folder / "net.c", "-lm"]
     subprocess.run(command, check=True)
     return ctypes.CDLL(str(path))
 
 
-def test_threads_with_scratches_of_their_own(tmp_path):
-    model, folder = gate("residual", tmp_path)
-    x = models.inputs_of(model.input_shape[1:], ROWS)
-    alone = running(model, folder)(x)
-    predict = library(folder, tmp_path).net_predict
-    header = (folder / "net.h").read_text()
+def test_threads_with_scratches_of_their_own(network, tmp_path):
+    alone, x = network("residual")(), network("residual").x
+    predict = library(network("residual").folder, tmp_path).net_predict
+    header = (network("residual").folder / "net.h").read_text()
     floats = int(re.search(r"float buffer\[(\d+)\]", header)[1])
     found = [[np.zeros_like(part) for part in alone] for _ in range(2)]
     together = threading.Barrier(2)
@@ -244,24 +243,20 @@ def test_threads_with_scratches_of_their_own(tmp_path):
             np.testing.assert_array_equal(one, other)
 
 
-def test_the_same_files_and_the_same_answers_each_time(tmp_path):
-    shape, make = models.MODELS["pruned"]
-    model = make()
-    texts = []
-    for name in ("one", "two"):
-        exported(model, shape, tmp_path / name / "net")
-        folder = tmp_path / name / "net"
-        texts.append({path.name: path.read_bytes() for path in folder.iterdir()})
+def test_the_same_files_and_the_same_answers_each_time(network, tmp_path):
+    found = network("pruned")
+    folders = found.folder, tmp_path / "net"
+    written(found.model, folders[1], found.x)
+    texts = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders]
     assert texts[0] == texts[1]
-    x = np.repeat(models.inputs_of(shape, 1), 5, axis=0)
-    for answer in running(model, tmp_path / "one" / "net")(x):
+    for answer in found(np.repeat(found.x[:1], 5, axis=0)):
         assert (answer == answer[0]).all()
 
 
-def test_the_makefile(tmp_path):
+def test_the_makefile(network, tmp_path):
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    _, folder = gate("pruned", tmp_path)
+    folder = shutil.copytree(network("pruned").folder, tmp_path / "net")
 
     def make(*targets):
         return subprocess.run(["make", *targets], cwd=folder, capture_output=True, text=True)
@@ -282,14 +277,15 @@ def test_values_share_the_scratch(tmp_path):
     # 64 units in each of 6 layers: two at a time, each a mean and a variance.
     layers = [models.dense(64, activation="relu") for _ in range(6)]
     model = models.sequential((8,), *layers, models.dense(3))
-    manifest, _ = exported(model, (8,), tmp_path / "net")
+    manifest = written(model, tmp_path / "net", models.inputs_of((8,), ROWS)).manifest
     assert manifest["scratch_bytes"] == 4 * 2 * 2 * 64
     header = (tmp_path / "net" / "net.h").read_text()
     assert re.search(rf"NET_SCRATCH_BYTES +{manifest['scratch_bytes']}\n", header)
     assert re.search(rf"NET_WEIGHT_BYTES +{manifest['weight_bytes']}\n", header)
 
 
-def test_pruned_and_coarse_files_are_smaller(tmp_path):
+def test_pruned_and_coarse_files_are_smaller(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporter, "compiler", lambda: None)
     shape = (300,)
     sizes = []
     for sparsity, options in [
@@ -301,7 +297,8 @@ def test_pruned_and_coarse_files_are_smaller(tmp_path):
         (0.9, {"precision": "int8", "uncertainty": "none"}),
     ]:
         model = models.sequential(shape, models.dense(100), models.dense(3), sparsity=sparsity)
-        manifest, _ = exported(model, shape, tmp_path / f"net{len(sizes)}", **options)
+        x = models.inputs_of(shape, 4)
+        manifest = tfbnn.export.c(model, tmp_path / f"net{len(sizes)}", check_data=x, **options)
         sizes.append(manifest["weight_bytes"])
     assert sizes == sorted(sizes, reverse=True)
     # A tenth of the weights; mean, variance and gap of each take 9 bytes in place of 8.
@@ -309,16 +306,22 @@ def test_pruned_and_coarse_files_are_smaller(tmp_path):
 
 
 def test_manifest(tmp_path):
-    shape, make = models.MODELS["dense"]
-    manifest, _ = exported(
-        make(), shape, tmp_path / "net", class_names=["a", "b", "*/"], preprocessing="none"
-    )
+    manifest = small(tmp_path, class_names=["a", "b", "*/"], preprocessing="none")
     assert json.loads((tmp_path / "net" / "net.json").read_text()) == manifest
     assert manifest["format"] == "c" and manifest["mode"] == "moments"
-    assert manifest["agreement"]["rows"] == 256
+    assert manifest["agreement"]["rows"] == 16 and manifest["agreement"]["max_error"] < 1e-5
+    assert 0 < manifest["agreement"]["draws_difference"] < 0.05
     assert manifest["stack_bytes"] is None or 0 < manifest["stack_bytes"] < 4096
     assert manifest["class_names"] == ["a", "b", "*/"]
+    assert "mutual information" in manifest["mutual_information"]
     assert "Classes: a, b, * /" in (tmp_path / "net" / "net.h").read_text()
+
+
+def test_the_third_answer_of_real_numbers_is_epistemic(network):
+    found = network("fixed scale")
+    assert found.manifest["epistemic"] == "standard deviation of the mean"
+    texts = [(found.folder / name).read_text() for name in ("net.h", "net.c", "test_net.c")]
+    assert all("epistemic" in text and "mutual" not in text for text in texts)
 
 
 # Errors.
@@ -394,17 +397,62 @@ def test_random_outputs_that_are_no_probabilities(tmp_path):
         tfbnn.export.c(model, tmp_path / "net", check_data=models.inputs_of((4,), 4))
 
 
-@pytest.mark.parametrize("uncertainty", ["none", "moments"])
-def test_wrong_code_is_found_and_removed(uncertainty, tmp_path, monkeypatch):
-    right = exporter.Translator._encoded
+REFUSED = {
+    "only in C": ((4,), [keras.layers.ReLU()], "Moments cannot pass through.*ReLU.*='none'"),
+    "only in TensorFlow": (
+        (4, 3),
+        [keras.layers.Permute((2, 1)), models.flatten()],
+        "no C code.*Perm",
+    ),
+}
 
-    def wrong(self, layer, loc, *others):
-        return right(self, layer, -loc, *others)
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_either_no_c_or_no_moments_is_named(name, tmp_path, monkeypatch):
+    # All layers that C knows have moments today.
+    monkeypatch.delitem(moment_rules._RULES, "ReLU")
+    shape, layers, message = REFUSED[name]
+    model = models.sequential(shape, models.dense(3), *layers, models.dense(3))
+    with pytest.raises(ValueError, match=message):
+        tfbnn.export.c(model, tmp_path / "net", check_data=models.inputs_of(shape, 4))
+
+
+def test_a_layer_that_is_called_twice_has_no_moments(tmp_path):
+    with pytest.raises(ValueError, match="'dense.*is called more than once.*uncertainty='none'"):
+        tfbnn.export.c(model_of("shared"), tmp_path / "net", check_data=models.inputs_of((5,), 4))
+    assert not (tmp_path / "net").exists()
+
+
+WRONG = {
+    "sign of the means": ("none", lambda loc, scale: (-loc, scale)),
+    "sign of the means, moments": ("moments", lambda loc, scale: (-loc, scale)),
+    "variances": ("moments", lambda loc, scale: (loc, 1.2 * scale)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_code_is_found_and_removed(name, tmp_path, monkeypatch):
+    right = exporter.Translator._encoded
+    uncertainty, change = WRONG[name]
+
+    def wrong(self, layer, loc, scale, *others):
+        return right(self, layer, *change(loc, scale), *others)
 
     monkeypatch.setattr(exporter.Translator, "_encoded", wrong)
     with pytest.raises(RuntimeError, match="disagrees with the Keras model, and was removed"):
         small(tmp_path, uncertainty=uncertainty)
-    assert not list((tmp_path / "net").iterdir())
+    assert not (tmp_path / "net").exists()
+
+
+def test_a_coarse_approximation_is_no_error(tmp_path):
+    # The places of a convolution share its kernel, and moments take them for independent.
+    layer = tfbnn.layers.Convolution1DFlipout(2, 2, posterior=tfbnn.families.Normal(2.0))
+    model = models.sequential((30, 1), layer, keras.layers.GlobalAveragePooling1D())
+    layer.bias.loc_variable.assign([4.0, 0.0])
+    x = np.ones((16, 30, 1), np.float32)
+    manifest = tfbnn.export.c(model, tmp_path / "net", check_data=x)
+    assert manifest["agreement"]["draws_difference"] > 0.1
+    assert manifest["agreement"]["max_error"] < 1e-5
 
 
 def test_existing_files_are_kept_unless_asked(tmp_path):

@@ -1,138 +1,114 @@
-"""Agreement: does the C code answer as the Keras model does?"""
+"""Agreement: does the C code answer as Keras and TensorFlow do?
+
+Code without variances is compared with the Keras model at the mean of its weights, code with
+variances with the same moments in TensorFlow (`tfbnn.prediction.moments`). How far moments are from
+drawn networks is no matter of the code: it is measured, for the manifest.
+"""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfbnn.export import verification
 from tfbnn.export.c_source.check_program import Expected
+from tfbnn.export.c_source.translator import Settings
+from tfbnn.export.freeze import (
+    FrozenLayer,
+    FrozenModel,
+    FrozenWeight,
+    MomentsRule,
+    freeze,
+    in_float32,
+)
+from tfbnn.export.variances import factorise
+from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.prediction.answers import answer
+from tfbnn.prediction.answers import OUTPUTS, answer
+from tfbnn.prediction.moments import outputs_at_points
 from tfbnn.prediction.predictive import sampled_blocks
-from tfbnn.prediction.summaries import Prediction, summarise
+from tfbnn.prediction.summaries import summarise
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
 
-# Largest difference to Keras that is accepted at the mean, by the precision of the weights: of
-# probabilities, or of real numbers relative to the largest. As for a LiteRT file.
-MEAN_TOLERANCES = {"float32": 1e-4, "int8": 5e-2}
-# Of moments: they are an approximation, which is no mistake of the code. Half the sum of absolute
-# differences of probabilities, or differences of real numbers in standard deviations, on average
-# over the rows.
-MOMENTS_TOLERANCE = 0.15
-# Entropies differ by up to log(classes) where probabilities differ by up to 1.
-_UNCERTAINTY_FACTOR = 2.0
-# An entropy moves by up to |log p| times as much as a probability p, and log(1e-4) is -9.
-_TOLERANCE_OF_ENTROPY = 10.0
+# Largest difference of a prediction that is accepted, by the precision of the weights: of
+# probabilities, or of real numbers relative to the largest. The first two as for a LiteRT file.
+# Moments in float32 lose more where inputs are large: 1e-6 at inputs of size 1, 7e-4 at 255.
+_TOLERANCES = {"float32": 1e-4, "int8": 5e-2}
+_MOMENTS_TOLERANCES = {"float32": 1e-3, "int8": 5e-2}
 _NUM_DRAWS = 128
-# Float32 on another processor, or with other options of the compiler.
-_PORTING_TOLERANCE = 1e-4
-# The worst row may be this much further off than the mean of all.
-_WORST = 4.0
 
 
-def verify_mean(posterior: AbstractPosterior, run: Run, rows: np.ndarray, tolerance: float) -> dict:
-    """Compare code without variances.
+def default_tolerance(posterior: AbstractPosterior, settings: Settings) -> float:
+    """The tolerance where the caller gives none."""
+    if settings.is_random:
+        return _MOMENTS_TOLERANCES[settings.precision]
+    # Moments are computed in float32, the mean in the precision of the model.
+    return max(_TOLERANCES[settings.precision], verification.keras_tolerance(posterior))
 
-    Raises:
-        RuntimeError: If an answer is off by more than the tolerance.
+
+def expected_answers(
+    posterior: AbstractPosterior, settings: Settings, rows: np.ndarray
+) -> list[np.ndarray]:
+    """The three answers that the code should give, before its weights are rounded."""
+    inputs = tf.convert_to_tensor(rows)
+    if settings.is_random:
+        rule = MomentsRule(_frozen(posterior, settings.scale))
+        with in_float32(posterior.model):
+            steps = steps_of(posterior.model)
+            outputs = outputs_at_points(steps, inputs, rule, settings.num_points)
+    else:
+        outputs = posterior.network(posterior.mean(), inputs)[tf.newaxis]
+    likelihood = posterior.likelihoods[0]
+    found = answer(likelihood, outputs)
+    return [found[name].numpy() for name in OUTPUTS[likelihood.kind]]
+
+
+def expected_of_program(
+    rows: np.ndarray, answers: list[np.ndarray], tolerance: float, count: int
+) -> Expected:
+    """What the check program compares with on its rows, the first `count`."""
+    limits = [verification.UNCERTAINTY_FACTOR * tolerance] * len(answers)
+    limits[0] = tolerance
+    # Relative to the largest of all rows, as in `verification`.
+    sizes = [max(1.0, float(np.max(np.abs(values)))) for values in answers]
+    return Expected(
+        rows[:count],
+        tuple(values[:count] for values in answers),
+        tuple(limit * size for limit, size in zip(limits, sizes, strict=True)),
+    )
+
+
+def draws_difference(
+    posterior: AbstractPosterior, prediction: np.ndarray, rows: np.ndarray
+) -> float:
+    """How far predictions are from those of networks drawn in Keras, on average.
+
+    Of classes, half the sum of absolute differences of probabilities; of real numbers, differences
+    in standard deviations. With 128 draws, chance alone makes a difference of up to
+    `1 / sqrt(128) = 0.09` standard deviations.
     """
-    agreement = verification.verify_mean(posterior, lambda x: run(x)[:2], rows, tolerance)
-    return {"rows": agreement.rows, "max_error": agreement.max_error}
+    kind = posterior.likelihoods[0].kind
+    block = next(iter(sampled_blocks(posterior, rows, _NUM_DRAWS, seed=0, verbose=0)))
+    drawn = summarise(kind, block[0], keep_samples=False)
+    difference = np.abs(prediction - drawn.prediction)
+    if kind == "normal":
+        difference = difference / drawn.uncertainty
+    if kind == "categorical":
+        difference = 0.5 * difference.sum(axis=-1)
+    return float(difference.mean())
 
 
-def verify_moments(
-    posterior: AbstractPosterior, run: Run, rows: np.ndarray, tolerance: float
-) -> dict[str, float]:
-    """Compare code with moments with networks drawn in Keras.
-
-    Raises:
-        RuntimeError: If predictions or uncertainties differ by more than an approximation may.
-    """
-    expected = drawn(posterior, rows)
-    prediction, uncertainty, _ = run(rows)
-    differ = _differences_of_normals if _is_normal(posterior) else _differences_of_classes
-    found, unsure = differ(prediction, uncertainty, expected)
-    if not (found <= tolerance and unsure <= _UNCERTAINTY_FACTOR * tolerance):
-        raise RuntimeError(
-            "The written code disagrees with the Keras model, and was removed: on "
-            f"{len(rows)} rows its predictions differ from those of {_NUM_DRAWS} drawn networks "
-            f"by {found:.3g} on average (the tolerance is {tolerance:.3g}), its uncertainties by "
-            f"{unsure:.3g} (the tolerance is {_UNCERTAINTY_FACTOR * tolerance:.3g}). If moments "
-            "are no good approximation for this network, a larger `tolerance` lets it pass."
-        )
+def _frozen(posterior: AbstractPosterior, scale: str) -> FrozenModel:
+    """Variances in the form asked for, one by one: another way to the same sums as in C."""
+    frozen = freeze(posterior)
+    if scale == "full":
+        return frozen
     return {
-        "rows": len(rows),
-        "num_draws": _NUM_DRAWS,
-        "prediction_difference": found,
-        "uncertainty_difference": unsure,
+        layer: FrozenLayer(_in_form(weights.kernel, scale), weights.bias)
+        for layer, weights in frozen.items()
     }
 
 
-def expected_of_mean(posterior: AbstractPosterior, rows: np.ndarray, tolerance: float) -> Expected:
-    """What a program without variances should answer."""
-    outputs = posterior.network(posterior.mean(), tf.convert_to_tensor(rows))
-    found = answer(posterior.likelihoods[0], outputs[tf.newaxis])
-    prediction, uncertainty = found["prediction"].numpy(), found["uncertainty"].numpy()
-    tolerances = (
-        tolerance * _size(prediction),
-        _TOLERANCE_OF_ENTROPY * tolerance * _size(uncertainty),
-        0.0,
-    )
-    answers = (prediction, uncertainty, np.zeros_like(uncertainty))
-    return Expected(rows, answers, tolerances, "Answers of the Keras model at its mean.")
-
-
-def expected_of_draws(posterior: AbstractPosterior, rows: np.ndarray, tolerance: float) -> Expected:
-    """What a program with moments should answer, roughly."""
-    found = drawn(posterior, rows)
-    third = found.epistemic if _is_normal(posterior) else found.mutual_information
-    answers = (found.prediction, found.uncertainty, third)
-    tolerances = [_WORST * _UNCERTAINTY_FACTOR * tolerance * _size(a) for a in answers]
-    origin = f"Means over {_NUM_DRAWS} networks drawn in Keras, which moments only come near to."
-    return Expected(rows, answers, tuple(tolerances), origin)
-
-
-def expected_of_itself(rows: np.ndarray, answers: list[np.ndarray]) -> Expected:
-    """What a program answered where it was written, which it should answer elsewhere."""
-    tolerances = tuple(_PORTING_TOLERANCE * _size(a) for a in answers)
-    origin = "Answers of this code where it was written, when they agreed with draws in Keras."
-    return Expected(rows, tuple(answers), tolerances, origin)
-
-
-def _size(values: np.ndarray) -> float:
-    return max(1.0, float(np.max(np.abs(values))))
-
-
-def drawn(posterior: AbstractPosterior, rows: np.ndarray) -> Prediction:
-    """The prediction of networks drawn in Keras, always the same ones."""
-    block = next(iter(sampled_blocks(posterior, rows, _NUM_DRAWS, seed=0, verbose=0)))
-    return summarise(posterior.likelihoods[0].kind, block[0], keep_samples=False)
-
-
-def _is_normal(posterior: AbstractPosterior) -> bool:
-    return posterior.likelihoods[0].kind == "normal"
-
-
-def _differences_of_classes(
-    prediction: np.ndarray, uncertainty: np.ndarray, expected: Any
-) -> tuple[float, float]:
-    """Mean total variation, and mean difference of entropies as a share of the largest one."""
-    shape = expected.prediction.shape
-    is_binary = expected.uncertainty.shape == shape or shape[-1] == 1
-    difference = np.abs(prediction - expected.prediction)
-    variation = difference if is_binary else 0.5 * difference.sum(axis=-1)
-    largest = np.log(2 if is_binary else shape[-1])
-    unsure = np.abs(uncertainty - expected.uncertainty) / largest
-    return float(variation.mean()), float(unsure.mean())
-
-
-def _differences_of_normals(
-    prediction: np.ndarray, uncertainty: np.ndarray, expected: Any
-) -> tuple[float, float]:
-    """Mean difference in standard deviations, and mean difference of the latter's logarithms."""
-    found = np.abs(prediction - expected.prediction) / expected.uncertainty
-    unsure = np.abs(np.log(uncertainty / expected.uncertainty))
-    return float(found.mean()), float(unsure.mean())
+def _in_form(kernel: FrozenWeight, scale: str) -> FrozenWeight:
+    return FrozenWeight(kernel.loc, np.sqrt(factorise(kernel.scale, scale).variance()))

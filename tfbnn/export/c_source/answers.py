@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfbnn.export.c_source.activations import SIGMOID
 from tfbnn.export.c_source.program import AbstractOperation, Places, Value
 from tfbnn.export.c_source.text import Array, Function, float_literal
+from tfbnn.prediction.answers import OUTPUTS
 from tfbnn.prediction.points import standard_points
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.losses import SMALLEST_SCALE
@@ -118,15 +119,47 @@ static void answer(const float *mean, const float *variance, float *prediction,
 _NORMAL = """\
 /* Mean of each target; standard deviation in all; and that of the mean alone. */
 static void answer(const float *mean, const float *variance, float *prediction,
-                   float *uncertainty, float *mutual_information)
+                   float *uncertainty, float *epistemic)
 {
     for (int place = 0; place < PLACES; place++) {
         for (int i = 0; i < TARGETS; i++) {
-            const float epistemic = variance ? variance[i] : 0.0f;
+            const float spread = variance ? variance[i] : 0.0f;
             *prediction++ = mean[i];
-            *uncertainty++ = sqrtf(epistemic + noise_variance(i, mean, variance));
-            *mutual_information++ = sqrtf(epistemic);
+            *uncertainty++ = sqrtf(spread + noise_variance(i, mean, variance));
+            *epistemic++ = sqrtf(spread);
         }
+        mean += FEATURES;
+        variance = variance ? variance + FEATURES : NULL;
+    }
+}
+"""
+
+_NORMAL_AT_POINTS = """\
+/* The same over the points, if the network ends in a sigmoid. */
+static void answer(const float *mean, const float *variance, float *prediction,
+                   float *uncertainty, float *epistemic, float *work)
+{
+    for (int place = 0; place < PLACES; place++) {
+        const int draws = variance ? POINTS : 1;
+        for (int i = 0; i < TARGETS; i++) {
+            prediction[i] = epistemic[i] = 0.0f;
+        }
+        for (int draw = 0; draw < draws; draw++) {
+            outputs_at(draw, mean, variance, work);
+            for (int i = 0; i < TARGETS; i++) {
+                /* Mean and variance so far: no difference of large sums. */
+                const float x = sigmoid(work[i]), distance = x - prediction[i];
+                prediction[i] += distance / (float)(draw + 1);
+                epistemic[i] += distance * (x - prediction[i]) / (float)draws;
+            }
+        }
+        for (int i = 0; i < TARGETS; i++) {
+            uncertainty[i] = sqrtf(epistemic[i] + noise_variance(i, mean, variance));
+            epistemic[i] = sqrtf(epistemic[i]);
+        }
+        prediction += TARGETS;
+        uncertainty += TARGETS;
+        epistemic += TARGETS;
         mean += FEATURES;
         variance = variance ? variance + FEATURES : NULL;
     }
@@ -141,7 +174,7 @@ static float noise_variance(int target, const float *mean, const float *variance
     const int i = TARGETS + target;
     float sum = 0.0f;
     for (int draw = 0; draw < draws; draw++) {{
-        const float x = mean[i] + (variance ? sqrtf(variance[i]) * point(draw, i) : 0.0f);
+        const float x = FINISH(mean[i] + (variance ? sqrtf(variance[i]) * point(draw, i) : 0.0f));
         const float scale = log1pf(expf(-fabsf(x))) + (x > 0.0f ? x : 0.0f)
             + {float_literal(SMALLEST_SCALE)};
         sum += scale * scale / (float)draws;
@@ -200,6 +233,11 @@ class Answer(AbstractOperation):
         return (self.value,)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the three answers."""
+        return OUTPUTS[self.likelihood.kind]
+
+    @property
     def features(self) -> int:
         """Number of outputs that belong together: the last axis."""
         return self.value.shape[-1]
@@ -224,11 +262,11 @@ class Answer(AbstractOperation):
 
     @property
     def workspace(self) -> int:
-        return 0 if self.likelihood.kind == "normal" else self.features
+        is_closed = self.likelihood.kind == "normal" and self.activation is None
+        return 0 if is_closed else self.features
 
     def arrays(self) -> tuple[Array, ...]:
-        needed = self.value.is_random and (self.likelihood.kind != "normal" or self.has_head)
-        if not needed:
+        if not (self.value.is_random and (self.workspace or self.has_head)):
             return ()
         points = standard_points(self.num_points, self.features)
         return (Array("points", points[: self.num_points // 2]),)
@@ -237,18 +275,27 @@ class Answer(AbstractOperation):
         sizes = Function("sizes", self._sizes())
         point = Function("point", _POINT if self.arrays() else _NO_POINT, (sizes,))
         if self.likelihood.kind == "normal":
-            text = _HEAD if self.has_head else self._constant_noise()
-            needs = (point,) if self.has_head else (sizes,)
-            noise = Function("noise_variance", text, needs)
-            return (Function("answer", _NORMAL, (noise,)),)
+            return (self._normal(sizes, point),)
         text = _CATEGORICAL if self.likelihood.kind == "categorical" else _BERNOULLI
         outputs_at = Function("outputs_at", _OUTPUTS_AT, (point,))
         return (Function("answer", text, (outputs_at, self._probabilities(), _SURPRISE)),)
 
     def statement(self, places: Places) -> str:
         work = f", {places.workspace}" if self.workspace else ""
-        answers = "prediction, uncertainty, mutual_information"
-        return f"answer({places.moments(self.value)}, {answers}{work});"
+        return f"answer({places.moments(self.value)}, {', '.join(self.names)}{work});"
+
+    def _normal(self, sizes: Function, point: Function) -> Function:
+        """The answer for real numbers."""
+        ending = () if self.activation is None else (_NEEDED[self.activation],)
+        if self.has_head:
+            text = _HEAD.replace("FINISH", self.activation or "")
+            noise = Function("noise_variance", text, (point, *ending))
+        else:
+            noise = Function("noise_variance", self._constant_noise(), (sizes,))
+        if self.activation is None:
+            return Function("answer", _NORMAL, (noise,))
+        outputs_at = Function("outputs_at", _OUTPUTS_AT, (point,))
+        return Function("answer", _NORMAL_AT_POINTS, (outputs_at, noise, *ending))
 
     def _sizes(self) -> str:
         sizes = {

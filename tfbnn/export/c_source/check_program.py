@@ -7,8 +7,6 @@ import numpy as np
 from tfbnn.export.c_source.source import C_TYPES
 from tfbnn.export.c_source.text import Array
 
-_ANSWERS = ("prediction", "uncertainty", "mutual_information")
-
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
@@ -18,28 +16,27 @@ class Expected:
         rows: Inputs `(rows, ...)`.
         answers: Prediction, uncertainty and the third answer, `(rows, ...)` each.
         tolerances: For each of them the largest difference that passes.
-        origin: Where the answers come from, for a comment.
     """
 
     rows: np.ndarray
     answers: tuple[np.ndarray, ...]
     tolerances: tuple[float, ...]
-    origin: str
 
 
-def check_program(network: str, input_type: str, expected: Expected) -> str:
-    """The text of `test_<name>.c`."""
+def check_program(network: str, input_type: str, names: tuple[str, ...], expected: Expected) -> str:
+    """The text of `test_<name>.c`; `names` are those of the answers."""
     rows = expected.rows.astype(input_type)
     arrays = [Array("rows", rows)]
     arrays += [
         Array(f"expected_{name}", values.astype(np.float32))
-        for name, values in zip(_ANSWERS, expected.answers, strict=True)
+        for name, values in zip(names, expected.answers, strict=True)
     ]
     text = _TEXT.replace("NAME", network.upper()).replace("name_", f"{network}_")
     return (
         text.replace("INPUT_TYPE", C_TYPES[input_type])
         .replace("NUM_ROWS", str(len(rows)))
-        .replace("ORIGIN", expected.origin)
+        .replace("third_answer", names[2])
+        .replace("third answer", names[2].replace("_", " "))
         .replace("FILE", network)
         .replace("ARRAYS", "\n".join(array.definition() for array in arrays))
         .replace("TOLERANCES", ", ".join(f"{t:.3g}" for t in expected.tolerances))
@@ -62,16 +59,16 @@ _TEXT = """\
 #include <string.h>
 #include <time.h>
 
-/* ORIGIN */
+/* Answers of TensorFlow, when this code was written. */
 ARRAYS
 static name_scratch scratch;
 static float prediction[NAME_PREDICTION_SIZE];
 static float uncertainty[NAME_UNCERTAINTY_SIZE];
-static float mutual_information[NAME_UNCERTAINTY_SIZE];
+static float third_answer[NAME_UNCERTAINTY_SIZE];
 
 static void predict(const INPUT_TYPE *input)
 {
-    name_predict(input, prediction, uncertainty, mutual_information, &scratch);
+    name_predict(input, prediction, uncertainty, third_answer, &scratch);
 }
 
 static double largest_difference(int size, const float *found, const float *expected)
@@ -89,7 +86,7 @@ static double largest_difference(int size, const float *found, const float *expe
 static int compare(void)
 {
     static const double tolerances[3] = {TOLERANCES};
-    static const char *const names[3] = {"prediction", "uncertainty", "mutual information"};
+    static const char *const names[3] = {"prediction", "uncertainty", "third answer"};
     double differences[3] = {0.0, 0.0, 0.0};
     int failed = 0;
     for (int row = 0; row < NUM_ROWS; row++) {
@@ -99,8 +96,8 @@ static int compare(void)
                                       expected_prediction + row * NAME_PREDICTION_SIZE);
         found[1] = largest_difference(NAME_UNCERTAINTY_SIZE, uncertainty,
                                       expected_uncertainty + row * NAME_UNCERTAINTY_SIZE);
-        found[2] = largest_difference(NAME_UNCERTAINTY_SIZE, mutual_information,
-                                      expected_mutual_information + row * NAME_UNCERTAINTY_SIZE);
+        found[2] = largest_difference(NAME_UNCERTAINTY_SIZE, third_answer,
+                                      expected_third_answer + row * NAME_UNCERTAINTY_SIZE);
         for (int i = 0; i < 3; i++) {
             if (!(found[i] <= differences[i])) {
                 differences[i] = found[i];
@@ -159,7 +156,7 @@ static int answer_stdin(void)
         predict(input);
         fwrite(prediction, sizeof prediction, 1, stdout);
         fwrite(uncertainty, sizeof uncertainty, 1, stdout);
-        fwrite(mutual_information, sizeof mutual_information, 1, stdout);
+        fwrite(third_answer, sizeof third_answer, 1, stdout);
     }
     return ferror(stdin) || fflush(stdout) != 0;
 }

@@ -10,13 +10,10 @@ import numpy as np
 
 from tfbnn.export import manifest, verification
 from tfbnn.export.c_source.agreement import (
-    MEAN_TOLERANCES,
-    MOMENTS_TOLERANCE,
-    expected_of_draws,
-    expected_of_itself,
-    expected_of_mean,
-    verify_mean,
-    verify_moments,
+    default_tolerance,
+    draws_difference,
+    expected_answers,
+    expected_of_program,
 )
 from tfbnn.export.c_source.buffers import planned
 from tfbnn.export.c_source.check_program import check_program
@@ -35,10 +32,12 @@ from tfbnn.export.files import written_whole
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.variational import posterior_of
+from tfbnn.prediction import moments
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Rows in the check program.
 _NUM_CHECKED = 4
+_INSTEAD = "Use `uncertainty='none'`, or a mode of `tfbnn.export.tflite` that draws networks."
 
 
 def c(
@@ -64,8 +63,9 @@ def c(
 
     With moments each value is a mean and a variance, and one pass computes both: no random
     numbers, the same answer at each call. Values are taken to be independent, which makes it an
-    approximation. Where there is a C compiler, `cc`, the code is compiled, run and compared with
-    the Keras model before it takes its place.
+    approximation; the manifest says how far it is from networks drawn in Keras. Where there is a C
+    compiler, `cc`, the code is compiled, run and compared with the same network in TensorFlow
+    before it takes its place.
 
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model` with one input and one output, not
@@ -79,10 +79,9 @@ def c(
             as in `tfbnn.export.variances`, with which pruned weights have variances as well.
         num_points: Number of outputs over which a likelihood is averaged, even.
         check_data: Inputs to compare on, `(rows, ...)`; by default rows kept from `fit`.
-        tolerance: Largest difference to Keras that is accepted. Of `"none"` that of a probability,
-            or of real numbers relative to the largest: 1e-4 for float32, 0.05 for int8. Of moments
-            the mean over rows, of half the summed differences of probabilities or of differences
-            in standard deviations: 0.15.
+        tolerance: Largest difference to TensorFlow that is accepted, of a probability or of real
+            numbers relative to the largest; ten times as much of an uncertainty. By default 1e-4
+            for float32 (of moments 1e-3), 0.05 for int8.
         class_names: Names of the classes, for the manifest and the header.
         preprocessing: What the caller does to an input first, for the manifest and the header.
         input_type: `"float32"`, or `"uint8"`: the function takes bytes, as the numbers 0 to 255.
@@ -90,12 +89,13 @@ def c(
 
     Returns:
         The manifest. Beside what every manifest says: `weight_bytes` (flash), `scratch_bytes`
-        (RAM), `stack_bytes` (at most, by gcc; None without it), `agreement` with Keras (None
-        without a compiler: nothing was run).
+        (RAM), `stack_bytes` (at most, by gcc; None without it), `agreement` (None without a
+        compiler: nothing was run) with `max_error` and, of moments, `draws_difference`.
 
     Raises:
-        ValueError: If an argument is out of its range, or there is no C for a layer.
-        RuntimeError: If the code does not compile, or disagrees with the Keras model.
+        ValueError: If an argument is out of its range, there is no C for a layer, or moments cannot
+            pass through it.
+        RuntimeError: If the code does not compile, or disagrees with TensorFlow.
         FileExistsError: If a file exists.
         OSError: If the folder is full or cannot be written to. No file is left in it.
 
@@ -129,7 +129,7 @@ def c(
         _remarks(posterior, settings, class_names, preprocessing),
     )
     if tolerance is None:
-        tolerance = _tolerance(posterior, settings)
+        tolerance = default_tolerance(posterior, settings)
     names = (f"{source.name}.c", f"{source.name}.h", "Makefile", f"test_{source.name}.c")
     targets = [folder / name for name in (*names, f"{source.name}.json")]
     with written_whole(targets, overwrite) as temporary:
@@ -151,9 +151,9 @@ def c(
             weight_bytes=source.sizes["WEIGHT_BYTES"],
             scratch_bytes=source.sizes["SCRATCH_BYTES"],
             tolerance=tolerance,
-            mutual_information=MEANINGS[posterior.likelihoods[0].kind][2],
             class_names=class_names,
             preprocessing=preprocessing,
+            **{source.answer.names[2]: MEANINGS[posterior.likelihoods[0].kind][2]},
             **facts,
         )
         manifest.write(described, description)
@@ -165,6 +165,8 @@ def _program(posterior: AbstractPosterior, settings: Settings) -> Program:
     translator = Translator(steps, posterior.likelihoods[0], settings)
     for step in steps:
         translate(translator, step)
+    if settings.is_random:
+        moments.check(steps, instead=_INSTEAD)
     return planned(translator.start, [*translator.operations, translator.answer()])
 
 
@@ -177,9 +179,10 @@ def _checked(
     check: pathlib.Path,
 ) -> dict[str, Any]:
     """Write the check program, and run all where there is a compiler; what was found."""
-    expect = expected_of_draws if settings.is_random else expected_of_mean
-    expected = expect(posterior, rows[:_NUM_CHECKED], tolerance)
-    check.write_text(check_program(source.name, settings.input_type, expected))
+    answers = expected_answers(posterior, settings, rows)
+    expected = expected_of_program(rows, answers, tolerance, _NUM_CHECKED)
+    names = source.answer.names
+    check.write_text(check_program(source.name, settings.input_type, names, expected))
     if compiler() is None:
         return {"agreement": None, "stack_bytes": None}
     shapes = [source.answer.prediction_shape] + 2 * [source.answer.uncertainty_shape]
@@ -187,13 +190,12 @@ def _checked(
         folder = pathlib.Path(folder)
         program = compile_network(check.parent, folder, source.name)
         network = CompiledNetwork(program, settings.input_type, shapes)
-        verify = verify_moments if settings.is_random else verify_mean
-        agreement = verify(posterior, network.answers, rows, tolerance)
-        if settings.is_random:
-            expected = expected_of_itself(expected.rows, network.answers(expected.rows))
-            check.write_text(check_program(source.name, settings.input_type, expected))
-            compile_network(check.parent, folder, source.name)
+        found = verification.same_answers(answers, network.answers, rows, tolerance)
         network.check()
+        agreement = {"rows": found.rows, "max_error": found.max_error}
+        if settings.is_random:
+            prediction = network.answers(rows)[0]
+            agreement["draws_difference"] = draws_difference(posterior, prediction, rows)
         return {"agreement": agreement, "stack_bytes": stack_bytes(folder, source.name)}
 
 
@@ -230,12 +232,6 @@ def _check_rows(posterior: AbstractPosterior, check_data: Any, input_type: str) 
             f"Received: check_data from {rows.min()} to {rows.max()}"
         )
     return rows
-
-
-def _tolerance(posterior: AbstractPosterior, settings: Settings) -> float:
-    if settings.is_random:
-        return MOMENTS_TOLERANCE
-    return max(MEAN_TOLERANCES[settings.precision], verification.keras_tolerance(posterior))
 
 
 def _remarks(

@@ -75,7 +75,7 @@ def _activate(translator: Translator, step: Step, activation: Any) -> None:
     # The name Keras stores; a function that is not Keras' own is stored in another way.
     is_keras = getattr(keras.activations, getattr(activation, "__name__", ""), None) is activation
     name = activation.__name__ if is_keras else None
-    if name in ("softmax", "sigmoid") and translator.is_last(step):
+    if translator.ends_in(step, name):
         translator.end_with(name)
     elif name in NAMES:
         # 0.2 is the slope of Keras' function, 6 is what relu6 means.

@@ -88,7 +88,7 @@ class Source:
             f"const {C_TYPES[self.input_type]} *input",
             "float *prediction",
             "float *uncertainty",
-            "float *mutual_information",
+            f"float *{self.answer.names[2]}",
             f"{self.name}_scratch *scratch",
         ]
         return f"void {name}({indent.join(parameters)})"
@@ -105,6 +105,7 @@ class Source:
             "input": _shaped(self.program.input.shape),
             "prediction": f"{_shaped(self.answer.prediction_shape)}: {first}",
             "uncertainty": f"{_shaped(self.answer.uncertainty_shape)}: {second}",
+            "third_answer": self.answer.names[2],
             "third": third,
         }
 
@@ -123,7 +124,7 @@ MEANINGS = {
     "normal": (
         "mean of the target",
         "standard deviation in all",
-        "standard deviation of the mean (epistemic)",
+        "standard deviation of the mean",
     ),
 }
 
@@ -131,7 +132,7 @@ _COMMENT = """\
 {name}: a Bayesian neural network as a C function. Written by tfbnn; do not edit.
 
     static {name}_scratch scratch;
-    {name}_predict(input, prediction, uncertainty, mutual_information, &scratch);
+    {name}_predict(input, prediction, uncertainty, {third_answer}, &scratch);
 
 answers for one input. All memory is the caller's; nothing is allocated and nothing is kept from
 one call to the next, so that threads may call it at once, each with a scratch of its own. The
@@ -140,7 +141,7 @@ weights are constants (WEIGHT_BYTES of flash). It needs C99, 32-bit IEEE floats 
     input               {input}
     prediction          {prediction}
     uncertainty         {uncertainty}
-    mutual_information  as uncertainty: {third}
+    {third_answer:<19} as uncertainty: {third}
                         (0 without variances)
 
 `make test` checks this code on some inputs, `make benchmark` takes the time of a call, `make stack`

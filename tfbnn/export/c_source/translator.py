@@ -103,10 +103,10 @@ class Translator:
         weights = self._weights_of(step.layer)
         self.append(step, Linear(name, title, value, output, weights, window, groups))
 
-    def is_last(self, step: Step) -> bool:
-        """Whether the outputs of a step are probabilities, those of the network."""
-        kinds = ("categorical", "bernoulli")
-        return step.output is self._steps.output and self._likelihood.kind in kinds
+    def ends_in(self, step: Step, activation: str) -> bool:
+        """Whether a step is the last and its activation one that the answer applies."""
+        endings = ("sigmoid",) if self._likelihood.kind == "normal" else ("softmax", "sigmoid")
+        return step.output is self._steps.output and activation in endings
 
     def end_with(self, activation: str) -> None:
         """Leave the last activation to the answer, which applies it at each point."""
