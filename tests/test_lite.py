@@ -1,8 +1,10 @@
 """`tfbnn.lite`: any number of rows, bad files, and a machine on which nothing else is installed."""
 
+import copy
 import json
 import os
 import pathlib
+import pickle
 import shutil
 import subprocess
 import sys
@@ -223,3 +225,12 @@ def test_fresh_environment(exported, copied, tmp_path):
 def test_manifest_is_plain_json(exported):
     text = (exported / "m.tflite.json").read_text()
     assert json.loads(text)["input_shape"] == [None, 5]
+
+
+def test_an_answer_can_be_copied_and_pickled(exported):
+    answer = tfbnn.lite.Model(exported / "m.tflite").predict(inputs_of(3))
+    for other in (copy.deepcopy(answer), pickle.loads(pickle.dumps(answer))):
+        np.testing.assert_array_equal(other.mutual_information, answer.mutual_information)
+        np.testing.assert_array_equal(other[1], answer.uncertainty)
+    with pytest.raises(AttributeError, match="no output of this name.*'epistemic'"):
+        answer.epistemic  # noqa: B018

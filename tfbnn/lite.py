@@ -33,13 +33,16 @@ class Answer(tuple):
         answer.outputs = outputs
         return answer
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Answer, (self.outputs,)
+
     def __getattr__(self, name: str) -> np.ndarray:
         try:
-            return self.outputs[name]
+            return self.__dict__["outputs"][name]
         except KeyError:
+            names = sorted(vars(self).get("outputs", ()))
             raise AttributeError(
-                f"The file has no output of this name, but {sorted(self.outputs)}. "
-                f"Received: {name!r}"
+                f"The file has no output of this name, but {names}. Received: {name!r}"
             ) from None
 
 

@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import tfbnn
-from tfbnn.export import flatbuffer, freeze
+from tfbnn.export import flatbuffer, freeze, graph
 from tfbnn.export.graph import MODES
 from tfbnn.posterior.variational import posterior_of
 
@@ -267,3 +267,75 @@ def test_pruned_units_leave_with_their_bytes(tmp_path):
                 path = tmp_path / "m.tflite"
                 tfbnn.export.tflite(pruned, path, mode, overwrite=True, check_data=x)
                 tfbnn.export.tflite(tfbnn.compact(pruned), path, mode, overwrite=True, check_data=x)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("output", ["prediction", "uncertainty", "mutual_information"])
+def test_each_output_is_checked(output, mode, model, tmp_path, monkeypatch):
+    original = graph.answer
+
+    def wrong(likelihood, outputs):
+        answers = original(likelihood, outputs)
+        return answers | {output: answers[output] + 2.0}
+
+    # What the file computes, not what it is compared with.
+    module = sys.modules["tfbnn.export.tflite"]
+    convert = module.convert
+
+    def altered(*arguments):
+        monkeypatch.setattr(graph, "answer", wrong)
+        content = convert(*arguments)
+        monkeypatch.setattr(graph, "answer", original)
+        return content
+
+    monkeypatch.setattr(module, "convert", altered)
+    with pytest.raises(RuntimeError, match="disagrees with the Keras model"):
+        tfbnn.export.tflite(model, tmp_path / "m.tflite", mode, check_data=rows_of(model))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_oldest_runtime_follows_the_encoding(tmp_path):
+    keras.utils.set_random_seed(0)
+    layers = [
+        LAYERS.DenseFlipout(64, activation="relu", posterior=family()),
+        LAYERS.DenseFlipout(3),
+    ]
+    model = tfbnn.Sequential([keras.Input((64,)), *layers])
+    model.compile(loss=LOGITS)
+    pruned = tfbnn.prune(model, sparsity=0.95)
+    expected = {
+        "float32": (pruned, "2.3.0"),
+        "posterior": (model, "2.17.0"),
+        "int8": (model, "2.17.0"),
+    }
+    for precision, (exported, runtime) in expected.items():
+        path = tmp_path / f"{precision}.tflite"
+        options = {"precision": precision, "check_data": rows_of(model)}
+        manifest = tfbnn.export.tflite(exported, path, "none", **options)
+        assert manifest["minimum_runtime"].endswith(runtime)
+
+
+def test_an_ensemble_of_a_pruned_model_stays_sparse(tmp_path):
+    keras.utils.set_random_seed(0)
+    layers = [
+        LAYERS.DenseFlipout(64, activation="relu", posterior=family()),
+        LAYERS.DenseFlipout(3),
+    ]
+    model = tfbnn.Sequential([keras.Input((64,)), *layers])
+    model.compile(loss=LOGITS)
+    pruned, x = tfbnn.prune(model, sparsity=0.9), rows_of(model)
+    sizes = [
+        tfbnn.export.tflite(
+            pruned, tmp_path / f"{scale}.tflite", "ensemble", scale=scale, check_data=x
+        )["bytes"]
+        for scale in ("full", "rank_one")
+    ]
+    assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("name", ["check_data", "representative_data"])
+def test_pixels_must_be_pixels(name, model, tmp_path):
+    pixels = np.zeros((8, 8, 8, 1))
+    options = {"check_data": pixels, "representative_data": pixels} | {name: pixels + 0.25}
+    with pytest.raises(ValueError, match=f"`{name}` must be such.*from 0.25 to 0.25"):
+        tfbnn.export.tflite(model, tmp_path / "m.tflite", input_type="uint8", **options)

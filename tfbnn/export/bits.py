@@ -23,6 +23,8 @@ WIDTHS = (4, 8)
 UNROUNDED = 16
 _SHARE = 1 / 16
 
+Bits = dict[AbstractVariationalLayer, int]
+
 
 def steps(kernel: np.ndarray, bits: int) -> np.ndarray:
     """Size of a step for each output, `(units,)`: integers from `-(2**(bits-1) - 1)` upwards.
@@ -35,9 +37,7 @@ def steps(kernel: np.ndarray, bits: int) -> np.ndarray:
     return np.maximum(largest, 1e-30) / (2 ** (bits - 1) - 1)
 
 
-def needed(
-    posterior: AbstractPosterior, frozen: FrozenModel, rows: np.ndarray
-) -> dict[AbstractVariationalLayer, int]:
+def needed(posterior: AbstractPosterior, frozen: FrozenModel, rows: np.ndarray) -> Bits:
     """Bits for the kernel of every variational layer; those of convolutions get 16.
 
     Args:
@@ -56,6 +56,13 @@ def needed(
     with forward_rule(measuring), in_float32(posterior.model):
         posterior.model(tf.convert_to_tensor(rows), training=False)
     return {layer: _least(ratios.get(layer, {})) for layer in frozen}
+
+
+def wider(bits: Bits) -> Bits:
+    """The same with the narrowest kernels one width wider."""
+    widths = [*WIDTHS, UNROUNDED]
+    least = min(bits.values())
+    return {k: widths[widths.index(b) + 1] if b == least else b for k, b in bits.items()}
 
 
 def _added(layer: Any, frozen: FrozenModel, inputs: tf.Tensor, bits: int) -> float:

@@ -78,6 +78,14 @@ def smaller(
     return file.packed()
 
 
+def can_round(content: bytes, kernel: np.ndarray) -> bool:
+    """Whether a LiteRT file has a kernel `(inputs, units)` that `smaller` can store in few bits.
+
+    It may be too small to be worth it, or the converter may have put a factor into it.
+    """
+    return _File(schema.ModelT.InitFromPackedBuf(content, 0)).has_kernel(kernel)
+
+
 class _File:
     """A LiteRT file that is being rewritten; exported files have one graph."""
 
@@ -98,9 +106,12 @@ class _File:
     def round_kernels(self, widths: Sequence[tuple[np.ndarray, int]]) -> None:
         """Store kernels of dense layers in few bits, with a step for each unit."""
         bits_of = {kernel.T.tobytes(): bits for kernel, bits in widths}
-        for index, values in list(self._constants(lambda v: v.tobytes() in bits_of)):
-            if self._is_kernel(index):
-                self._round_kernel(index, values, bits_of[values.tobytes()])
+        for index, values in list(self._kernels(bits_of)):
+            self._round_kernel(index, values, bits_of[values.tobytes()])
+
+    def has_kernel(self, kernel: np.ndarray) -> bool:
+        """Whether a dense layer multiplies with this kernel, stored as it is."""
+        return next(self._kernels({kernel.T.tobytes()}), None) is not None
 
     def leave_out_zeros(self) -> None:
         """Store constants of mostly zeros sparse."""
@@ -146,6 +157,10 @@ class _File:
                 values = np.frombuffer(bytes(data), _TYPES[tensor.type]).reshape(tensor.shape)
                 if values.size >= _LEAST_SIZE and chosen(values):
                     yield index, values
+
+    def _kernels(self, contents: Any) -> Iterator[tuple[int, np.ndarray]]:
+        chosen = self._constants(lambda values: values.tobytes() in contents)
+        return ((index, values) for index, values in chosen if self._is_kernel(index))
 
     def _is_kernel(self, index: int) -> bool:
         """Whether a constant is the kernel of dense layers and nothing else."""

@@ -16,6 +16,12 @@ _BYTES = {
     schema.TensorType.BOOL: 1,
     schema.TensorType.INT4: 0.5,
 }
+# First runtime with an operation in a version, as the converter notes it where it writes them.
+_RUNTIMES = {
+    (schema.BuiltinOperator.DENSIFY, 1): "2.2.0",
+    (schema.BuiltinOperator.FULLY_CONNECTED, 8): "2.3.0",
+    (schema.BuiltinOperator.FULLY_CONNECTED, 12): "2.17.0",
+}
 _NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
 
 
@@ -27,11 +33,17 @@ def operations(path: pathlib.Path) -> list[str]:
 
 
 def minimum_runtime(path: pathlib.Path) -> str | None:
-    """The oldest runtime that has every operation of the file, as the converter notes in it."""
-    for name, value in _metadata(path):
-        if name == b"min_runtime_version":
-            return value.rstrip(b"\0").decode()
-    return None
+    """The oldest runtime that has every operation of the file.
+
+    That is what the converter notes in it, or a newer one for what `encoding` put there.
+    """
+    model = _read(path)
+    noted = [v.rstrip(b"\0").decode() for n, v in _metadata(path) if n == b"min_runtime_version"]
+    codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
+    added = [
+        _RUNTIMES[key] for key in ((_builtin(c), c.Version()) for c in codes) if key in _RUNTIMES
+    ]
+    return max(noted + added, key=lambda v: [int(n) for n in v.split(".")], default=None)
 
 
 def memory(path: pathlib.Path) -> dict[str, int]:
@@ -72,8 +84,7 @@ def _written_out(model: schema.Model, graph: schema.SubGraph) -> set[int]:
     written: set[int] = set()
     for operator in (graph.Operators(i) for i in range(graph.OperatorsLength())):
         code = model.OperatorCodes(operator.OpcodeIndex())
-        kind = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        if kind in once and int(operator.Inputs(0)) in constants | written:
+        if _builtin(code) in once and int(operator.Inputs(0)) in constants | written:
             written.add(int(operator.Outputs(0)))
     return written
 
@@ -90,8 +101,12 @@ def _num_bytes(tensor: schema.Tensor) -> int:
 def _name(code: schema.OperatorCode) -> str:
     if code.BuiltinCode() == schema.BuiltinOperator.CUSTOM:
         return f"custom:{code.CustomCode().decode()}"
+    return _NAMES[_builtin(code)]
+
+
+def _builtin(code: schema.OperatorCode) -> int:
     # Operations that are older than the 32-bit field are in the 8-bit one alone.
-    return _NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+    return max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
 
 
 def _metadata(path: pathlib.Path) -> Iterator[tuple[bytes, bytes]]:

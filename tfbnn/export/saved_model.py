@@ -16,7 +16,7 @@ from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.variational import posterior_of
-from tfbnn.prediction.answers import answer
+from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.weights import noise
 
 # Float32 sums in another order; the same operations otherwise.
@@ -40,8 +40,10 @@ def saved_model(
 
     * `serving_default(inputs)`: `prediction` and `uncertainty` of the network at the posterior
       mean.
-    * `predict_with_uncertainty(inputs)`: the same pair over `num_samples` drawn networks, other
-      ones at each call.
+    * `predict_with_uncertainty(inputs)`: the same over `num_samples` drawn networks, other ones at
+      each call.
+
+    Both have a third output, as `tfbnn.export.tflite` has: `mutual_information` or `epistemic`.
 
     The loaded object also has `predict(inputs, num_samples, seed)`, whose draws repeat with the
     seed.
@@ -77,7 +79,7 @@ def saved_model(
     >>> loaded = tf.saved_model.load(path)
     >>> answer = loaded.signatures["predict_with_uncertainty"](inputs=tf.eye(3))
     >>> sorted(answer)
-    ['prediction', 'uncertainty']
+    ['mutual_information', 'prediction', 'uncertainty']
     """
     posterior = posterior_of(model)
     if uncertainty not in ("monte_carlo", "none") or num_samples < 1:
@@ -222,9 +224,9 @@ def _verify(
     loaded = tf.saved_model.load(str(path))
 
     def runner(name: str) -> verification.Run:
-        def run(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def run(x: np.ndarray) -> list[np.ndarray]:
             outputs = loaded.signatures[name](inputs=tf.constant(x))
-            return outputs["prediction"].numpy(), outputs["uncertainty"].numpy()
+            return [outputs[output].numpy() for output in OUTPUTS[posterior.likelihoods[0].kind]]
 
         return run
 

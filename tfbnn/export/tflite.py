@@ -10,9 +10,9 @@ import numpy as np
 
 from tfbnn import lite
 from tfbnn.export import flatbuffer, manifest, verification
-from tfbnn.export.bits import WIDTHS
+from tfbnn.export.bits import UNROUNDED, WIDTHS, Bits, wider
 from tfbnn.export.conversion import convert
-from tfbnn.export.encoding import smaller
+from tfbnn.export.encoding import can_round, smaller
 from tfbnn.export.files import written_whole
 from tfbnn.export.graph import MODES, Graph
 from tfbnn.export.variances import FORMS
@@ -139,12 +139,14 @@ def tflite(
     path = pathlib.Path(path)
     inside = None if isinstance(preprocessing, str) else preprocessing
     rows = verification.check_rows(posterior, check_data, raw=inside is not None)
+    _check_type("check_data", rows, input_type)
     graph = Graph(
         posterior,
         uncertainty,
         (batch_size, *rows.shape[1:]),
         1 if uncertainty == "none" else num_samples,
-        scale,
+        # Networks that are drawn now, or none: no standard deviation is stored.
+        scale if uncertainty in ("moments", "monte_carlo") else "full",
         seed,
         input_type,
         inside,
@@ -153,6 +155,7 @@ def tflite(
     if representative_data is not None:
         data = np.asarray(representative_data, np.float32)
         verification.check_shape("representative_data", data, rows.shape[1:])
+        _check_type("representative_data", data, input_type)
     facts = {
         "tolerance": tolerance,
         "class_names": class_names,
@@ -169,12 +172,27 @@ class _Storage:
     sparse: bool
     representative_data: np.ndarray
 
-    def content(self, graph: Graph, widths: list[tuple[np.ndarray, int]]) -> bytes:
-        """The bytes of the file; `widths` are the bits of some kernels."""
-        data = self.representative_data.astype(graph.input_type)
-        content = convert(graph.module(), self.precision, data)
+    def converted(self, graph: Graph) -> bytes:
+        """The file as the converter writes it."""
+        return convert(
+            graph.module(), self.precision, self.representative_data.astype(graph.input_type)
+        )
+
+    def content(self, converted: bytes, bits: Bits) -> bytes:
+        """The bytes of the file; `bits` are those of some kernels."""
+        widths = [(layer.kernel.loc.numpy(), b) for layer, b in bits.items() if b in WIDTHS]
         halved = self.precision in ("float16", "posterior")
-        return smaller(content, self.sparse, halved, widths)
+        return smaller(converted, self.sparse, halved, widths)
+
+    def bits(self, graph: Graph, converted: bytes, rows: np.ndarray) -> Bits:
+        """Bits of each kernel that the file lets us round, from the posterior if that is asked."""
+        if self.precision != "posterior":
+            return {}
+        needed = graph.needed_bits(rows)
+        return {
+            layer: bits if can_round(converted, layer.kernel.loc.numpy()) else UNROUNDED
+            for layer, bits in needed.items()
+        }
 
 
 def _write(
@@ -186,12 +204,19 @@ def _write(
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     targets = [path, manifest.manifest_path(path)]
-    bits = graph.needed_bits(rows) if storage.precision == "posterior" else {}
-    rounded = [(layer.kernel.loc.numpy(), b) for layer, b in bits.items() if b in WIDTHS]
+    converted = storage.converted(graph)
+    bits = storage.bits(graph, converted, rows)
     with written_whole(targets, overwrite) as (temporary, description):
-        temporary.write_bytes(storage.content(graph, rounded))
-        run = lite.Model(temporary).predict
-        agreement = verification.verify(graph, run, rows, facts["tolerance"])
+        while True:
+            temporary.write_bytes(storage.content(converted, bits))
+            try:
+                agreement = verification.verify(graph, _run(temporary), rows, facts["tolerance"])
+                break
+            except RuntimeError:
+                # The rule is about variances; the answers may ask for more.
+                if min(bits.values(), default=UNROUNDED) == UNROUNDED:
+                    raise
+                bits = wider(bits)
         described = manifest.describe(
             graph.posterior,
             temporary,
@@ -212,6 +237,27 @@ def _write(
         )
         manifest.write(described, description)
     return described
+
+
+def _run(path: pathlib.Path) -> verification.Run:
+    """What runs the file, and gives its three outputs."""
+    model = lite.Model(path)
+
+    def run(x: np.ndarray) -> list[np.ndarray]:
+        outputs = dict(model.predict(x).outputs)
+        first = [outputs.pop("prediction"), outputs.pop("uncertainty")]
+        return [*first, *outputs.values()]
+
+    return run
+
+
+def _check_type(name: str, rows: np.ndarray, input_type: str) -> None:
+    whole = (rows >= 0) & (rows <= 255) & (rows == rows.round())
+    if input_type == "uint8" and not whole.all():
+        raise ValueError(
+            f"With `input_type='uint8'` the file takes whole numbers from 0 to 255, and `{name}` "
+            f"must be such. Received: {name} from {rows.min()} to {rows.max()}"
+        )
 
 
 def _in_words(preprocessing: Callable) -> str:

@@ -5,7 +5,7 @@ return garbage.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,13 @@ import tensorflow as tf
 
 from tfbnn.export.graph import Graph
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.prediction.answers import answer
+from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.prediction.predictive import sampled_blocks
+from tfbnn.prediction.summaries import summarise
 from tfbnn.training.data import check_arrays
+from tfbnn.training.likelihoods import AbstractLikelihood
 
+# Prediction, uncertainty, and the third output.
 Run = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 _MAX_ROWS = 256
@@ -33,6 +36,9 @@ _NEGLIGIBLE = 1e-3
 _FAR = 5.0
 # An entropy moves by up to |log p| times as much as a probability p, and log(1e-4) is -9.
 UNCERTAINTY_FACTOR = 10.0
+# That is for single rows; on average no such thing happens.
+_MEAN_UNCERTAINTY_FACTOR = 3.0
+_NUM_DRAWS = 128
 # Float32 sums in another order differ by this much, beside the largest number of their kind.
 _ROUNDING = 1e-5
 # Up to this tolerance a file computes in float32.
@@ -53,6 +59,9 @@ class Agreement:
         rms_z: Root mean square of these z-scores; about 1 if the file draws from the same law.
         prediction_mean_z: The same for the predictions.
         prediction_rms_z: The same for the predictions.
+        epistemic_mean_z: The same for the third output.
+        epistemic_rms_z: The same for the third output.
+        draws_difference: How far predictions of moments are from drawn networks; see the function.
     """
 
     rows: int
@@ -61,6 +70,9 @@ class Agreement:
     rms_z: float | None = None
     prediction_mean_z: float | None = None
     prediction_rms_z: float | None = None
+    epistemic_mean_z: float | None = None
+    epistemic_rms_z: float | None = None
+    draws_difference: float | None = None
 
 
 def input_shape(model: Any) -> tuple[int | None, ...]:
@@ -153,7 +165,11 @@ def verify(graph: Graph, run: Run, rows: np.ndarray, tolerance: float) -> Agreem
         expected = _replicated_answers(graph, prepared)
         return verify_monte_carlo(expected, run, rows, slack)
     # These repeat, so TensorFlow gives the same from the same graph.
-    return same_answers(_in_tensorflow(graph, rows), run, rows, tolerance)
+    agreement = same_answers(_in_tensorflow(graph, rows), run, rows, tolerance)
+    if graph.mode != "moments":
+        return agreement
+    difference = draws_difference(posterior, run(rows)[0], prepared)
+    return dataclasses.replace(agreement, draws_difference=difference)
 
 
 def verify_mean(
@@ -179,8 +195,7 @@ def verify_mean(
     inputs = tf.convert_to_tensor(rows if prepared is None else prepared)
     outputs = posterior.network(posterior.mean(), inputs)
     expected = answer(posterior.likelihoods[0], outputs[tf.newaxis])
-    pair = expected["prediction"].numpy(), expected["uncertainty"].numpy()
-    return same_answers(pair, run, rows, tolerance)
+    return same_answers(_listed(posterior, expected), run, rows, tolerance)
 
 
 def same_answers(
@@ -197,24 +212,54 @@ def same_answers(
     Raises:
         RuntimeError: As in `verify_mean`.
     """
-    error, *errors = map(_relative_error, run(rows), expected)
+    pairs = list(zip(run(rows), expected, strict=True))
+    error, *errors = [_relative_error(*pair) for pair in pairs]
     # Not Python's `max`, which may lose a NaN.
     uncertainty_error = float(np.max(errors))
-    if not (error <= tolerance and uncertainty_error <= UNCERTAINTY_FACTOR * tolerance):
+    mean_error = float(np.max([np.mean(np.abs(a - b)) / _size(b) for a, b in pairs[1:]]))
+    if not (
+        error <= tolerance
+        and uncertainty_error <= UNCERTAINTY_FACTOR * tolerance
+        and mean_error <= _MEAN_UNCERTAINTY_FACTOR * tolerance
+    ):
         raise RuntimeError(
             "The written file disagrees with the Keras model, and was removed: on "
             f"{len(rows)} rows predictions differ by up to {error:.3g} (the tolerance is "
             f"{tolerance:.3g}), uncertainties by up to {uncertainty_error:.3g} (the tolerance is "
-            f"{UNCERTAINTY_FACTOR * tolerance:.3g})."
+            f"{UNCERTAINTY_FACTOR * tolerance:.3g}) and by {mean_error:.3g} on average (the "
+            f"tolerance is {_MEAN_UNCERTAINTY_FACTOR * tolerance:.3g})."
         )
     return Agreement(len(rows), max_error=error)
 
 
-def _in_tensorflow(graph: Graph, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def draws_difference(
+    posterior: AbstractPosterior, prediction: np.ndarray, rows: np.ndarray
+) -> float:
+    """How far predictions are from those of networks drawn in Keras, on average.
+
+    Of classes, half the sum of absolute differences of probabilities; of real numbers, differences
+    in standard deviations. With 128 draws, chance alone makes a difference of up to
+    `1 / sqrt(128) = 0.09` standard deviations.
+    """
+    kind = posterior.likelihoods[0].kind
+    block = next(iter(sampled_blocks(posterior, rows, _NUM_DRAWS, seed=0, verbose=0)))
+    drawn = summarise(kind, block[0], keep_samples=False)
+    difference = np.abs(prediction - drawn.prediction)
+    if kind == "normal":
+        difference = difference / drawn.uncertainty
+    if kind == "categorical":
+        difference = 0.5 * difference.sum(axis=-1)
+    return float(difference.mean())
+
+
+def _listed(posterior: AbstractPosterior, answers: dict[str, tf.Tensor]) -> list[np.ndarray]:
+    return [answers[name].numpy() for name in OUTPUTS[posterior.likelihoods[0].kind]]
+
+
+def _in_tensorflow(graph: Graph, rows: np.ndarray) -> list[np.ndarray]:
     """The answers of the graph in TensorFlow, before any conversion."""
     serve = graph.with_rows(len(rows)).module().serve
-    answers = serve(tf.constant(rows.astype(graph.input_type)))
-    return answers["prediction"].numpy(), answers["uncertainty"].numpy()
+    return _listed(graph.posterior, serve(tf.constant(rows.astype(graph.input_type))))
 
 
 def verify_monte_carlo(
@@ -238,27 +283,31 @@ def verify_monte_carlo(
     """
     # Several calls, as the rows of one call may share the drawn networks.
     calls = [run(part) for part in np.array_split(rows, min(_GROUPS, len(rows)))]
-    prediction, uncertainty = (np.concatenate(part) for part in zip(*calls, strict=True))
-    prediction_z = _z_scores(prediction, expected["prediction"], slack)
-    z = _z_scores(uncertainty, expected["uncertainty"], slack)
-    agreement = Agreement(len(rows), None, *_mean_and_rms(z), *_mean_and_rms(prediction_z))
-    if not (
-        max(abs(agreement.mean_z), abs(agreement.prediction_mean_z)) <= _MEAN_Z_LIMIT
-        and max(agreement.rms_z, agreement.prediction_rms_z) <= _RMS_Z_LIMIT
-    ):
+    found = [np.concatenate(part) for part in zip(*calls, strict=True)]
+    prediction, uncertainty, epistemic = [
+        _mean_and_rms(_z_scores(value, expected_, slack))
+        for value, expected_ in zip(found, expected.values(), strict=True)
+    ]
+    agreement = Agreement(len(rows), None, *uncertainty, *prediction, *epistemic)
+    pairs = (prediction, uncertainty, epistemic)
+    if not all(abs(mean) <= _MEAN_Z_LIMIT and rms <= _RMS_Z_LIMIT for mean, rms in pairs):
+        described = ", ".join(f"{mean:.3g} and {rms:.3g}" for mean, rms in pairs)
         raise RuntimeError(
             "The written file disagrees with the Keras model, and was removed: the z-scores of its "
-            f"uncertainties on {len(rows)} rows have mean {agreement.mean_z:.3g} and root mean "
-            f"square {agreement.rms_z:.3g}, those of its predictions "
-            f"{agreement.prediction_mean_z:.3g} and {agreement.prediction_rms_z:.3g}; 0 (at most "
-            f"{_MEAN_Z_LIMIT} in size) and about 1 (at most {_RMS_Z_LIMIT}) were expected."
+            f"predictions, uncertainties and third output on {len(rows)} rows have mean and root "
+            f"mean square {described}; 0 (at most {_MEAN_Z_LIMIT} in size) and about 1 (at most "
+            f"{_RMS_Z_LIMIT}) were expected."
         )
     return agreement
 
 
 def _relative_error(value: np.ndarray, expected: np.ndarray) -> float:
     """Largest difference, beside the largest expected number if that is above 1."""
-    return float(np.max(np.abs(value - expected)) / max(1.0, np.max(np.abs(expected))))
+    return float(np.max(np.abs(value - expected)) / _size(expected))
+
+
+def _size(values: np.ndarray) -> float:
+    return max(1.0, float(np.max(np.abs(values))))
 
 
 def _z_scores(value: np.ndarray, expected: np.ndarray, slack: float) -> np.ndarray:
@@ -280,7 +329,8 @@ def replicated_answers(
     """Answers of `_GROUPS` independent predictions in Keras, `(_GROUPS, rows, ...)` each."""
     blocks = sampled_blocks(posterior, rows, _GROUPS * num_samples, seed=0, verbose=0, outputs=True)
     outputs = np.concatenate([block[0][0] for block in blocks], axis=1)
-    return _stacked(answer(posterior.likelihoods[0], group) for group in np.split(outputs, _GROUPS))
+    likelihood = posterior.likelihoods[0]
+    return _stacked(likelihood, [answer(likelihood, g) for g in np.split(outputs, _GROUPS)])
 
 
 def _replicated_answers(graph: Graph, prepared: np.ndarray) -> dict[str, np.ndarray]:
@@ -292,11 +342,14 @@ def _replicated_answers(graph: Graph, prepared: np.ndarray) -> dict[str, np.ndar
         dataclasses.replace(ensemble, seed=seed, preprocessing=None, input_type="float32")
         for seed in range(_GROUPS)
     ]
-    return _stacked(g.module().serve(tf.constant(prepared)) for g in graphs)
+    answers = [g.module().serve(tf.constant(prepared)) for g in graphs]
+    return _stacked(graph.posterior.likelihoods[0], answers)
 
 
-def _stacked(answers: Iterable[dict[str, tf.Tensor]]) -> dict[str, np.ndarray]:
-    listed = list(answers)
+def _stacked(
+    likelihood: AbstractLikelihood, answers: list[dict[str, tf.Tensor]]
+) -> dict[str, np.ndarray]:
     return {
-        name: np.stack([a[name].numpy() for a in listed]).astype(np.float64) for name in listed[0]
+        name: np.stack([a[name].numpy() for a in answers]).astype(np.float64)
+        for name in OUTPUTS[likelihood.kind]
     }

@@ -105,7 +105,7 @@ class _Distillation(keras.Model):
         self._likelihood = likelihood
         self._steps = steps_of(student) if route == "moments" else None
         if self._steps is not None:
-            moments.check(self._steps)
+            moments.check(self._steps, "Use `route='mean'`, which runs every layer as Keras does.")
         names = ("cross_entropy", "epistemic") if route == "moments" else ("cross_entropy",)
         self._means = [keras.metrics.Mean(name=name) for name in names]
 

@@ -26,8 +26,6 @@ from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.prediction.moments import outputs_at_points
-from tfbnn.prediction.predictive import sampled_blocks
-from tfbnn.prediction.summaries import summarise
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -36,7 +34,6 @@ Run = Callable[[np.ndarray], list[np.ndarray]]
 # Moments in float32 lose more where inputs are large: 1e-6 at inputs of size 1, 7e-4 at 255.
 _TOLERANCES = {"float32": 1e-4, "int8": 5e-2}
 _MOMENTS_TOLERANCES = {"float32": 1e-3, "int8": 5e-2}
-_NUM_DRAWS = 128
 
 
 def default_tolerance(posterior: AbstractPosterior, settings: Settings) -> float:
@@ -77,26 +74,6 @@ def expected_of_program(
         tuple(values[:count] for values in answers),
         tuple(limit * size for limit, size in zip(limits, sizes, strict=True)),
     )
-
-
-def draws_difference(
-    posterior: AbstractPosterior, prediction: np.ndarray, rows: np.ndarray
-) -> float:
-    """How far predictions are from those of networks drawn in Keras, on average.
-
-    Of classes, half the sum of absolute differences of probabilities; of real numbers, differences
-    in standard deviations. With 128 draws, chance alone makes a difference of up to
-    `1 / sqrt(128) = 0.09` standard deviations.
-    """
-    kind = posterior.likelihoods[0].kind
-    block = next(iter(sampled_blocks(posterior, rows, _NUM_DRAWS, seed=0, verbose=0)))
-    drawn = summarise(kind, block[0], keep_samples=False)
-    difference = np.abs(prediction - drawn.prediction)
-    if kind == "normal":
-        difference = difference / drawn.uncertainty
-    if kind == "categorical":
-        difference = 0.5 * difference.sum(axis=-1)
-    return float(difference.mean())
 
 
 def _frozen(posterior: AbstractPosterior, scale: str) -> FrozenModel:

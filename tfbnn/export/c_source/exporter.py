@@ -11,7 +11,6 @@ import numpy as np
 from tfbnn.export import manifest, verification
 from tfbnn.export.c_source.agreement import (
     default_tolerance,
-    draws_difference,
     expected_answers,
     expected_of_program,
 )
@@ -195,7 +194,9 @@ def _checked(
         agreement = {"rows": found.rows, "max_error": found.max_error}
         if settings.is_random:
             prediction = network.answers(rows)[0]
-            agreement["draws_difference"] = draws_difference(posterior, prediction, rows)
+            agreement["draws_difference"] = verification.draws_difference(
+                posterior, prediction, rows
+            )
         return {"agreement": agreement, "stack_bytes": stack_bytes(folder, source.name)}
 
 
