@@ -14,6 +14,8 @@ from tfbnn.pruning import masks
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 Dense = tfbnn.layers.DenseFlipout
 Convolution = tfbnn.layers.Convolution2DFlipout
+# Small networks have too few units for a high sparsity.
+UNREACHED = "ignore:Pruning of units could not reach:UserWarning"
 
 
 def compiled(model):
@@ -247,6 +249,7 @@ def assert_same_means(model, smaller):
     np.testing.assert_allclose(smaller(x), expected, atol=1e-5 * (1 + np.abs(expected).max()))
 
 
+@pytest.mark.filterwarnings(UNREACHED)
 @pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("sparsity", [0.5, 0.95])
 @pytest.mark.parametrize(
@@ -565,6 +568,7 @@ def test_one_unit_of_each_layer_stays():
     assert (smaller.layers[1].kernel.loc.numpy() == 0).all()
 
 
+@pytest.mark.filterwarnings(UNREACHED)
 @hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
 @hypothesis.given(
     widths=st.lists(st.integers(1, 9), min_size=1, max_size=3),
