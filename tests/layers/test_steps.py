@@ -210,3 +210,13 @@ def test_a_layer_of_several_outputs_is_refused():
     first, _ = Split(name="split")(inputs)
     with pytest.raises(ValueError, match="'split' .*Received: 1 inputs, 2 outputs"):
         steps_of(tfbnn.Model(inputs, _dense()(first)))
+
+
+def test_models_inside_begin_at_entries():
+    deep = keras.Sequential([keras.Input((3,), name="deep"), _dense(4)])
+    inner = keras.Sequential([keras.Input((3,), name="inner"), deep, _dense(3)])
+    inputs = keras.Input((3,))
+    steps = steps_of(tfbnn.Model(inputs, inner(inner(inputs))))
+    assert [entry.layer.name for entry in steps.entries] == ["inner", "deep", "inner", "deep"]
+    values = [steps.input, steps.input, *[steps.steps[1].output] * 2]
+    assert [entry.value for entry in steps.entries] == values

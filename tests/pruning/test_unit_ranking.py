@@ -106,8 +106,33 @@ def test_each_layer_by_itself():
 
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_one_unit_of_each_layer_stays(scope):
-    pruned = tfbnn.prune(make_model(), 0.99, scope=scope, granularity="unit")
+    """10 of 207 weights are left then."""
+    with pytest.warns(
+        UserWarning, match="one unit of each layer stays.*Received: sparsity=0.99, reached 0.952$"
+    ) as caught:
+        pruned = tfbnn.prune(make_model(), 0.99, scope=scope, granularity="unit")
+    assert [w.filename for w in caught if w.category is UserWarning] == [__file__]
     assert [int(units.sum()) for units in alive(pruned)] == [1, 1]
+    tfbnn.prune(make_model(), 0.96, scope=scope, granularity="unit")
+
+
+def test_units_that_stay_do_not_stop_others():
+    """The lowest score is that of a wide layer's only unit, which is too large to go as well."""
+    layers = [Dense(1, "relu"), Dense(12, "relu"), Dense(3)]
+    model = compiled(tfbnn.Sequential([keras.Input((60,)), *layers]))
+    first = masks.prunable_weights(model)[0]
+    first.loc_variable.assign(np.full(first.shape, 1e-3))
+    pruned = tfbnn.prune(model, 0.3, granularity="unit")
+    # A unit of the second layer has 4 of the 108 weights; 32 may go.
+    assert [int(units.sum()) for units in alive(pruned)] == [1, 4]
+
+
+@pytest.mark.parametrize("granularity", ["weight", "block"])
+def test_weights_and_blocks_leave_no_layer_empty(granularity):
+    with pytest.raises(ValueError, match="would be left without a weight.*scope='global'"):
+        tfbnn.prune(make_model(), 0.999, granularity=granularity)
+    pruned = tfbnn.prune(make_model(), 0.999, scope="layer", granularity=granularity)
+    assert all(mask.any() for mask in kept(pruned))
 
 
 def test_threshold():
@@ -198,7 +223,10 @@ def test_tied_units_go_together():
 def test_plain_layers_hold_their_units():
     layers = [Dense(5, "relu"), keras.layers.Dense(6, "relu"), Dense(7, "relu"), Dense(3)]
     model = compiled(tfbnn.Sequential([keras.Input((6,)), *layers]))
-    pruned = tfbnn.prune(model, 0.9, granularity="unit")
+    with pytest.warns(
+        UserWarning, match="all units that touch a layer.*sparsity=0.9, reached 0.581"
+    ):
+        pruned = tfbnn.prune(model, 0.9, granularity="unit")
     first, second, third = kept(pruned)
     assert first.all() and second.any(1).all()
     assert second.any(0).sum() == third.any(1).sum() == 1

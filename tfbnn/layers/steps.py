@@ -32,13 +32,29 @@ class Step:
         return f"{self.layer.name!r} ({type(self.layer).__name__})"
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Entry:
+    """One call of a model inside the network: its `InputLayer`, and the value that enters there."""
+
+    layer: keras.layers.InputLayer
+    value: Value
+
+
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """A network of one input and one output."""
+    """A network of one input and one output.
+
+    Attributes:
+        input: What enters the network.
+        steps: The calls of its layers, in the order in which they are computed.
+        output: What comes out.
+        entries: Where the models inside it begin; these compute nothing.
+    """
 
     input: Value
     steps: tuple[Step, ...]
     output: Value
+    entries: tuple[Entry, ...] = ()
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)
@@ -69,25 +85,28 @@ def steps_of(model: keras.Model) -> Steps:
         )
     start = Value(tuple(graph.inputs[0].shape))
     steps: list[Step] = []
-    output = _walk(graph, start, steps)
-    return Steps(start, tuple(steps), output)
+    entries: list[Entry] = []
+    output = _walk(graph, start, steps, entries)
+    return Steps(start, tuple(steps), output, tuple(entries))
 
 
-def _walk(graph: Any, start: Value, steps: list[Step]) -> Value:
-    """Append the steps of `graph` to `steps`; the value of its output."""
+def _walk(graph: Any, start: Value, steps: list[Step], entries: list[Entry]) -> Value:
+    """Append the steps of `graph` to `steps`, its models to `entries`; the value of its output."""
     values = {id(graph.inputs[0]): start}
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:
             if not node.is_input:
-                values[id(_only(node.outputs, node))] = _called(node, values, steps)
+                values[id(_only(node.outputs, node))] = _called(node, values, steps, entries)
     return values[id(graph.outputs[0])]
 
 
-def _called(node: Any, values: dict[int, Value], steps: list[Step]) -> Value:
+def _called(node: Any, values: dict[int, Value], steps: list[Step], entries: list[Entry]) -> Value:
     layer = node.operation
     inputs = tuple(values[id(tensor)] for tensor in node.input_tensors)
     if isinstance(layer, keras.Model):
-        return _walk(_graph(layer), _only(inputs, node), steps)
+        graph, start = _graph(layer), _only(inputs, node)
+        entries.append(Entry(graph.inputs[0]._keras_history.operation, start))
+        return _walk(graph, start, steps, entries)
     _check_values_alone(node)
     output = Value(tuple(_only(node.outputs, node).shape))
     steps.append(Step(layer, inputs, output))

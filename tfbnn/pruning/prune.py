@@ -1,6 +1,7 @@
 """`tfbnn.prune`: a new model in which the weights that are worth least are exactly zero."""
 
 import math
+import warnings
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ import keras
 from tfbnn.layers.variational import variational_layers
 from tfbnn.posterior.variational import posterior_of
 from tfbnn.pruning.cloning import masked_clone
-from tfbnn.pruning.masks import Selection, mask_of, set_masks
+from tfbnn.pruning.masks import Selection, mask_of, set_masks, sparsity_of
 from tfbnn.pruning.rankings import AbstractRanking, BlockRanking
 from tfbnn.pruning.scores import CRITERIA, NATURAL_THRESHOLDS
 from tfbnn.pruning.unit_ranking import UnitRanking
@@ -16,6 +17,9 @@ from tfbnn.training.models import BayesianModel
 
 # Sparse kernels read weights by the register: 4 floats, or 16 bytes.
 _BLOCK_SIZES = (4, 16)
+
+# One percentage point, the last digit that sparsities are usually given with.
+_SHORTFALL = 0.01
 
 
 def prune(
@@ -41,7 +45,8 @@ def prune(
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model`; a subclass needs `get_config`.
         sparsity: Share of the kernel weights to remove, in [0, 1), counting those removed before.
-            Blocks and units come as close to it as they can from below.
+            Blocks and units come as close to it as they can from below. One unit of each layer
+            stays, so units may not reach it.
         threshold: Remove weights with a score at or below it, in place of `sparsity`. May be left
             out for `"savage_dickey"`, whose own threshold is 0.
         criterion: `"snr"`, `"zero_density"` or `"savage_dickey"`; see `tfbnn.pruning.scores`.
@@ -59,6 +64,11 @@ def prune(
         TypeError: If `model` is no model of tfbnn.
         ValueError: If an argument is out of its range, the model has no posterior, its weights are
             not finite, a layer would be left without a weight, or no unit can be removed.
+
+    Warns:
+        UserWarning: If units fall short of `sparsity` by more than a percentage point, and by more
+            than the weights of any unit that could still go: because one unit of each layer stays,
+            or because of units that cannot go.
 
     Example:
 
@@ -85,6 +95,8 @@ def prune(
         selection = ranking.at(sparsity, scope)
         _check_sparsity(pruned, selection, sparsity, scope)
     set_masks(pruned, selection)
+    if sparsity is not None and isinstance(ranking, UnitRanking):
+        _warn_if_short(sparsity, sparsity_of(pruned), selection, ranking)
     return pruned
 
 
@@ -123,6 +135,22 @@ def _check_sparsity(model: keras.Model, selection: Selection, sparsity: float, s
             f"The layer {_name(model, empty)!r} would be left without a weight. Choose a lower "
             "`sparsity`, or scope='layer', which keeps some of each layer. "
             f"Received: sparsity={sparsity}, scope={scope!r}"
+        )
+
+
+def _warn_if_short(
+    sparsity: float, reached: float, selection: Selection, ranking: UnitRanking
+) -> None:
+    """Warn if units could not reach a sparsity, other than because they are whole."""
+    short = sparsity - reached
+    size = sum(mask.size for mask in selection.kernels)
+    if short > _SHORTFALL and short * size > ranking.largest_left(selection):
+        warnings.warn(
+            "Pruning of units could not reach the sparsity: one unit of each layer stays, and so "
+            "do the outputs and all units that touch a layer that is not known or has no "
+            "posterior. Choose a lower `sparsity`, or granularity='weight' or 'block'. "
+            f"Received: sparsity={sparsity}, reached {reached:.3f}",
+            stacklevel=3,
         )
 
 

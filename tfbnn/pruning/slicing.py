@@ -32,6 +32,10 @@ def sliced(
         for layer, state in states.items()
     }
     slices |= {layer: _FeatureSlice(layer, kept[passed]) for layer, passed in units.passed.items()}
+    slices |= {
+        layer: _InputSlice(layer, entered.axis, kept[entered.numbers])
+        for layer, entered in units.entered.items()
+    }
     copy = _rebuilt(model, slices)
     _copy_variables(model, copy, slices)
     return copy
@@ -106,6 +110,26 @@ class _FeatureSlice:
             new.assign(_array(old)[self._features])
 
 
+class _InputSlice:
+    """Some features of what enters a model inside the model."""
+
+    def __init__(self, layer: keras.layers.InputLayer, axis: int, features: np.ndarray):
+        self._layer = layer
+        self._axis, self._features = axis, features
+
+    def changes(self) -> dict[str, Any]:
+        """The changes of the layer's configuration."""
+        if self._features.all():
+            return {}
+        shape = list(self._layer.batch_shape)
+        if shape[self._axis] is not None:
+            shape[self._axis] = int(self._features.sum())
+        return {"batch_shape": tuple(shape)}
+
+    def copy(self, target: Any) -> None:
+        """An input layer has no variables."""
+
+
 def _rebuilt(model: BayesianModel, slices: dict[Any, Any]) -> BayesianModel:
     """A model with other sizes of layers, its variables at their initial values."""
     config = keras.saving.serialize_keras_object(model)
@@ -129,7 +153,9 @@ def _change(config: dict[str, Any], model: keras.Model, slices: dict[Any, Any]) 
             "cannot be made smaller: build it as a `tfbnn.Sequential`, or as `tfbnn.Model(inputs, "
             f"outputs)`. Received: model of type {type(model).__name__}"
         )
-    layers = {layer.name: layer for layer in model.layers}
+    # Unlike `layers`, these have the input layer of a Sequential among them.
+    own = model._flatten_layers(include_self=False, recursive=False)
+    layers = {layer.name: layer for layer in own}
     for entry in entries:
         layer = layers.get(entry["config"].get("name"))
         # The model builds its layers when it calls them; the sizes noted here are the old ones.

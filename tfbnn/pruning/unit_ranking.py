@@ -59,18 +59,25 @@ class UnitRanking(AbstractRanking):
         units = map(np.union1d, self._rows, self._columns)
         return [float(self._score[u[u != HELD]].max(initial=-np.inf)) for u in units]
 
+    def largest_left(self, selection: Selection) -> int:
+        """The number of weights of the largest unit that could go too, 0 if none could."""
+        weights = _Remaining(selection.kernels, self._members)
+        lost = (weights.lost(unit) for unit in range(1, self._count))
+        return max((sum(parts) for parts in lost if not weights.would_empty(parts)), default=0)
+
     def _remove_weights(self, sparsity: float, weights: "_Remaining", removed: np.ndarray) -> None:
         """Remove units, the lowest score first, until the next one would be too many."""
         size = sum(mask.size for mask in self._masks)
         left = max(0, round(sparsity * size) - (size - weights.total))
         for unit in self._in_order(np.arange(1, self._count)):
             lost = weights.lost(unit)
+            if weights.would_empty(lost):
+                continue
             if sum(lost) > left:
                 break
-            if not weights.would_empty(lost):
-                weights.remove(unit)
-                removed[unit] = True
-                left -= sum(lost)
+            weights.remove(unit)
+            removed[unit] = True
+            left -= sum(lost)
 
     def _remove_units(
         self, sparsity: float, units: np.ndarray, weights: "_Remaining", removed: np.ndarray

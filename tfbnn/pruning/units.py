@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from tfbnn.layers.steps import Step, Steps
-from tfbnn.pruning.flow import AbstractFlow, treats_each_feature
+from tfbnn.pruning.flow import AbstractFlow, Features, treats_each_feature
 
 HELD = 0
 """The number of features that cannot be removed."""
@@ -31,6 +31,7 @@ class Units(AbstractFlow):
         rows: For each dense layer and convolution, the units that it reads, `(inputs,)`.
         columns: For each, the units that it computes, `(units,)`.
         passed: For each other layer, the units that come out of it, `(features,)`.
+        entered: For the input layer of each model inside, the units that enter it, and their axis.
 
     Example:
 
@@ -48,8 +49,11 @@ class Units(AbstractFlow):
         self.rows: dict[Any, np.ndarray] = {}
         self.columns: dict[Any, np.ndarray] = {}
         self.passed: dict[Any, np.ndarray] = {}
+        self.entered: dict[Any, Features] = {}
         self._held = list(held)
         super().__init__(steps)
+        for entry in steps.entries:
+            self._enter(entry.layer, self.features[entry.value])
         self._hold(self.features[steps.output].numbers)
         for table in (self.rows, self.columns, self.passed):
             for layer in self._held:
@@ -88,6 +92,15 @@ class Units(AbstractFlow):
         if isinstance(step.layer, keras.layers.Layer):
             self._held += step.layer._flatten_layers()
 
+    def _enter(self, layer: Any, features: Features) -> None:
+        """Remember what enters a model; it has one input shape for all its calls."""
+        seen = self.entered.setdefault(layer, features)
+        known = features.axis < len(layer.batch_shape)
+        if known and seen.axis == features.axis and seen.numbers.size == features.numbers.size:
+            self.alike(np.stack([seen.numbers, features.numbers]))
+        else:
+            self._hold(np.concatenate([seen.numbers, features.numbers]))
+
     def _record(self, table: dict[Any, np.ndarray], layer: Any, numbers: np.ndarray) -> None:
         """Remember what a layer sees; what it sees in several calls is tied."""
         seen = table.setdefault(layer, numbers)
@@ -121,6 +134,8 @@ class Units(AbstractFlow):
         self.count = found.size
         for table in (self.rows, self.columns, self.passed):
             table.update({layer: numbers[seen] for layer, seen in table.items()})
+        for layer, seen in self.entered.items():
+            self.entered[layer] = Features(seen.axis, numbers[seen.numbers])
 
 
 def _has_a_size(layer: Any) -> bool:
