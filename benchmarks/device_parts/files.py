@@ -11,7 +11,6 @@ from benchmarks.device_parts.students import Students
 from tfbnn.export.c_source import compilation
 from tfbnn.export.files import num_gzip_bytes
 
-# Inputs in one call of the files that are scored; latency is taken with one.
 _CLASSES = 10
 
 

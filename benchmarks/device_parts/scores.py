@@ -25,6 +25,8 @@ def scores(
     """
     answers = {name: run(x) for name, x in images.items()}
     probabilities, entropy, information = answers["test"]
+    # Probabilities of 8 bits do not add up to 1.
+    probabilities = probabilities / probabilities.sum(-1, keepdims=True)
     wrong = probabilities.argmax(-1) != labels
     strange = answers["letters"]
     return {
