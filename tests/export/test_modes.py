@@ -339,3 +339,23 @@ def test_pixels_must_be_pixels(name, model, tmp_path):
     options = {"check_data": pixels, "representative_data": pixels} | {name: pixels + 0.25}
     with pytest.raises(ValueError, match=f"`{name}` must be such.*from 0.25 to 0.25"):
         tfbnn.export.tflite(model, tmp_path / "m.tflite", input_type="uint8", **options)
+
+
+def test_a_product_of_variances_is_stored_as_one_in_convolutions_too(tmp_path):
+    keras.utils.set_random_seed(0)
+    layers = [
+        LAYERS.Convolution2DFlipout(16, 3, activation="relu", posterior=family()),
+        LAYERS.Convolution2DFlipout(32, 3, activation="relu", posterior=family()),
+        keras.layers.GlobalAveragePooling2D(),
+        LAYERS.DenseFlipout(3, posterior=family()),
+    ]
+    model = tfbnn.Sequential([keras.Input((8, 8, 8)), *layers])
+    model.compile(loss=LOGITS)
+    sizes = {}
+    for scale in ("full", "rank_one"):
+        path = tmp_path / f"{scale}.tflite"
+        options = {"scale": scale, "check_data": rows_of(model)}
+        sizes[scale] = tfbnn.export.tflite(model, path, "moments", **options)["bytes"]
+    first, second = 4 * 9 * 8 * 16, 4 * 9 * 16 * 32
+    # The variances of both kernels, and the squares of the second.
+    assert sizes["full"] - sizes["rank_one"] > 0.9 * (first + 2 * second)

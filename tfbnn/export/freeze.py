@@ -253,7 +253,9 @@ def _second(
     """`f(x, root**2)`, or with the product that stands for `root**2`."""
     if factors is not None:
         one = linear_map.with_outputs(1)
-        return one(x, _constant(factors.rows[..., np.newaxis])) * _constant(factors.columns)
+        # A sum of squares is not negative; the converter would multiply rows and columns out again.
+        sums = tf.nn.relu(one(x, _constant(factors.rows[..., np.newaxis])))
+        return sums * _constant(factors.columns)
     # Relative to the largest, squares stay in the range of float16; a zero matrix too. The
     # converter would move a factor of the outputs back into the weights.
     unit = max(float(np.max(np.abs(root))), 1e-15)
