@@ -25,10 +25,10 @@ _MODES = {
 def main() -> None:
     """Draw bytes against error, and latency against the area under the ROC curve."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("device", type=pathlib.Path, help="what device's --json wrote")
+    parser.add_argument("results", nargs="+", type=pathlib.Path, help="what device.py wrote")
     parser.add_argument("--output", default="device.png", metavar="PATH")
     settings = parser.parse_args()
-    results = json.loads(settings.device.read_text())
+    results = {k: v for path in settings.results for k, v in json.loads(path.read_text()).items()}
     networks = [name for name in ("mlp", "lenet") if name in results]
     shape = {"figsize": (12, 5 * len(networks)), "layout": "constrained", "squeeze": False}
     figure, panels = plt.subplots(len(networks), 2, **shape)
