@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import tfbnn
 from tests.export.c_source import models
+from tfbnn.export import verification
 from tfbnn.export.c_source import compilation, exporter
 from tfbnn.export.freeze import FrozenLayer, FrozenWeight, MeanRule, MomentsRule
 from tfbnn.export.variances import factorise
@@ -70,7 +71,7 @@ def written(model, folder, x, **options):
         patch.setattr(exporter, "compile_network", compile_network)
         patch.setattr(exporter, "CompiledNetwork", network)
         # Drawing networks takes longer than all the rest.
-        patch.setattr(exporter, "draws_difference", lambda *_: 0.0)
+        patch.setattr(verification, "draws_difference", lambda *_: 0.0)
         manifest = tfbnn.export.c(model, folder, check_data=x, **options)
     return Network(model, x, manifest, folder, networks[0])
 
