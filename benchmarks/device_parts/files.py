@@ -85,6 +85,7 @@ FILES = {
         File("weight-99", "moments", "int8", language="C"),
         File("weight-99", "none", "int8", language="C"),
         File("units", "moments", "int8", language="C"),
+        File("units-50", "moments", "int8", language="C"),
         File("units-80", "moments", "int8", language="C"),
         File("units-80", "moments", language="C"),
         File("control", "none", "int8", language="C"),
