@@ -13,15 +13,18 @@ from ai_edge_litert.interpreter import Interpreter
 
 _MEASUREMENTS = 200
 # Loads the file named by its argument, runs it once and prints by how many bytes the process grew.
+# Not `getrusage`: its maximum goes back to the process that started this one. Linux only.
 _MEMORY = """
-import resource, sys
+import re, sys
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def status(name):
+    return 1024 * int(re.search(name + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
+start = status("VmRSS")
 interpreter = Interpreter(sys.argv[1], num_threads=1)
 interpreter.allocate_tensors()
 interpreter.invoke()
-print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start))
+print(status("VmHWM") - start)
 """
 
 
