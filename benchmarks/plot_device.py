@@ -36,6 +36,12 @@ def main() -> None:
         rows = results[network]
         _panel(left, rows, network, lambda row: row["bytes"] / 1000, "kB of the file")
         _panel(right, rows, network, lambda row: row["latency"], "latency, dense float file = 1")
+    handles = [
+        plt.Line2D([], [], linestyle="none", color=color, marker=marker, label=mode)
+        for mode, (color, marker) in _MODES.items()
+    ]
+    title = "hollow: C; grey steps: the best files; lines: Keras at the mean (...), 256 draws (- -)"
+    figure.legend(handles=handles, title=title, loc="outside lower center", ncols=len(handles))
     figure.savefig(settings.output, dpi=110)
 
 
@@ -44,30 +50,32 @@ def _panel(panel: Any, rows: list[dict[str, Any]], network: str, cost: Any, labe
     name, factor, title = scores.get(label, ("auroc_letters", 1, "AUROC, letters or digits"))
     files = [row for row in rows if "latency" in row]
     for row in files:
-        student, mode = _parts(row["name"])
+        _, mode = _parts(row["name"])
         color, marker = _MODES[mode]
         filled = "none" if row["name"].endswith("_C") and marker != "x" else color
         place = cost(row), factor * row[name]
         panel.plot(*place, marker, color=color, markerfacecolor=filled, markersize=7)
-        panel.annotate(student, place, fontsize=7, xytext=(5, 3), textcoords="offset points")
     for row in rows[:2]:
         style = "--" if row["name"] == "256 draws" else ":"
         panel.axhline(factor * row[name], linestyle=style, color="#777777", linewidth=1)
-    _front(panel, [(cost(row), factor * row[name]) for row in files], lower=name == "error")
+    places = [(cost(row), factor * row[name]) for row in files]
+    best = _front(panel, places, lower=name == "error")
+    for row, place in zip(files, places, strict=True):
+        if place in best or row is files[0]:
+            label_at = {"xytext": (5, 4), "textcoords": "offset points", "fontsize": 8}
+            panel.annotate(_parts(row["name"])[0], place, **label_at)
     panel.set(xscale="log", xlabel=label, ylabel=title, title=f"{network}: {title}")
-    for mode, (color, marker) in _MODES.items():
-        panel.plot([], [], marker, color=color, label=mode)
-    panel.legend(fontsize=8, title="hollow: C; lines: Keras, mean ···, 256 draws - -")
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _front(panel: Any, places: list[tuple[float, float]], lower: bool) -> None:
-    """A line through the files that no other beats in both."""
+def _front(panel: Any, places: list[tuple[float, float]], lower: bool) -> list[tuple[float, float]]:
+    """A line through the files that no other beats in both, and where they are."""
     best: list[tuple[float, float]] = []
     for place in sorted(places):
         if not best or (place[1] < best[-1][1] if lower else place[1] > best[-1][1]):
             best.append(place)
     panel.step(*zip(*best, strict=True), where="post", color="#bbbbbb", linewidth=1, zorder=0)
+    return best
 
 
 def _parts(name: str) -> tuple[str, str]:
