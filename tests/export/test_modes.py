@@ -36,6 +36,17 @@ def classifier():
     return model
 
 
+def wide(num_hidden):
+    """A classifier whose layers are large beside what else is in a file."""
+    keras.utils.set_random_seed(0)
+    units = [64] * num_hidden
+    layers = [LAYERS.DenseFlipout(n, activation="relu", posterior=family()) for n in units]
+    layers.append(LAYERS.DenseFlipout(3, posterior=family()))
+    model = tfbnn.Sequential([keras.Input((64,)), *layers])
+    model.compile(loss=LOGITS)
+    return model
+
+
 def regression(scale):
     keras.utils.set_random_seed(0)
     outputs = 4 if scale == "head" else 2
@@ -125,14 +136,7 @@ def test_real_numbers(mode, scale, tmp_path):
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("scale", ["full", "rank_one", "unit"])
 def test_every_scale_in_every_precision(scale, precision, tmp_path):
-    keras.utils.set_random_seed(0)
-    layers = [
-        LAYERS.DenseFlipout(64, activation="relu", posterior=family()),
-        LAYERS.DenseFlipout(64, activation="relu", posterior=family()),
-        LAYERS.DenseFlipout(3, posterior=family()),
-    ]
-    model = tfbnn.Sequential([keras.Input((64,)), *layers])
-    model.compile(loss=LOGITS)
+    model = wide(2)
     rng = np.random.default_rng(0)
     for layer in model.layers:
         rho = layer.kernel.rho_variable
@@ -295,13 +299,7 @@ def test_each_output_is_checked(output, mode, model, tmp_path, monkeypatch):
 
 
 def test_the_oldest_runtime_follows_the_encoding(tmp_path):
-    keras.utils.set_random_seed(0)
-    layers = [
-        LAYERS.DenseFlipout(64, activation="relu", posterior=family()),
-        LAYERS.DenseFlipout(3),
-    ]
-    model = tfbnn.Sequential([keras.Input((64,)), *layers])
-    model.compile(loss=LOGITS)
+    model = wide(1)
     pruned = tfbnn.prune(model, sparsity=0.95)
     expected = {
         "float32": (pruned, "2.3.0"),
@@ -316,13 +314,7 @@ def test_the_oldest_runtime_follows_the_encoding(tmp_path):
 
 
 def test_an_ensemble_of_a_pruned_model_stays_sparse(tmp_path):
-    keras.utils.set_random_seed(0)
-    layers = [
-        LAYERS.DenseFlipout(64, activation="relu", posterior=family()),
-        LAYERS.DenseFlipout(3),
-    ]
-    model = tfbnn.Sequential([keras.Input((64,)), *layers])
-    model.compile(loss=LOGITS)
+    model = wide(1)
     pruned, x = tfbnn.prune(model, sparsity=0.9), rows_of(model)
     sizes = [
         tfbnn.export.tflite(

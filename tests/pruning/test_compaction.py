@@ -7,8 +7,8 @@ import pytest
 from hypothesis import strategies as st
 
 import tfbnn
+from tests.pruning.models import spread
 from tfbnn.layers import variational_layers
-from tfbnn.posterior import posterior_of
 from tfbnn.pruning import masks
 
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -21,14 +21,7 @@ UNREACHED = "ignore:Pruning of units could not reach:UserWarning"
 def compiled(model):
     """The model with a loss, a posterior in which every weight differs, and biases."""
     model.compile("adam", SPARSE)
-    rng = np.random.default_rng(1)
-    for weight in posterior_of(model).weights:
-        weight.loc_variable.assign(rng.normal(size=weight.shape))
-        weight.rho_variable.assign(rng.normal(-2, 1, size=weight.shape))
-    for layer in variational_layers(model):
-        if layer.bias is not None:
-            layer.bias.loc_variable.assign(rng.normal(size=layer.bias.shape))
-    return model
+    return spread(model, biases=True)
 
 
 def dense():

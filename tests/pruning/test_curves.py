@@ -9,7 +9,7 @@ import tensorflow as tf
 from matplotlib import image
 
 import tfbnn
-from tfbnn.posterior import posterior_of
+from tests.pruning.models import spread
 from tfbnn.pruning import masks
 
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -27,11 +27,7 @@ def make_model(loss=SPARSE, units=3):
     ]
     model = tfbnn.Sequential(layers)
     model.compile("adam", loss)
-    rng = np.random.default_rng(1)
-    for weight in posterior_of(model).weights:
-        weight.loc_variable.assign(rng.normal(size=weight.shape))
-        weight.rho_variable.assign(rng.normal(-2, 1, size=weight.shape))
-    return model
+    return spread(model)
 
 
 @pytest.mark.parametrize("scope", ["global", "layer"])

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests.pruning.models import spread
 from tfbnn.layers import variational_layers
 from tfbnn.posterior import posterior_of
 from tfbnn.pruning import masks
@@ -25,15 +26,6 @@ def make_model(**compile_options):
     model = tfbnn.Sequential(layers)
     model.compile(**{"optimizer": "adam", "loss": SPARSE, **compile_options})
     return spread(model)
-
-
-def spread(model):
-    """A posterior in which every weight has a mean and a scale of its own."""
-    rng = np.random.default_rng(1)
-    for weight in posterior_of(model).weights:
-        weight.loc_variable.assign(rng.normal(size=weight.shape))
-        weight.rho_variable.assign(rng.normal(-2, 1, size=weight.shape))
-    return model
 
 
 def kernels(model):

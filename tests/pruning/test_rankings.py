@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tfbnn
-from tfbnn.posterior import posterior_of
+from tests.pruning.models import spread
 from tfbnn.pruning import masks
 from tfbnn.pruning.rankings import BlockRanking
 
@@ -16,11 +16,7 @@ Dense = tfbnn.layers.DenseFlipout
 def make_model(*layers):
     model = tfbnn.Sequential([keras.Input((10,)), *(layers or (Dense(18, "relu"), Dense(5)))])
     model.compile("adam", SPARSE)
-    rng = np.random.default_rng(1)
-    for weight in posterior_of(model).weights:
-        weight.loc_variable.assign(rng.normal(size=weight.shape))
-        weight.rho_variable.assign(rng.normal(-2, 1, size=weight.shape))
-    return model
+    return spread(model)
 
 
 def kernels(model):

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 import tfbnn
-from tfbnn.layers import variational_layers
+from tests.pruning.models import spread
 from tfbnn.posterior import posterior_of
 from tfbnn.pruning import masks
 from tfbnn.pruning.unit_ranking import UnitRanking
@@ -21,13 +21,7 @@ Y = RNG.integers(0, 3, size=32)
 
 def compiled(model):
     model.compile("adam", SPARSE)
-    rng = np.random.default_rng(1)
-    for weight in posterior_of(model).weights:
-        weight.loc_variable.assign(rng.normal(size=weight.shape))
-        weight.rho_variable.assign(rng.normal(-2, 1, size=weight.shape))
-    for layer in variational_layers(model):
-        layer.bias.loc_variable.assign(rng.normal(size=layer.bias.shape))
-    return model
+    return spread(model, biases=True)
 
 
 def make_model(bias="point"):

@@ -26,6 +26,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tfbnn.export.bits import steps
+from tfbnn.export.flatbuffer import builtin
 
 _TYPES = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16}
 _VECTORS = (
@@ -165,7 +166,7 @@ class _File:
     def _is_kernel(self, index: int) -> bool:
         """Whether a constant is the kernel of dense layers and nothing else."""
         users = [op for op in self._graph.operators if index in op.inputs]
-        codes = {_builtin(self._model.operatorCodes[op.opcodeIndex]) for op in users}
+        codes = {builtin(self._model.operatorCodes[op.opcodeIndex]) for op in users}
         return codes == {schema.BuiltinOperator.FULLY_CONNECTED} and all(
             op.inputs[1] == index for op in users
         )
@@ -223,26 +224,26 @@ class _File:
         self._write_out(index, rows, schema.BuiltinOperator.DENSIFY, 1, options)
 
     def _write_out(
-        self, index: int, stored: Any, builtin: int, version: int, options: tuple[int, Any]
+        self, index: int, stored: Any, kind: int, version: int, options: tuple[int, Any]
     ) -> None:
         """Let an operation compute a constant from the tensor `stored`."""
         self._graph.tensors.append(stored)
         self._graph.tensors[index].buffer = 0
         operator = schema.OperatorT()
-        operator.opcodeIndex = self._code(builtin, version)
+        operator.opcodeIndex = self._code(kind, version)
         operator.inputs = np.array([len(self._graph.tensors) - 1], np.int32)
         operator.outputs = np.array([index], np.int32)
         operator.builtinOptionsType, operator.builtinOptions = options
         # In front of all that there is: what reads the constant comes later.
         self._graph.operators.insert(0, operator)
 
-    def _code(self, builtin: int, version: int) -> int:
+    def _code(self, kind: int, version: int) -> int:
         """Index of an operation in the file's list."""
         for index, code in enumerate(self._model.operatorCodes):
-            if (_builtin(code), code.version) == (builtin, version):
+            if (builtin(code), code.version) == (kind, version):
                 return index
         code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = builtin
+        code.builtinCode = code.deprecatedBuiltinCode = kind
         code.version = version
         self._model.operatorCodes.append(code)
         return len(self._model.operatorCodes) - 1
@@ -301,11 +302,6 @@ def _dense_axis(size: int) -> Any:
     axis.format = schema.DimensionType.DENSE
     axis.denseSize = size
     return axis
-
-
-def _builtin(code: Any) -> int:
-    # Operations that are older than the 32-bit field are in the 8-bit one alone.
-    return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
 class _Shared:

@@ -2,7 +2,6 @@
 
 import math
 import pathlib
-from collections.abc import Iterator
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -27,9 +26,7 @@ _NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v,
 
 def operations(path: pathlib.Path) -> list[str]:
     """Names of the operations in the file, sorted; those not builtin as `custom:<name>`."""
-    model = _read(path)
-    codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
-    return sorted({_name(code) for code in codes})
+    return sorted({_name(code) for code in _read(path).operatorCodes})
 
 
 def minimum_runtime(path: pathlib.Path) -> str | None:
@@ -38,11 +35,13 @@ def minimum_runtime(path: pathlib.Path) -> str | None:
     That is what the converter notes in it, or a newer one for what `encoding` put there.
     """
     model = _read(path)
-    noted = [v.rstrip(b"\0").decode() for n, v in _metadata(path) if n == b"min_runtime_version"]
-    codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
-    added = [
-        _RUNTIMES[key] for key in ((_builtin(c), c.Version()) for c in codes) if key in _RUNTIMES
+    noted = [
+        bytes(model.buffers[entry.buffer].data).rstrip(b"\0").decode()
+        for entry in model.metadata or []
+        if entry.name == b"min_runtime_version"
     ]
+    versions = {(builtin(code), code.version) for code in model.operatorCodes}
+    added = [_RUNTIMES[version] for version in versions & _RUNTIMES.keys()]
     return max(noted + added, key=lambda v: [int(n) for n in v.split(".")], default=None)
 
 
@@ -55,66 +54,55 @@ def memory(path: pathlib.Path) -> dict[str, int]:
         operations in the order of the file. A runtime may add copies of its own.
     """
     model = _read(path)
-    graph = model.Subgraphs(0)
-    sizes = [_num_bytes(graph.Tensors(i)) for i in range(graph.TensorsLength())]
-    stored = {i: model.Buffers(graph.Tensors(i).Buffer()).DataLength() for i in range(len(sizes))}
-    expanded = _written_out(model, graph)
-    last = {i: step for step in range(graph.OperatorsLength()) for i in _inputs(graph, step)}
-    last |= {int(i): graph.OperatorsLength() for i in graph.OutputsAsNumpy()}
-    live = {int(i) for i in graph.InputsAsNumpy()}
+    graph = model.subgraphs[0]
+    sizes = [_num_bytes(tensor) for tensor in graph.tensors]
+    stored = [_stored_bytes(model, tensor) for tensor in graph.tensors]
+    expanded = _written_out(model, graph, stored)
+    last = {i: step for step, operator in enumerate(graph.operators) for i in operator.inputs}
+    last |= dict.fromkeys(graph.outputs, len(graph.operators))
+    live = set(graph.inputs)
     peak = 0
-    for step in range(graph.OperatorsLength()):
-        live |= {int(i) for i in graph.Operators(step).OutputsAsNumpy()} - expanded
+    for step, operator in enumerate(graph.operators):
+        live |= set(operator.outputs) - expanded
         peak = max(peak, sum(sizes[i] for i in live))
         live = {i for i in live if last.get(i, 0) > step}
-    return {
-        "weights": sum(stored.values()) + sum(sizes[i] for i in expanded),
-        "activations": peak,
-    }
+    return {"weights": sum(stored) + sum(sizes[i] for i in expanded), "activations": peak}
 
 
-def _written_out(model: schema.Model, graph: schema.SubGraph) -> set[int]:
+def builtin(code: schema.OperatorCodeT) -> int:
+    """The number of an operation in the schema's list of builtin ones."""
+    # Operations that are older than the 32-bit field are in the 8-bit one alone.
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
+def _written_out(model: schema.ModelT, graph: schema.SubGraphT, stored: list[int]) -> set[int]:
     """Constants that are written out from a sparse or a narrow form once, when a file is loaded."""
     once = {schema.BuiltinOperator.DENSIFY, schema.BuiltinOperator.DEQUANTIZE}
-    constants = {
-        index
-        for index in range(graph.TensorsLength())
-        if model.Buffers(graph.Tensors(index).Buffer()).DataLength()
-    }
     written: set[int] = set()
-    for operator in (graph.Operators(i) for i in range(graph.OperatorsLength())):
-        code = model.OperatorCodes(operator.OpcodeIndex())
-        if _builtin(code) in once and int(operator.Inputs(0)) in constants | written:
-            written.add(int(operator.Outputs(0)))
+    for operator in graph.operators:
+        if builtin(model.operatorCodes[operator.opcodeIndex]) in once:
+            (source,), (target,) = operator.inputs, operator.outputs
+            if stored[source] or source in written:
+                written.add(target)
     return written
 
 
-def _inputs(graph: schema.SubGraph, step: int) -> list[int]:
-    return [int(i) for i in graph.Operators(step).InputsAsNumpy()]
+def _stored_bytes(model: schema.ModelT, tensor: schema.TensorT) -> int:
+    data = model.buffers[tensor.buffer].data
+    return 0 if data is None else len(data)
 
 
-def _num_bytes(tensor: schema.Tensor) -> int:
-    count = math.prod(tensor.Shape(axis) for axis in range(tensor.ShapeLength()))
-    return int(count * _BYTES[tensor.Type()])
+def _num_bytes(tensor: schema.TensorT) -> int:
+    # The shape of a scalar may be missing.
+    shape = [] if tensor.shape is None else tensor.shape
+    return int(math.prod(map(int, shape)) * _BYTES[tensor.type])
 
 
-def _name(code: schema.OperatorCode) -> str:
-    if code.BuiltinCode() == schema.BuiltinOperator.CUSTOM:
-        return f"custom:{code.CustomCode().decode()}"
-    return _NAMES[_builtin(code)]
+def _name(code: schema.OperatorCodeT) -> str:
+    if builtin(code) == schema.BuiltinOperator.CUSTOM:
+        return f"custom:{code.customCode.decode()}"
+    return _NAMES[builtin(code)]
 
 
-def _builtin(code: schema.OperatorCode) -> int:
-    # Operations that are older than the 32-bit field are in the 8-bit one alone.
-    return max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-
-
-def _metadata(path: pathlib.Path) -> Iterator[tuple[bytes, bytes]]:
-    model = _read(path)
-    for index in range(model.MetadataLength()):
-        entry = model.Metadata(index)
-        yield entry.Name(), model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
-
-
-def _read(path: pathlib.Path) -> schema.Model:
-    return schema.Model.GetRootAs(path.read_bytes(), 0)
+def _read(path: pathlib.Path) -> schema.ModelT:
+    return schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)

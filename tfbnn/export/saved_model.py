@@ -16,7 +16,7 @@ from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.variational import posterior_of
-from tfbnn.prediction.answers import OUTPUTS, answer
+from tfbnn.prediction.answers import answer
 from tfbnn.weights import noise
 
 # Float32 sums in another order; the same operations otherwise.
@@ -225,8 +225,7 @@ def _verify(
 
     def runner(name: str) -> verification.Run:
         def run(x: np.ndarray) -> list[np.ndarray]:
-            outputs = loaded.signatures[name](inputs=tf.constant(x))
-            return [outputs[output].numpy() for output in OUTPUTS[posterior.likelihoods[0].kind]]
+            return verification.listed(posterior, loaded.signatures[name](inputs=tf.constant(x)))
 
         return run
 

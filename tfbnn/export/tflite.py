@@ -1,6 +1,7 @@
 """`tfbnn.export.tflite`: one LiteRT file that answers with a prediction and an uncertainty."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable
@@ -139,7 +140,7 @@ def tflite(
     path = pathlib.Path(path)
     inside = None if isinstance(preprocessing, str) else preprocessing
     rows = verification.check_rows(posterior, check_data, raw=inside is not None)
-    _check_type("check_data", rows, input_type)
+    verification.check_type("check_data", rows, input_type)
     graph = Graph(
         posterior,
         uncertainty,
@@ -155,7 +156,7 @@ def tflite(
     if representative_data is not None:
         data = np.asarray(representative_data, np.float32)
         verification.check_shape("representative_data", data, rows.shape[1:])
-        _check_type("representative_data", data, input_type)
+        verification.check_type("representative_data", data, input_type)
     facts = {
         "tolerance": tolerance,
         "class_names": class_names,
@@ -204,19 +205,8 @@ def _write(
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     targets = [path, manifest.manifest_path(path)]
-    converted = storage.converted(graph)
-    bits = storage.bits(graph, converted, rows)
     with written_whole(targets, overwrite) as (temporary, description):
-        while True:
-            temporary.write_bytes(storage.content(converted, bits))
-            try:
-                agreement = verification.verify(graph, _run(temporary), rows, facts["tolerance"])
-                break
-            except RuntimeError:
-                # The rule is about variances; the answers may ask for more.
-                if min(bits.values(), default=UNROUNDED) == UNROUNDED:
-                    raise
-                bits = wider(bits)
+        bits, agreement = _write_agreeing(graph, temporary, storage, rows, facts["tolerance"])
         described = manifest.describe(
             graph.posterior,
             temporary,
@@ -239,25 +229,28 @@ def _write(
     return described
 
 
-def _run(path: pathlib.Path) -> verification.Run:
-    """What runs the file, and gives its three outputs."""
-    model = lite.Model(path)
+def _write_agreeing(
+    graph: Graph, path: pathlib.Path, storage: _Storage, rows: np.ndarray, tolerance: float
+) -> tuple[Bits, verification.Agreement]:
+    """Write the file, with kernels as narrow as the check lets them be; what it found."""
+    converted = storage.converted(graph)
+    bits = storage.bits(graph, converted, rows)
+    while True:
+        path.write_bytes(storage.content(converted, bits))
+        model = lite.Model(path)
+        try:
+            return bits, verification.verify(
+                graph, functools.partial(_answers, graph, model), rows, tolerance
+            )
+        except RuntimeError:
+            # The rule is about variances; the answers may ask for more.
+            if min(bits.values(), default=UNROUNDED) == UNROUNDED:
+                raise
+            bits = wider(bits)
 
-    def run(x: np.ndarray) -> list[np.ndarray]:
-        outputs = dict(model.predict(x).outputs)
-        first = [outputs.pop("prediction"), outputs.pop("uncertainty")]
-        return [*first, *outputs.values()]
 
-    return run
-
-
-def _check_type(name: str, rows: np.ndarray, input_type: str) -> None:
-    whole = (rows >= 0) & (rows <= 255) & (rows == rows.round())
-    if input_type == "uint8" and not whole.all():
-        raise ValueError(
-            f"With `input_type='uint8'` the file takes whole numbers from 0 to 255, and `{name}` "
-            f"must be such. Received: {name} from {rows.min()} to {rows.max()}"
-        )
+def _answers(graph: Graph, model: lite.Model, x: np.ndarray) -> list[np.ndarray]:
+    return verification.listed(graph.posterior, model.predict(x).outputs)
 
 
 def _in_words(preprocessing: Callable) -> str:

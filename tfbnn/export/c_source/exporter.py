@@ -120,7 +120,8 @@ def c(
     settings = Settings(uncertainty, precision, scale, num_points, input_type)
     _check_arguments(folder.name, settings)
     verification.check_model(posterior)
-    rows = _check_rows(posterior, check_data, input_type)
+    rows = verification.check_rows(posterior, check_data)
+    verification.check_type("check_data", rows, input_type)
     source = Source(
         folder.name,
         _program(posterior, settings),
@@ -189,14 +190,13 @@ def _checked(
         folder = pathlib.Path(folder)
         program = compile_network(check.parent, folder, source.name)
         network = CompiledNetwork(program, settings.input_type, shapes)
-        found = verification.same_answers(answers, network.answers, rows, tolerance)
+        found = network.answers(rows)
+        agreed = verification.same_answers(answers, found, tolerance)
         network.check()
-        agreement = {"rows": found.rows, "max_error": found.max_error}
+        agreement = {"rows": agreed.rows, "max_error": agreed.max_error}
         if settings.is_random:
-            prediction = network.answers(rows)[0]
-            agreement["draws_difference"] = verification.draws_difference(
-                posterior, prediction, rows
-            )
+            difference = verification.draws_difference(posterior, found[0], rows)
+            agreement["draws_difference"] = difference
         return {"agreement": agreement, "stack_bytes": stack_bytes(folder, source.name)}
 
 
@@ -222,17 +222,6 @@ def _check_arguments(name: str, settings: Settings) -> None:
             "The name of the folder begins all names in C: it must be letters, digits and `_`, a "
             f"letter first. Received: {name!r}"
         )
-
-
-def _check_rows(posterior: AbstractPosterior, check_data: Any, input_type: str) -> np.ndarray:
-    rows = verification.check_rows(posterior, check_data)
-    if input_type == "uint8" and not ((rows >= 0) & (rows <= 255) & (rows == rows.round())).all():
-        raise ValueError(
-            "With `input_type='uint8'` inputs are whole numbers from 0 to 255; put what scales "
-            "them (`keras.layers.Rescaling`) into the model. "
-            f"Received: check_data from {rows.min()} to {rows.max()}"
-        )
-    return rows
 
 
 def _remarks(
