@@ -704,5 +704,5 @@ def test_a_layer_without_weights_may_be_called_twice():
     ],
 )
 def test_a_relu_with_all_options_is_named(layer):
-    match = f"slope or a cap. {MODES} for others. Received: 'odd' with threshold=.*, max_value="
+    match = rf"layer 'odd' \(ReLU\) with a threshold, or with both a slope and a cap\. {MODES}"
     _check_refused(lambda x: layer()(dense(4)(x)), (5,), match)

@@ -36,7 +36,9 @@ def apply(step: Step, inputs: list[Moments]) -> Moments:
 
 
 def activation(step: Step) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The activation that a layer ends in; the identity if there is none."""
+    """The activation that a layer ends in or is; the identity if there is none."""
+    if type(step.layer) in _ACTIVATION_LAYERS:
+        return step.layer
     if isinstance(step.layer, keras.layers.Softmax):
         last = step.layer.axis in (-1, len(step.output.shape) - 1)
         return keras.activations.softmax if last else step.layer
@@ -50,12 +52,17 @@ def gives_probabilities(step: Step) -> bool:
 
 def has_activation_rule(step: Step) -> bool:
     """Whether moments can pass through the activation of a layer."""
-    return activation(step) in (*_LINEAR, *_CLOSED, *_SMOOTH)
+    if type(step.layer) in _RELU_LAYERS:
+        return not getattr(step.layer, "threshold", 0.0) and not all(_slope_and_cap(step.layer))
+    is_elu = type(step.layer) is keras.layers.ELU
+    return is_elu or activation(step) in (*_LINEAR, *_CLOSED, *_SMOOTH)
 
 
 def activate(step: Step, x: Moments) -> Moments:
     """Moments after the activation of a layer."""
     function = activation(step)
+    if type(step.layer) in _RELU_LAYERS:
+        return _relu(step.layer, x)
     if function in _LINEAR:
         return x
     if function in _CLOSED:
@@ -63,10 +70,23 @@ def activate(step: Step, x: Moments) -> Moments:
     return normals.through(function, x)
 
 
+def _relu(layer: Any, x: Moments) -> Moments:
+    slope, cap = _slope_and_cap(layer)
+    if cap is not None:
+        return normals.capped(x, float(cap))
+    return normals.leaky_rectified(x, slope) if slope else normals.rectified(x)
+
+
+def _slope_and_cap(layer: Any) -> tuple[float, float | None]:
+    return layer.negative_slope or 0.0, getattr(layer, "max_value", None)
+
+
 def activation_in_words(step: Step) -> str:
     """For a message, if the activation is what moments cannot pass through."""
     if has_activation_rule(step):
         return ""
+    if type(step.layer) in _RELU_LAYERS:
+        return " with a threshold, or with both a slope and a cap"
     return f" with the activation {getattr(activation(step), '__name__', activation(step))!r}"
 
 
@@ -148,25 +168,6 @@ def _normalization(layer: Any, inputs: list[Moments]) -> Moments:
 
 def _rescaling(layer: Any, inputs: list[Moments]) -> Moments:
     return _affine(inputs[0], layer.scale, layer.offset)
-
-
-def _relu_layer(layer: Any, inputs: list[Moments]) -> Moments:
-    slope = getattr(layer, "negative_slope", 0.0) or 0.0
-    cap = getattr(layer, "max_value", None)
-    if getattr(layer, "threshold", 0.0) or (slope and cap is not None):
-        raise ValueError(
-            "Moments pass through a ReLU with a threshold of 0, and either a slope or a cap. Use "
-            "`uncertainty='monte_carlo'` or 'ensemble' for others. Received: "
-            f"{layer.name!r} with threshold={layer.threshold}, negative_slope={slope}, "
-            f"max_value={cap}"
-        )
-    if cap is not None:
-        return normals.capped(inputs[0], float(cap))
-    return normals.leaky_rectified(inputs[0], slope) if slope else normals.rectified(inputs[0])
-
-
-def _elu_layer(layer: Any, inputs: list[Moments]) -> Moments:
-    return normals.through(layer, inputs[0])
 
 
 def _add(layer: Any, inputs: list[Moments]) -> Moments:
@@ -301,8 +302,7 @@ _RULES: dict[str, Callable[[Any, list[Moments]], Moments]] = {
     **dict.fromkeys(("AveragePooling1D", "AveragePooling2D", "AveragePooling3D"), _average_pooling),
     **dict.fromkeys((f"GlobalMaxPooling{d}D" for d in (1, 2, 3)), _global_max_pooling),
     **dict.fromkeys((f"GlobalAveragePooling{d}D" for d in (1, 2, 3)), _global_average_pooling),
-    **dict.fromkeys(("ReLU", "LeakyReLU"), _relu_layer),
-    "ELU": _elu_layer,
+    **dict.fromkeys(("ReLU", "LeakyReLU", "ELU"), _same),
     "BatchNormalization": _batch_normalization,
     "Normalization": _normalization,
     "Rescaling": _rescaling,
@@ -316,6 +316,9 @@ _RULES: dict[str, Callable[[Any, list[Moments]], Moments]] = {
 _OPERATIONS = ("Add", "Subtract", "Concatenate", "Reshape")
 
 _LINEAR = (keras.activations.linear,)
+
+_RELU_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU)
+_ACTIVATION_LAYERS = (*_RELU_LAYERS, keras.layers.ELU)
 
 _CLOSED: dict[Callable, Callable[[Moments], Moments]] = {
     keras.activations.relu: normals.rectified,

@@ -19,6 +19,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfbnn.layers.activation_order import delayed_activations
 from tfbnn.layers.steps import Step, Steps
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.prediction import moment_rules, normals
@@ -48,8 +49,15 @@ def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
     """
     check(steps)
     values = {steps.input: Moments(inputs, None)}
+    delayed = delayed_activations(steps)
+    waiting = {pooling: step for step, pooling in delayed.items()}
     for step in steps:
-        values[step.output] = _moments(step, steps, [values[v] for v in step.inputs], linear)
+        output = _before_activation(step, [values[v] for v in step.inputs], linear)
+        if step in waiting:
+            output = moment_rules.activate(waiting[step], output)
+        elif step not in delayed and not _ends(step, steps):
+            output = moment_rules.activate(step, output)
+        values[step.output] = output
     return values[steps.output]
 
 
@@ -149,12 +157,10 @@ def linear_moments(
     return Moments(mean, variance)
 
 
-def _moments(step: Step, steps: Steps, taken: list[Moments], linear: LinearRule) -> Moments:
+def _before_activation(step: Step, taken: list[Moments], linear: LinearRule) -> Moments:
     if isinstance(step.layer, AbstractVariationalLayer):
-        output = linear(step.layer, *taken)
-    else:
-        output = moment_rules.apply(step, taken)
-    return output if _ends(step, steps) else moment_rules.activate(step, output)
+        return linear(step.layer, *taken)
+    return moment_rules.apply(step, taken)
 
 
 def _ends(step: Step, steps: Steps) -> bool:

@@ -53,8 +53,7 @@ def maximum(x: Moments, y: Moments) -> Moments:
     With `t = sqrt(var(x) + var(y))` and `a = (mean(x) - mean(y)) / t`:
 
         mean = mean(x) Phi + mean(y) (1 - Phi) + t phi
-        var  = var(x) Phi + var(y) (1 - Phi)
-               + t**2 (a**2 Phi (1 - Phi) + a phi (1 - 2 Phi) - phi**2)
+        var  = var(x) Phi + var(y) (1 - Phi) - t**2 h (h - a),   h = a Phi + phi
 
     where `Phi` and `phi` are taken at `a`. The variance is that of the paper without its
     differences of squares, which float32 loses where the means are far from zero.
@@ -72,24 +71,21 @@ def maximum(x: Moments, y: Moments) -> Moments:
     if x.variance is None and y.variance is None:
         return Moments(tf.maximum(x.mean, y.mean), None)
     first, second = _or_zero(x.variance), _or_zero(y.variance)
-    total = tf.maximum(first + second, _TINY)
-    scale = tf.sqrt(total)
-    difference = x.mean - y.mean
-    a = tf.clip_by_value(difference / scale, -_FAR, _FAR)
-    below, density = cumulative(a), _density(a)
+    total = first + second
+    scale, below, density, lost = _above_zero(x.mean - y.mean, total)
     above = 1.0 - below
-    spread = tf.square(a) * below * above + a * density * (above - below) - tf.square(density)
-    variance = first * below + second * above + total * spread
     # Not a difference of the two: beside a mean of -1e6, which pads, float32 would lose the other.
     mean = x.mean * below + y.mean * above + scale * density
-    return Moments(mean, tf.maximum(variance, 0.0))
+    variance = first * below + second * above - total * lost
+    return Moments(mean, tf.nn.relu(variance))
 
 
 def rectified(x: Moments) -> Moments:
     """`max(x, 0)`; see `maximum`."""
     if x.variance is None:
         return Moments(tf.nn.relu(x.mean), None)
-    return maximum(x, Moments(tf.zeros([]), None))
+    scale, below, density, lost = _above_zero(x.mean, x.variance)
+    return Moments(x.mean * below + scale * density, tf.nn.relu(x.variance * (below - lost)))
 
 
 def leaky_rectified(x: Moments, slope: float) -> Moments:
@@ -160,6 +156,19 @@ def _weighted(values: list[tf.Tensor], weights: np.ndarray) -> tf.Tensor:
 def _hermite() -> tuple[np.ndarray, np.ndarray]:
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
     return nodes, weights / weights.sum()
+
+
+def _above_zero(mean: tf.Tensor, variance: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Of a normal: standard deviation, `Phi`, `phi` and `h (h - a)`, at `a = mean / deviation`.
+
+    `h = a Phi + phi` and `h - a` are the means of `max(x, 0)` and of `max(-x, 0)`, in standard
+    deviations; their product is minus the covariance of the two.
+    """
+    scale = root(variance)
+    a = tf.clip_by_value(mean / scale, -_FAR, _FAR)
+    below, density = cumulative(a), _density(a)
+    upper = a * below + density
+    return scale, below, density, upper * (upper - a)
 
 
 def _density(a: tf.Tensor) -> tf.Tensor:

@@ -15,24 +15,30 @@ def kernel(shape, sparsity, seed=0):
 
 def decoded(encoded, values):
     """Values in the shape `(inputs, units)`."""
+    rows, units = encoded.groups * encoded.inputs, encoded.units // encoded.groups
     if encoded.gaps is None:
-        return values.reshape(encoded.units, encoded.inputs).T
-    dense = np.zeros((encoded.inputs, encoded.units), values.dtype)
-    start = 0
-    for unit, count in enumerate(encoded.counts.tolist()):
-        assert encoded.entry(unit) == start
-        part = slice(start, start + count)
-        np.add.at(dense[:, unit], np.cumsum(encoded.gaps[part].astype(int)), values[part])
-        start += count
-    assert start == len(values) == len(encoded.gaps)
-    return dense
+        dense = values.reshape(rows, units)
+    else:
+        dense = np.zeros((rows, units), values.dtype)
+        start = 0
+        for row, count in enumerate(encoded.counts.tolist()):
+            if row % encoded.inputs == 0:
+                assert encoded.entry(row // encoded.inputs) == start
+            part = slice(start, start + count)
+            np.add.at(dense[row], np.cumsum(encoded.gaps[part].astype(int)), values[part])
+            start += count
+        assert start == len(values) == len(encoded.gaps)
+    return np.concatenate(np.split(dense, encoded.groups), axis=1)
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9, 0.999, 1.0])
-@pytest.mark.parametrize("shape", [(7, 5), (1, 1), (3, 3, 4, 6), (2000, 3)])
-def test_float32_comes_back_exactly(shape, sparsity):
+@pytest.mark.parametrize(
+    "shape, groups",
+    [((7, 5), 1), ((1, 1), 1), ((3, 3, 4, 6), 1), ((3, 3, 4, 6), 3), ((3, 2000), 1)],
+)
+def test_float32_comes_back_exactly(shape, groups, sparsity):
     loc, scale = kernel(shape, sparsity)
-    encoded = weights.encoded(loc, scale, "float32")
+    encoded = weights.encoded(loc, scale, "float32", groups)
     np.testing.assert_array_equal(decoded(encoded, encoded.loc), loc.reshape(-1, shape[-1]))
     variance = np.square(scale).reshape(-1, shape[-1])
     np.testing.assert_array_equal(decoded(encoded, encoded.scale), variance)
@@ -40,7 +46,7 @@ def test_float32_comes_back_exactly(shape, sparsity):
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.9, 0.999])
 def test_int8_comes_back_to_half_a_step(sparsity):
-    loc, scale = kernel((2000, 3), sparsity)
+    loc, scale = kernel((3, 2000), sparsity)
     encoded = weights.encoded(loc, scale, "int8")
     for values, codes, steps in (
         (loc, encoded.loc, encoded.loc_steps),
@@ -61,9 +67,9 @@ def test_int8_comes_back_to_half_a_step(sparsity):
     ],
 )
 def test_long_gaps(positions, storage, num_stored):
-    loc = np.zeros((70000, 1), np.float32)
-    loc[list(positions)] = 1.5
-    candidates = [weights._stored(s, loc.T, None, None, None) for s in ("gaps8", "gaps16")]
+    loc = np.zeros((1, 70000), np.float32)
+    loc[0, list(positions)] = 1.5
+    candidates = [weights._stored(s, 1, loc, None, None, None) for s in ("gaps8", "gaps16")]
     encoded = candidates[storage == "gaps16"]
     np.testing.assert_array_equal(decoded(encoded, encoded.loc), loc)
     assert len(encoded.loc) == num_stored
@@ -78,7 +84,7 @@ def test_dense_where_positions_would_cost_more():
 
 
 def test_more_weights_than_16_bits_count():
-    loc = np.zeros((140000, 1), np.float32)
-    loc[:70000] = 1
-    encoded = weights._stored("gaps8", loc.T, None, None, None)
+    loc = np.zeros((1, 140000), np.float32)
+    loc[:, :70000] = 1
+    encoded = weights._stored("gaps8", 1, loc, None, None, None)
     assert encoded.counts.dtype == np.uint32 and encoded.counts[0] == 70000

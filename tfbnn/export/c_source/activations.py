@@ -16,9 +16,33 @@ NUM_NODES = 20
 LARGER = Function(
     "larger",
     """\
-static float larger(float x, float y)
+static inline float larger(float x, float y)
 {
     return x > y ? x : y;
+}
+""",
+)
+
+# The reduction and the polynomial of Cephes' expf (Moshier 1989).
+EXPONENTIAL = Function(
+    "exponential",
+    """\
+/* exp(x) to 3e-7 of it, for x from -87 to 87, and no further than that. Unlike with expf, several
+   can be computed at a time. */
+static inline float exponential(float x)
+{
+    const float bounded = x > -87.0f ? (x < 87.0f ? x : 87.0f) : -87.0f;
+    const float halves = bounded * 1.44269504f;
+    const int whole = (int)(halves + (halves < 0.0f ? -0.5f : 0.5f));
+    const float r = bounded - (float)whole * 0.693359375f + (float)whole * 2.12194440e-4f;
+    const float rest = 0.5f + r * (0.166666655f + r * (0.0416657959f
+        + r * (0.00833345191f + r * (0.00139819995f + r * 1.98756915e-4f))));
+    union {
+        uint32_t bits;
+        float value;
+    } power;
+    power.bits = (uint32_t)(whole + 127) << 23;
+    return x == x ? power.value * (1.0f + r + r * r * rest) : x;
 }
 """,
 )
@@ -28,31 +52,29 @@ MAXIMUM = Function(
     """\
 /* Mean and variance of the larger of two independent normals (Clark 1961). Returns the probability
    that it is the first, by the approximation of Bowling et al. 2009: no erf is needed. */
-static float maximum(float mean1, float variance1, float mean2, float variance2,
-                     float *mean, float *variance)
+static inline float maximum(float mean1, float variance1, float mean2, float variance2,
+                            float *mean, float *variance)
 {
     const float theta = sqrtf(larger(variance1 + variance2, 1e-12f));
     const float distance = (mean1 - mean2) / theta;
     const float a = distance > 8.0f ? 8.0f : larger(distance, -8.0f);
-    const float first = 1.0f / (1.0f + expf(-(1.5976f * a + 0.07056f * a * a * a)));
-    const float density = 0.398942280f * expf(-0.5f * a * a);
-    const float spread = a * a * first * (1.0f - first) + a * density * (1.0f - 2.0f * first)
-        - density * density;
+    const float first = 1.0f / (1.0f + exponential(-(1.5976f * a + 0.07056f * a * a * a)));
+    const float density = 0.398942280f * exponential(-0.5f * a * a);
+    const float upper = a * first + density;
     *mean = mean2 + (mean1 - mean2) * first + theta * density;
-    *variance = larger(
-        0.0f, variance1 * first + variance2 * (1.0f - first) + theta * theta * spread);
+    *variance = larger(0.0f, variance1 * first + variance2 * (1.0f - first)
+                                 - theta * theta * upper * (upper - a));
     return first;
 }
 """,
-    (LARGER,),
+    (LARGER, EXPONENTIAL),
 )
 
 _LEAKY_RELU = Function(
     "leaky_relu",
     """\
 /* slope * x + (1 - slope) * max(x, 0) */
-static void leaky_relu(int count, float slope, const float *mean, const float *variance,
-                       float *output_mean, float *output_variance)
+static void leaky_relu(int count, float slope, float *restrict mean, float *restrict variance)
 {
     const float rest = 1.0f - slope;
     for (int i = 0; i < count; i++) {
@@ -61,11 +83,11 @@ static void leaky_relu(int count, float slope, const float *mean, const float *v
             float upper_mean, upper_variance;
             const float v = variance[i];
             const float first = maximum(m, v, 0.0f, 0.0f, &upper_mean, &upper_variance);
-            output_mean[i] = slope * m + rest * upper_mean;
-            output_variance[i] = slope * slope * v + rest * rest * upper_variance
+            mean[i] = slope * m + rest * upper_mean;
+            variance[i] = slope * slope * v + rest * rest * upper_variance
                 + 2.0f * slope * rest * v * first;
         } else {
-            output_mean[i] = m > 0.0f ? m : slope * m;
+            mean[i] = m > 0.0f ? m : slope * m;
         }
     }
 }
@@ -77,8 +99,7 @@ _CAPPED_RELU = Function(
     "capped_relu",
     """\
 /* max(x, 0) - max(x - cap, 0) */
-static void capped_relu(int count, float cap, const float *mean, const float *variance,
-                        float *output_mean, float *output_variance)
+static void capped_relu(int count, float cap, float *restrict mean, float *restrict variance)
 {
     for (int i = 0; i < count; i++) {
         const float m = mean[i];
@@ -87,10 +108,10 @@ static void capped_relu(int count, float cap, const float *mean, const float *va
             maximum(m, variance[i], 0.0f, 0.0f, &mean1, &variance1);
             maximum(m - cap, variance[i], 0.0f, 0.0f, &mean2, &variance2);
             square = variance1 + mean1 * mean1 - variance2 - mean2 * mean2 - 2.0f * cap * mean2;
-            output_mean[i] = mean1 - mean2;
-            output_variance[i] = larger(0.0f, square - (mean1 - mean2) * (mean1 - mean2));
+            mean[i] = mean1 - mean2;
+            variance[i] = larger(0.0f, square - (mean1 - mean2) * (mean1 - mean2));
         } else {
-            output_mean[i] = m > cap ? cap : larger(m, 0.0f);
+            mean[i] = m > cap ? cap : larger(m, 0.0f);
         }
     }
 }
@@ -102,8 +123,7 @@ _APPLY = Function(
     "apply",
     f"""\
 /* A function of one number, of numbers or by quadrature of normals. */
-static void apply(int count, float (*function)(float), const float *mean, const float *variance,
-                  float *output_mean, float *output_variance)
+static void apply(int count, float (*function)(float), float *mean, float *variance)
 {{
     for (int i = 0; i < count; i++) {{
         const float m = mean[i];
@@ -117,10 +137,10 @@ static void apply(int count, float (*function)(float), const float *mean, const 
             for (int k = 0; k < {NUM_NODES}; k++) {{
                 spread += quadrature_weights[k] * (values[k] - centre) * (values[k] - centre);
             }}
-            output_mean[i] = centre;
-            output_variance[i] = spread;
+            mean[i] = centre;
+            variance[i] = spread;
         }} else {{
-            output_mean[i] = function(m);
+            mean[i] = function(m);
         }}
     }}
 }}
@@ -188,11 +208,13 @@ class Activation(AbstractOperation):
         return quadrature() if _APPLY in self.functions() else ()
 
     def statement(self, places: Places) -> str:
-        function = self.functions()[-1].name
-        moments = f"{places.moments(self.value)}, {places.moments(self.output)}"
+        *_, function = self.functions()
+        size, moments = self.value.size, places.moments(self.output)
         if self.name in _ELEMENTWISE:
-            return f"apply({self.value.size}, {function}, {moments});"
-        return f"{function}({self.value.size}, {float_literal(self.parameter)}, {moments});"
+            call = f"apply({size}, {function.name}, {moments});"
+        else:
+            call = f"{function.name}({size}, {float_literal(self.parameter)}, {moments});"
+        return places.copy(self.value, self.output) + call
 
 
 def quadrature() -> tuple[Array, Array]:

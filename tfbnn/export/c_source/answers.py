@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.export.c_source.activations import SIGMOID
+from tfbnn.export.c_source.activations import EXPONENTIAL, SIGMOID
 from tfbnn.export.c_source.program import AbstractOperation, Places, Value
 from tfbnn.export.c_source.text import Array, Function, float_literal
 from tfbnn.prediction.answers import OUTPUTS
@@ -23,21 +23,27 @@ _TINY = "1.2e-38f"
 _SOFTMAX = Function(
     "softmax",
     """\
-static void softmax(int classes, float *x)
+/* Probabilities in place; returns their entropy, in nats, without a logarithm of each. */
+static float softmax(int classes, float *x)
 {
-    float largest = x[0], sum = 0.0f;
+    float largest = x[0], sum = 0.0f, weighted = 0.0f;
     for (int i = 1; i < classes; i++) {
         largest = x[i] > largest ? x[i] : largest;
     }
     for (int i = 0; i < classes; i++) {
-        x[i] = expf(x[i] - largest);
+        const float below = x[i] - largest;
+        x[i] = exponential(below);
         sum += x[i];
+        weighted += x[i] * (below > -87.0f ? below : -87.0f);
     }
+    const float share = 1.0f / sum;
     for (int i = 0; i < classes; i++) {
-        x[i] /= sum;
+        x[i] *= share;
     }
+    return logf(sum) - weighted * share;
 }
 """,
+    (EXPONENTIAL,),
 )
 
 _SURPRISE = Function(
@@ -58,16 +64,16 @@ static void answer(const float *mean, const float *variance, float *prediction,
 {
     for (int place = 0; place < PLACES; place++) {
         const int draws = variance ? POINTS : 1;
+        const float share = 1.0f / (float)draws;
         float entropy = 0.0f, expected = 0.0f;
         for (int i = 0; i < FEATURES; i++) {
             prediction[i] = 0.0f;
         }
         for (int draw = 0; draw < draws; draw++) {
             outputs_at(draw, mean, variance, work);
-            probabilities(FEATURES, work);
+            expected += probabilities(FEATURES, work) * share;
             for (int i = 0; i < FEATURES; i++) {
-                prediction[i] += work[i] / (float)draws;
-                expected += surprise(work[i]) / (float)draws;
+                prediction[i] += work[i] * share;
             }
         }
         for (int i = 0; i < FEATURES; i++) {
@@ -317,7 +323,7 @@ class Answer(AbstractOperation):
         )
 
     def _probabilities(self) -> Function:
-        """From the outputs of the network to probabilities, in place."""
+        """From the outputs of the network to probabilities, in place; of classes, their entropy."""
         is_softmax = self.likelihood.kind == "categorical"
         last = "softmax" if is_softmax else "sigmoid"
         steps, needs = [], []
@@ -331,13 +337,26 @@ class Answer(AbstractOperation):
         if self.likelihood.from_logits or self.likelihood.temperature != 1.0:
             steps.append(_call(last))
             needs.append(_NEEDED[last])
+        if is_softmax and steps and steps[-1] == _call("softmax"):
+            steps[-1] = f"    return {steps[-1].strip()}\n"
+        elif is_softmax:
+            steps.append(_ENTROPY)
+            needs.append(_SURPRISE)
         body = "".join(steps) or "    (void)count;\n    (void)x;\n"
-        text = f"static void probabilities(int count, float *x)\n{{\n{body}}}\n"
+        c_type = "float" if is_softmax else "void"
+        text = f"static {c_type} probabilities(int count, float *x)\n{{\n{body}}}\n"
         return Function("probabilities", text, tuple(needs))
 
 
 _NEEDED = {"softmax": _SOFTMAX, "sigmoid": SIGMOID}
 _CLIPPED = "x[i] > 1e-37f ? x[i] : 1e-37f"
+_ENTROPY = """\
+    float entropy = 0.0f;
+    for (int i = 0; i < count; i++) {
+        entropy += surprise(x[i]);
+    }
+    return entropy;
+"""
 _LOG_ODDS = {"softmax": f"logf({_CLIPPED})", "sigmoid": f"logf({_CLIPPED}) - log1pf(-x[i])"}
 
 

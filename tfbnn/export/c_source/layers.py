@@ -135,7 +135,7 @@ def _pooling(kind: str, is_global: bool) -> Callable[[Translator, Step], None]:
             padding, output_shape = layer.padding, step.output.shape[1:]
         window = window_of(value.shape, output_shape, size, strides, (1,) * len(size), padding)
         output = Value.new(step.output.shape[1:], value.is_random)
-        translator.append(step, Pooling(value, output, window, kind))
+        translator.pool(step, Pooling(value, output, window, kind))
 
     return translation
 

@@ -91,7 +91,6 @@ class Linear(AbstractOperation):
         name: Name of the C function.
         title: What stands above it.
         window: None for a dense layer.
-        groups: Of a convolution.
     """
 
     name: str
@@ -100,7 +99,6 @@ class Linear(AbstractOperation):
     output: Value
     weights: Weights
     window: Window | None = None
-    groups: int = 1
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -157,62 +155,58 @@ class Linear(AbstractOperation):
         )
 
     def _matrix(self) -> list[str]:
-        arrays = self.weights.arrays()
+        arrays, kernel = self.weights.arrays(), self.weights.kernel
         fields = [arrays[n].name if n in arrays else "NULL" for _, n in self._product.fields()]
-        return [str(self.weights.kernel.inputs), *fields]
+        return [str(kernel.inputs), str(kernel.units // kernel.groups), *fields]
 
     def _places_of_dense(self) -> list[str]:
-        kernel = self.weights.kernel
+        inputs = self.weights.kernel.inputs
         return [
-            f"for (int place = 0; place < {self.value.size // kernel.inputs}; place++) {{",
-            *self._call("mean", "variance", f"0, {kernel.units}, 0"),
-            f"    mean += {kernel.inputs};",
-            *[f"    variance += {kernel.inputs};"] * self.value.is_random,
-            *self._next_outputs(),
+            f"for (int place = 0; place < {self.value.size // inputs}; place++) {{",
+            *self._call("mean", "variance", "0, 0"),
+            f"    mean += {inputs};",
+            *[f"    variance += {inputs};"] * self.value.is_random,
             "}",
         ]
 
     def _places_of_window(self) -> list[str]:
         kernel, window = self.weights.kernel, self.window
-        channels = window.input_shape[2] // self.groups
-        units = kernel.units // self.groups
-        entries = [str(kernel.entry(group * units)) for group in range(self.groups)]
-        first = f"group * {channels}, {channels}" if self.groups > 1 else f"0, {channels}"
-        span = f"group * {units}, (group + 1) * {units}, entries[group]"
+        groups = kernel.groups
+        channels = window.input_shape[2] // groups
+        first = f"group * {channels}, {channels}" if groups > 1 else f"0, {channels}"
         where = f"&w, place / {window.output_shape[1]}, place % {window.output_shape[1]}, {first}"
-        gathered = [f"gather({where}, mean, patch);"]
-        gathered += [f"gather({where}, variance, patch + {kernel.inputs});"] * self.value.is_random
-        call = self._call(
-            "patch", f"patch + {kernel.inputs}", span if self.groups > 1 else f"0, {units}, 0"
-        )
-        inner = [f"    {line}" for line in gathered] + call
+        inner = [f"    gather({where}, mean, patch);"]
+        inner += [f"    gather({where}, variance, patch + {kernel.inputs});"] * self.value.is_random
+        span = "group, entries[group]" if groups > 1 else "0, 0"
+        inner += self._call("patch", f"patch + {kernel.inputs}", span)
         lines = [f"const window w = {window.literal()};"]
-        if self.groups > 1:
-            lines.append(
-                f"static const uint32_t entries[{self.groups}] = {{{', '.join(entries)}}};"
-            )
+        if groups > 1:
+            entries = ", ".join(str(kernel.entry(group)) for group in range(groups))
+            lines.append(f"static const uint32_t entries[{groups}] = {{{entries}}};")
             inner = [
-                f"    for (int group = 0; group < {self.groups}; group++) {{",
+                f"    for (int group = 0; group < {groups}; group++) {{",
                 *[f"    {line}" for line in inner],
                 "    }",
             ]
         num_places = window.output_shape[0] * window.output_shape[1]
-        loop = f"for (int place = 0; place < {num_places}; place++) {{"
-        return [*lines, loop, *inner, *self._next_outputs(), "}"]
+        return [*lines, f"for (int place = 0; place < {num_places}; place++) {{", *inner, "}"]
 
     def _call(self, mean: str, variance: str, span: str) -> list[str]:
-        inputs = self.weights.kernel.inputs
+        """The products of one group of units at one place, and on to the next outputs."""
+        kernel = self.weights.kernel
         variances = variance if self.value.is_random else "NULL"
         rows = self.weights.arrays().get("rows")
-        shared = f"second_moment({inputs}, {rows.name if rows else 'NULL'}, {mean}, {variances})"
+        shared = (
+            f"second_moment({kernel.inputs}, {rows.name if rows else 'NULL'}, {mean}, {variances})"
+        )
         arguments = ["&matrix", span, mean]
         arguments += [variance] * self.value.is_random
         arguments += [shared] * self._is_shared
         arguments.append("output_mean")
         arguments += ["output_variance"] * self.output.is_random
-        return [f"    {self._product.name}({', '.join(arguments)});"]
-
-    def _next_outputs(self) -> list[str]:
-        units = self.weights.kernel.units
-        lines = [f"    output_mean += {units};"]
-        return lines + [f"    output_variance += {units};"] * self.output.is_random
+        units = kernel.units // kernel.groups
+        return [
+            f"    {self._product.name}({', '.join(arguments)});",
+            f"    output_mean += {units};",
+            *[f"    output_variance += {units};"] * self.output.is_random,
+        ]

@@ -7,6 +7,9 @@ With means `m` and variances `v` of the inputs, means `W` and variances `S` of t
 
 over the weights that are stored. With `S = rows * columns` the first sum of the variance is
 `sum(rows * (m**2 + v)) * column`: one number for all units of a place, computed outside.
+
+Each input is added to all units before the next: one that is zero (the background of an image, a
+unit that is off) is skipped, and a compiler adds to several units of a dense kernel at once.
 """
 
 import dataclasses
@@ -23,7 +26,7 @@ class Product:
         precision: `float32` or `int8`.
         scale: Where the variances of the kernel are: `none`, `full` or `columns`.
         random_input: Whether the inputs have variances.
-        wide_counts: Whether a unit may have more than 65535 weights.
+        wide_counts: Whether an input may have more than 65535 weights.
     """
 
     storage: str
@@ -49,7 +52,7 @@ class Product:
         return f"matrix_{self._key}"
 
     def function(self) -> Function:
-        """The C function, for the units from `first` to `last - 1` at one place."""
+        """The C function, for the units of one group at one place."""
         return Function(self.name, self._text(), (self._type(),))
 
     @property
@@ -84,94 +87,115 @@ class Product:
     def _type(self) -> Function:
         fields = "".join(f"    const {c_type} *{name};\n" for c_type, name in self.fields())
         return Function(
-            self.matrix, f"typedef struct {{\n    int inputs;\n{fields}}} {self.matrix};\n"
+            self.matrix, f"typedef struct {{\n    int inputs, units;\n{fields}}} {self.matrix};\n"
         )
 
     def _text(self) -> str:
-        parameters = [f"const {self.matrix} *matrix", "int first, int last, size_t entry"]
-        parameters.append("const float *mean")
-        parameters += ["const float *variance"] * self.random_input
+        parameters = [f"const {self.matrix} *matrix", "int group, size_t entry"]
+        parameters.append("const float *restrict mean")
+        parameters += ["const float *restrict variance"] * self.random_input
         parameters += ["float shared"] * (self.scale == "columns")
-        parameters.append("float *output_mean")
-        parameters += ["float *output_variance"] * self.is_random
-        pointers = [f"    const {t} *{n} = matrix->{n} + entry;" for t, n in self._streams()]
+        parameters.append("float *restrict output_mean")
+        parameters += ["float *restrict output_variance"] * self.is_random
+        body = [
+            "const int units = matrix->units, first = group * units;",
+            *self._pointers(),
+            "for (int unit = 0; unit < units; unit++) {",
+            f"    output_mean[unit] = {'output_variance[unit] = ' * self._sums_variances}0.0f;",
+            "}",
+            "for (int input = 0; input < matrix->inputs; input++) {",
+            *[f"    {line}" for line in self._input()],
+            "}",
+            "for (int unit = 0; unit < units; unit++) {",
+            "    const int i = first + unit;",
+            *[f"    {line}" for line in self._results()],
+            "}",
+        ]
         return "\n".join(
             [
                 f"static void {self.name}(",
                 *[f"    {parameter}," for parameter in parameters[:-1]],
                 f"    {parameters[-1]})",
                 "{",
-                *pointers,
-                "    for (int unit = first; unit < last; unit++) {",
-                *self._loop(),
-                *self._results(),
-                "    }",
+                *[f"    {line}" for line in body],
                 "}\n",
             ]
         )
 
-    def _streams(self) -> list[tuple[str, str]]:
-        return [f for f in self.fields() if f[1] in ("loc", "scale", "weight_variance", "gaps")]
+    @property
+    def _streams(self) -> list[str]:
+        """Names of what is stored of each weight."""
+        return [n for _, n in self.fields() if n in ("loc", "scale", "weight_variance", "gaps")]
 
     @property
-    def _sums(self) -> list[str]:
-        sums = ["sum"]
-        sums += ["own"] * (self.scale == "full")
-        return sums + ["passed"] * self.random_input
+    def _sums_variances(self) -> bool:
+        """Whether the variance of a unit is a sum over its weights."""
+        return self.random_input or self.scale == "full"
 
     @property
-    def _lanes(self) -> int:
-        # Sums of their own hide the latency of an addition; more of them would not fit in the
-        # registers of a small device.
-        return 4 if len(self._sums) == 1 else 2
+    def _is_step_inside(self) -> bool:
+        # Two kinds of codes go to one sum; otherwise the step waits for the end of the sum.
+        return self._is_int8 and self.scale == "full"
 
-    def _loop(self) -> list[str]:
-        """Sums over the stored weights of one unit."""
-        lanes = range(self._lanes)
-        names = [f"{name}{lane} = 0.0f" for name in self._sums for lane in lanes]
-        lines = [f"float {', '.join(names)};"]
-        lines.append("int position = 0;" if self._is_sparse else "const float *m = mean;")
-        if not self._is_sparse and self.random_input:
-            lines.append("const float *v = variance;")
-        count = "(long)matrix->counts[unit]" if self._is_sparse else "matrix->inputs"
-        lines.append(f"long count = {count};")
-        lines.append(f"for (; count >= {self._lanes}; count -= {self._lanes}) {{")
-        lines += [f"    {line}" for lane in lanes for line in self._step(lane)]
-        lines += ["}", "for (; count > 0; count--) {"]
-        lines += [f"    {line}" for line in self._step(0)]
-        return [f"        {line}" for line in [*lines, "}"]]
+    def _pointers(self) -> list[str]:
+        types = {name: c_type for c_type, name in self.fields()}
+        lines = [f"const {types[n]} *{n} = matrix->{n} + entry;" for n in self._streams]
+        if self._is_sparse:
+            lines.append(f"const {types['counts']} *counts = matrix->counts;")
+            lines.append("counts += (size_t)group * (size_t)matrix->inputs;")
+        return lines
 
-    def _step(self, lane: int) -> list[str]:
-        """One weight, whose products go to the sums number `lane`."""
+    def _input(self) -> list[str]:
+        """What one input adds to the sums of all units."""
+        values = {"m": "mean[input]"}
+        if self.random_input:
+            values["v"] = "variance[input]"
+        if self.scale == "full":
+            values["square"] = f"m * m{' + v' * self.random_input}"
+        is_there = " || ".join(f"{name} != 0.0f" for name in values if name != "square")
+        count = "(long)counts[input]" if self._is_sparse else "units"
+        index = "k" if self._is_sparse else "unit"
+        return [
+            *[f"const float {name} = {value};" for name, value in values.items()],
+            f"const long count = {count};",
+            f"if ({is_there}) {{",
+            *["    int unit = 0;"] * self._is_sparse,
+            f"    for (long {index} = 0; {index} < count; {index}++) {{",
+            *[f"        {line}" for line in self._weight(index)],
+            "    }",
+            "}",
+            *[f"{name} += count;" for name in self._streams],
+        ]
+
+    def _weight(self, index: str) -> list[str]:
+        """What one weight adds to the sums of its unit."""
         cast = "(float)" if self._is_int8 else ""
-        terms = {"w": f"{cast}*loc++"}
-        if self.scale == "full":
-            terms["s"] = f"{cast}*scale++" if self._is_int8 else "*weight_variance++"
-        terms["m_i"] = "mean[position]" if self._is_sparse else "*m++"
-        if self.random_input:
-            terms["v_i"] = "variance[position]" if self._is_sparse else "*v++"
-        lines = ["{"] + ["    position += *gaps++;"] * self._is_sparse
-        lines.append(f"    const float {', '.join(f'{n} = {t}' for n, t in terms.items())};")
-        lines.append(f"    sum{lane} += w * m_i;")
-        if self.scale == "full":
-            square = "(m_i * m_i + v_i)" if self.random_input else "(m_i * m_i)"
-            lines.append(f"    own{lane} += {'s * s' if self._is_int8 else 's'} * {square};")
-        if self.random_input:
-            lines.append(f"    passed{lane} += w * w * v_i;")
-        return [*lines, "}"]
+        loc_step, scale_step = "", ""
+        if self._is_step_inside:
+            loc_step = " * matrix->loc_steps[first + unit]"
+            scale_step = " * matrix->scale_steps[first + unit]"
+        lines = [f"unit += gaps[{index}];"] * self._is_sparse
+        lines.append(f"const float w = {cast}loc[{index}]{loc_step};")
+        terms = ["w * w * v"] * self.random_input
+        if self.scale == "full" and self._is_int8:
+            lines.append(f"const float s = (float)scale[{index}]{scale_step};")
+            terms.append("s * s * square")
+        elif self.scale == "full":
+            terms.append(f"weight_variance[{index}] * square")
+        lines.append("output_mean[unit] += w * m;")
+        if terms:
+            lines.append(f"output_variance[unit] += {' + '.join(terms)};")
+        return lines
 
     def _results(self) -> list[str]:
-        total = {n: " + ".join(f"{n}{lane}" for lane in range(self._lanes)) for n in self._sums}
-        step = " * matrix->loc_steps[unit]" if self._is_int8 else ""
-        lines = [f"output_mean[unit] = ({total['sum']}){step}"]
-        lines.append("    + (matrix->bias ? matrix->bias[unit] : 0.0f);")
+        """From the sums of a unit to its mean and variance."""
+        step = " * matrix->loc_steps[i]" if self._is_int8 and not self._is_step_inside else ""
+        bias = "(matrix->bias ? matrix->bias[i] : 0.0f)"
+        lines = [f"output_mean[unit] = output_mean[unit]{step} + {bias};"]
         if self.is_random:
-            terms = [f"({total['passed']}){step}{step}"] if self.random_input else []
-            if self.scale == "full":
-                own = " * matrix->scale_steps[unit]" if self._is_int8 else ""
-                terms.append(f"({total['own']}){own}{own}")
-            terms += ["shared * matrix->columns[unit]"] * (self.scale == "columns")
-            terms.append("(matrix->bias_variance ? matrix->bias_variance[unit] : 0.0f)")
-            joined = "\n            + ".join(terms)
-            lines.append(f"output_variance[unit] = {joined};")
-        return [f"        {line}" for line in lines]
+            terms = [f"output_variance[unit]{step}{step}"] * self._sums_variances
+            terms += ["shared * matrix->columns[i]"] * (self.scale == "columns")
+            terms.append("(matrix->bias_variance ? matrix->bias_variance[i] : 0.0f)")
+            joined = "\n    + ".join(terms)
+            lines += f"output_variance[unit] = {joined};".split("\n")
+        return lines

@@ -76,6 +76,13 @@ class Places:
         """Both pointers, as two arguments of a function."""
         return f"{self.mean(value)}, {self.variance(value)}"
 
+    def copy(self, value: Value, output: Value) -> str:
+        """A line that copies a value to the place of another; nothing if both lie in one."""
+        source, target = self.mean(value), self.mean(output)
+        count = value.size * (1 + value.is_random)
+        is_one = source == target
+        return "" if is_one else f"memcpy({target}, {source}, {count} * sizeof(float));\n"
+
     @property
     def workspace(self) -> str:
         """Pointer to the workspace."""

@@ -10,7 +10,16 @@ from tfbnn.export.c_source.program import Program
 from tfbnn.export.c_source.text import in_order
 
 C_TYPES = {"float32": "float", "uint8": "uint8_t"}
-FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
+FLAGS = (
+    "-std=c99",
+    "-O3",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-pedantic",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +78,8 @@ class Source:
         functions = "\n".join(function.text for function in in_order(self.program.functions))
         return (
             f'/* See {self.name}.h. */\n#include "{self.name}.h"\n\n'
-            f"#include <math.h>\n#include <stddef.h>\n\n{arrays}\n{functions}\n{self._predict()}"
+            f"#include <math.h>\n#include <stddef.h>\n#include <string.h>\n\n"
+            f"{arrays}\n{functions}\n{self._predict()}"
         )
 
     def makefile(self) -> str:

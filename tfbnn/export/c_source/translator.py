@@ -13,6 +13,7 @@ from tfbnn.export.c_source.linear import Linear, Weights
 from tfbnn.export.c_source.program import AbstractOperation, Storage, Value
 from tfbnn.export.c_source.weights import encoded
 from tfbnn.export.variances import factorise
+from tfbnn.layers.activation_order import delayed_activations
 from tfbnn.layers.steps import Step, Steps
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.training.likelihoods import AbstractLikelihood
@@ -61,6 +62,8 @@ class Translator:
         self._weights: dict[Any, Weights] = {}
         self._names: dict[Any, str] = {}
         self._ending: str | None = None
+        self._delayed = delayed_activations(steps)
+        self._waiting: dict[Step, Callable[[Value, Value], AbstractOperation]] = {}
         if settings.input_type == "uint8":
             loaded = Value.new(shape, is_random=False)
             self.operations.append(Load(self.start, loaded))
@@ -86,8 +89,17 @@ class Translator:
 
     def elementwise(self, step: Step, make: Callable[[Value, Value], AbstractOperation]) -> None:
         """Append `make(value, output)` to what the step has computed so far."""
+        if step in self._delayed:
+            self._waiting[self._delayed[step]] = make
+            return
         value = self._values[step.output]
         self.append(step, make(value, Value.new(value.shape, value.is_random)))
+
+    def pool(self, step: Step, pooling: AbstractOperation) -> None:
+        """Append a pooling, and the activation that waits for it."""
+        self.append(step, pooling)
+        if step in self._waiting:
+            self.elementwise(step, self._waiting.pop(step))
 
     def linear(self, step: Step, window: Window | None, groups: int) -> None:
         """Append the linear part of a layer."""
@@ -100,8 +112,8 @@ class Translator:
         name = f"linear_{len(self.operations)}"
         shapes = " -> ".join("x".join(map(str, v.shape)) for v in (value, output))
         title = f"{step.layer.name} ({type(step.layer).__name__}): {shapes}"
-        weights = self._weights_of(step.layer)
-        self.append(step, Linear(name, title, value, output, weights, window, groups))
+        weights = self._weights_of(step.layer, groups)
+        self.append(step, Linear(name, title, value, output, weights, window))
 
     def ends_in(self, step: Step, activation: str) -> bool:
         """Whether a step is the last and its activation one that the answer applies."""
@@ -133,16 +145,17 @@ class Translator:
         """Beginning of the names of a layer's arrays."""
         return self._names.setdefault(layer, f"layer_{len(self._names)}")
 
-    def _weights_of(self, layer: Any) -> Weights:
+    def _weights_of(self, layer: Any, groups: int) -> Weights:
         if layer not in self._weights:
             variational = isinstance(layer, AbstractVariationalLayer)
             read = _variational_weights if variational else _keras_weights
-            self._weights[layer] = self._encoded(layer, *read(layer))
+            self._weights[layer] = self._encoded(layer, groups, *read(layer))
         return self._weights[layer]
 
     def _encoded(
         self,
         layer: Any,
+        groups: int,
         loc: np.ndarray,
         scale: np.ndarray | None,
         bias: np.ndarray | None,
@@ -157,7 +170,7 @@ class Translator:
         stored_scale = scale if factorised is None else None
         return Weights(
             self.name_of(layer),
-            encoded(loc, stored_scale, settings.precision),
+            encoded(loc, stored_scale, settings.precision, groups),
             settings.precision,
             factorised,
             None if bias is None else bias.astype(np.float32),
