@@ -90,10 +90,10 @@ EXACT = [
 ]
 # Largest errors of the mean, in standard deviations, and of the variance, relative; standard errors
 # of the samples apart. Beyond a ReLU's (`test_normals`) they come from the largest of more than two
-# numbers, which is taken for normal. The variance is furthest off, by 24 %, where a narrow and a
+# numbers, which is taken for normal. The variance is furthest off, by 30 %, where a narrow and a
 # wide number compete (here standard deviations are from 0.2 to 1).
 ACTIVATION_ERROR = (1e-3, 5e-3)
-MAXIMUM_ERROR = (0.04, 0.25)
+MAXIMUM_ERROR = (0.04, 0.3)
 APPROXIMATE = [
     (K.ReLU(), [(5,)], ACTIVATION_ERROR),
     (K.ReLU(negative_slope=0.1), [(5,)], ACTIVATION_ERROR),

@@ -10,7 +10,7 @@ from tfbnn.export.c_source.text import Function
 _MAXIMUM_POOL = Function(
     "maximum_pool",
     """\
-/* The largest in each window. Normals are compared pair by pair, in a balanced tree. */
+/* The largest in each window. Normals are compared with those half a list on, until one is left. */
 static void maximum_pool(const window *w, const float *mean, const float *variance,
                          float *output_mean, float *output_variance, float *work)
 {
@@ -30,7 +30,7 @@ static void maximum_pool(const window *w, const float *mean, const float *varian
             }
             for (; count > 1; count = (count + 1) / 2) {
                 for (int pair = 0; pair < count / 2; pair++) {
-                    const int a = 2 * pair, b = 2 * pair + 1;
+                    const int a = pair, b = pair + count / 2;
                     if (variance && work[a] > -HUGE_VALF && work[b] > -HUGE_VALF) {
                         float m, v;
                         maximum(work[a], work_variance[a], work[b], work_variance[b], &m, &v);
