@@ -90,10 +90,10 @@ EXACT = [
 ]
 # Largest errors of the mean, in standard deviations, and of the variance, relative; standard errors
 # of the samples apart. Beyond a ReLU's (`test_normals`) they come from the largest of more than two
-# numbers, which is taken for normal. The variance is furthest off, by 30 %, where a narrow and a
-# wide number compete (here standard deviations are from 0.2 to 1).
+# numbers, which is taken for normal; `test_largest` says how far off that is.
 ACTIVATION_ERROR = (1e-3, 5e-3)
-MAXIMUM_ERROR = (0.04, 0.3)
+FOUR_ERROR = (0.06, 0.31)
+MAXIMUM_ERROR = (0.13, 0.45)
 APPROXIMATE = [
     (K.ReLU(), [(5,)], ACTIVATION_ERROR),
     (K.ReLU(negative_slope=0.1), [(5,)], ACTIVATION_ERROR),
@@ -104,7 +104,7 @@ APPROXIMATE = [
     (K.MaxPooling1D(2), [SERIES], ACTIVATION_ERROR),
     (K.MaxPooling1D(3, strides=2, padding="same"), [SERIES], (0.02, 0.03)),
     (K.MaxPooling1D(2, strides=3), [SERIES], ACTIVATION_ERROR),
-    (K.MaxPooling2D(2), [IMAGE], MAXIMUM_ERROR),
+    (K.MaxPooling2D(2), [IMAGE], FOUR_ERROR),
     (K.MaxPooling2D(3, strides=2, padding="same"), [IMAGE], MAXIMUM_ERROR),
     (K.MaxPooling2D((2, 3), strides=(3, 1), padding="same"), [IMAGE], MAXIMUM_ERROR),
     (K.MaxPooling3D(2), [VOLUME], (0.02, 0.03)),
