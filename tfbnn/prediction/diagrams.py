@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tfbnn.prediction.calibration import Reliability, calibration_error, reliability
+from tfbnn.training.whole_files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +65,10 @@ def reliability_diagram(
     _draw_gaps(top, bins)
     _draw_counts(bottom, bins)
     if path is not None:
-        _save_whole(figure, pathlib.Path(path))
+        path = pathlib.Path(path)
+        # A reader never sees half a picture.
+        with whole_file(path) as unfinished:
+            figure.savefig(unfinished, format=path.suffix[1:] or "png")
     return figure
 
 
@@ -102,13 +106,3 @@ def _tidy(axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-
-
-def _save_whole(figure: "Figure", path: pathlib.Path) -> None:
-    """Saves beside `path` first, so that a reader never sees half a picture."""
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        figure.savefig(unfinished, format=path.suffix[1:] or "png")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

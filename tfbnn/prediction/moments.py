@@ -73,13 +73,14 @@ def check(steps: Steps, instead: str = _INSTEAD) -> None:
         if layers.count(step.layer) > 1 and step.layer.weights:
             raise ValueError(
                 f"Moments take every call of a layer for independent, and {step.name} is called "
-                f"more than once. {instead}"
+                f"more than once. {instead} Received: {layers.count(step.layer)} calls"
             )
         known = isinstance(step.layer, AbstractVariationalLayer) or moment_rules.has_rule(step)
         if not known or not (_ends(step, steps) or moment_rules.has_activation_rule(step)):
             raise ValueError(
                 f"Moments cannot pass through the layer {step.name}"
-                f"{moment_rules.activation_in_words(step)}. {instead}"
+                f"{moment_rules.activation_in_words(step)}. {instead} "
+                f"Received: a layer of type {type(step.layer).__name__}"
             )
 
 
