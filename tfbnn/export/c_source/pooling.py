@@ -7,53 +7,81 @@ from tfbnn.export.c_source.geometry import OFFSET, Window
 from tfbnn.export.c_source.program import AbstractOperation, Places, Value
 from tfbnn.export.c_source.text import Function
 
+# Channels that are compared at a time.
+_LANES = 8
+
 _MAXIMUM_POOL = Function(
     "maximum_pool",
-    """\
-/* The largest in each window. Normals are compared with those half a list on, until one is left. */
+    f"""\
+enum {{ LANES = {_LANES} }};
+
+/* The larger of `a` and `b` in place of `a`, of some channels. -HUGE_VALF is in the padding, with
+   all its channels, and has no say. */
+static void larger_ones(int lanes, int is_random, float *a, float *a_variance,
+                        const float *b, const float *b_variance)
+{{
+    if (is_random && a[0] > -HUGE_VALF && b[0] > -HUGE_VALF) {{
+        for (int i = 0; i < lanes; i++) {{
+            float mean, variance;
+            maximum(a[i], a_variance[i], b[i], b_variance[i], &mean, &variance);
+            a[i] = mean;
+            a_variance[i] = variance;
+        }}
+    }} else {{
+        for (int i = 0; i < lanes; i++) {{
+            a_variance[i] = b[i] > a[i] ? b_variance[i] : a_variance[i];
+            a[i] = b[i] > a[i] ? b[i] : a[i];
+        }}
+    }}
+}}
+
+/* The largest in each window. A place is compared with the one half of the list further on, until
+   one is left. */
 static void maximum_pool(const window *w, const float *mean, const float *variance,
                          float *output_mean, float *output_variance, float *work)
-{
-    float *const work_variance = work + w->window_height * w->window_width;
-    for (int place = 0; place < w->rows * w->columns; place++) {
-        for (int channel = 0; channel < w->channels; channel++) {
-            /* What lies in the padding has no say, but keeps its place in the tree. */
+{{
+    float *const work_variance = work + w->window_height * w->window_width * LANES;
+    for (int place = 0; place < w->rows * w->columns; place++) {{
+        for (int start = 0; start < w->channels; start += LANES) {{
+            const int rest = w->channels - start, lanes = rest < LANES ? rest : LANES;
             int count = 0;
-            for (int i = 0; i < w->window_height; i++) {
-                for (int j = 0; j < w->window_width; j++) {
+            for (int i = 0; i < w->window_height; i++) {{
+                for (int j = 0; j < w->window_width; j++, count++) {{
                     const int from = offset(w, place / w->columns, place % w->columns, i, j);
-                    work[count] = from < 0 ? -HUGE_VALF : mean[from + channel];
-                    work_variance[count] =
-                        from < 0 || !variance ? 0.0f : variance[from + channel];
-                    count++;
-                }
-            }
-            for (; count > 1; count = (count + 1) / 2) {
-                for (int pair = 0; pair < count / 2; pair++) {
-                    const int a = pair, b = pair + count / 2;
-                    if (variance && work[a] > -HUGE_VALF && work[b] > -HUGE_VALF) {
-                        float m, v;
-                        maximum(work[a], work_variance[a], work[b], work_variance[b], &m, &v);
-                        work[pair] = m;
-                        work_variance[pair] = v;
-                    } else {
-                        const int larger_one = work[a] > work[b] ? a : b;
-                        work[pair] = work[larger_one];
-                        work_variance[pair] = work_variance[larger_one];
-                    }
-                }
-                if (count % 2) {
-                    work[count / 2] = work[count - 1];
-                    work_variance[count / 2] = work_variance[count - 1];
-                }
-            }
-            *output_mean++ = work[0];
-            if (variance) {
-                *output_variance++ = work_variance[0];
-            }
-        }
-    }
-}
+                    for (int k = 0; k < lanes; k++) {{
+                        const int index = count * LANES + k;
+                        work[index] = from < 0 ? -HUGE_VALF : mean[from + start + k];
+                        work_variance[index] =
+                            from < 0 || !variance ? 0.0f : variance[from + start + k];
+                    }}
+                }}
+            }}
+            while (count > 1) {{
+                const int half = count / 2;
+                for (int a = 0, b = half; a < half; a++, b++) {{
+                    larger_ones(lanes, variance != NULL, work + a * LANES,
+                                work_variance + a * LANES, work + b * LANES,
+                                work_variance + b * LANES);
+                }}
+                if (count % 2) {{
+                    for (int k = 0; k < lanes; k++) {{
+                        work[half * LANES + k] = work[2 * half * LANES + k];
+                        work_variance[half * LANES + k] = work_variance[2 * half * LANES + k];
+                    }}
+                }}
+                count -= half;
+            }}
+            for (int k = 0; k < lanes; k++) {{
+                output_mean[start + k] = work[k];
+                if (variance) {{
+                    output_variance[start + k] = work_variance[k];
+                }}
+            }}
+        }}
+        output_mean += w->channels;
+        output_variance = variance ? output_variance + w->channels : NULL;
+    }}
+}}
 """,
     (OFFSET, MAXIMUM),
 )
@@ -109,7 +137,8 @@ class Pooling(AbstractOperation):
 
     @property
     def workspace(self) -> int:
-        return 2 * self.window.size[0] * self.window.size[1] if self.kind == "maximum" else 0
+        height, width = self.window.size
+        return 2 * height * width * _LANES if self.kind == "maximum" else 0
 
     def functions(self) -> tuple[Function, ...]:
         return (_MAXIMUM_POOL if self.kind == "maximum" else _AVERAGE_POOL,)
