@@ -1,5 +1,6 @@
 """One file, four ways of being uncertain: the same outputs by name, and the answers of Keras."""
 
+import functools
 import itertools
 import sys
 
@@ -58,6 +59,14 @@ def regression(scale):
     return model
 
 
+@functools.cache
+def with_many_draws(make, *arguments, rows):
+    """A model, rows, and what many draws in Keras answer for them."""
+    model = make(*arguments)
+    x = rows_of(model, rows)
+    return model, x, tfbnn.predict(model, x, num_samples=2000, seed=0)
+
+
 def rows_of(model, count=12, seed=1):
     return (
         np.random.default_rng(seed).normal(size=(count, *model.input_shape[1:])).astype("float32")
@@ -86,12 +95,12 @@ def test_all_modes_have_the_same_outputs(mode, model, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["moments", "ensemble"])
-def test_answers_are_near_those_of_many_draws(mode, model, tmp_path):
-    path, x = tmp_path / "m.tflite", rows_of(model, 40)
+def test_answers_are_near_those_of_many_draws(mode, tmp_path):
+    model, x, keras_answer = with_many_draws(classifier, rows=40)
+    path = tmp_path / "m.tflite"
     count = 64 if mode == "moments" else 48
     tfbnn.export.tflite(model, path, mode, num_samples=count, check_data=x)
     answer = tfbnn.lite.Model(path).predict(x)
-    keras_answer = tfbnn.predict(model, x, num_samples=2000, seed=0)
     # 48 networks scatter by their spread over the root of 48; moments leave dependence out.
     for name in ("prediction", "uncertainty", "mutual_information"):
         difference = answer.outputs[name] - getattr(keras_answer, name)
@@ -120,8 +129,8 @@ def test_the_seed_of_an_ensemble(model, tmp_path):
 @pytest.mark.parametrize("scale", [0.5, "learned", "head"])
 @pytest.mark.parametrize("mode", MODES)
 def test_real_numbers(mode, scale, tmp_path):
-    model = regression(scale)
-    path, x = tmp_path / "m.tflite", rows_of(model, 30)
+    model, x, expected = with_many_draws(regression, scale, rows=30)
+    path = tmp_path / "m.tflite"
     # Every stored network costs time in the conversion; few of them miss the spread by too much.
     count = 64 if mode == "ensemble" else None
     tfbnn.export.tflite(model, path, mode, num_samples=count, check_data=x)
@@ -130,7 +139,6 @@ def test_real_numbers(mode, scale, tmp_path):
     assert answer.epistemic.shape == answer.prediction.shape == (30, 2)
     assert (answer.epistemic <= answer.uncertainty * (1 + 1e-5)).all()
     if mode in ("moments", "ensemble"):
-        expected = tfbnn.predict(model, x, num_samples=2000, seed=0)
         np.testing.assert_allclose(answer.epistemic.mean(), expected.epistemic.mean(), rtol=0.1)
 
 
@@ -192,6 +200,7 @@ def test_pixels_with_the_preprocessing_inside(tmp_path):
     rescaling = keras.layers.Rescaling(1 / 127.5, offset=-1.0)
     path = tmp_path / "m.tflite"
     options = {"input_type": "uint8", "preprocessing": rescaling, "check_data": pixels}
+    options["num_samples"] = 4
     for mode in MODES:
         manifest = tfbnn.export.tflite(model, path, mode, overwrite=True, **options)
     assert manifest["preprocessing"].startswith("inside the file: Rescaling")
@@ -281,7 +290,9 @@ def test_pruned_units_leave_with_their_bytes(tmp_path):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("output", ["prediction", "uncertainty", "mutual_information"])
-def test_each_output_is_checked(output, mode, model, tmp_path, monkeypatch):
+def test_each_output_is_checked(output, mode, tmp_path, monkeypatch):
+    model = tfbnn.Sequential([keras.Input((5,)), LAYERS.DenseFlipout(3, posterior=family())])
+    model.compile(loss=LOGITS)
     original = graph.answer
 
     def wrong(likelihood, outputs):
