@@ -175,7 +175,8 @@ def test_a_product_of_variances_is_what_is_drawn_from(tmp_path, model):
             np.square(weights.kernel.scale).sum(-1), variance.sum(-1), rtol=1e-4
         )
     # Drawn kernels of a convolution, and drawn outputs of a dense layer, pass the check.
-    path, x = tmp_path / "m.tflite", rows_of(model)
+    # On many rows, as answers of few networks have heavy tails.
+    path, x = tmp_path / "m.tflite", rows_of(model, 100)
     options = {"num_samples": 8, "scale": "rank_one", "check_data": x}
     manifest = tfbnn.export.tflite(model, path, **options)
     assert manifest["agreement"]["rms_z"] < 2
@@ -200,7 +201,6 @@ def test_pixels_with_the_preprocessing_inside(tmp_path):
     rescaling = keras.layers.Rescaling(1 / 127.5, offset=-1.0)
     path = tmp_path / "m.tflite"
     options = {"input_type": "uint8", "preprocessing": rescaling, "check_data": pixels}
-    options["num_samples"] = 4
     for mode in MODES:
         manifest = tfbnn.export.tflite(model, path, mode, overwrite=True, **options)
     assert manifest["preprocessing"].startswith("inside the file: Rescaling")
@@ -281,10 +281,12 @@ def test_pruned_units_leave_with_their_bytes(tmp_path):
         model = tfbnn.Sequential([keras.Input(sizes[:1]), *layers])
         model.compile(loss=LOGITS)
         pruned = tfbnn.prune(model, sparsity=0.5, granularity=granularity)
-        options = {"num_samples": 4, "overwrite": True, "check_data": rows_of(model)}
+        options = {"overwrite": True, "check_data": rows_of(model)}
         # Every mode with all that a case is made of, if not in every case.
         for number, mode in enumerate(MODES):
             exported = pruned if (row + column + number) % 2 else tfbnn.compact(pruned)
+            # Answers of few drawn networks have heavy tails, which the check might refuse.
+            options["num_samples"] = 16 if mode == "monte_carlo" else 4
             tfbnn.export.tflite(exported, tmp_path / "m.tflite", mode, **options)
 
 
