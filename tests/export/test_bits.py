@@ -66,7 +66,7 @@ def test_files_have_fewer_bytes_and_say_their_bits(mode, tmp_path):
     sizes = {}
     for precision in ("float32", "posterior"):
         path = tmp_path / f"{precision}.tflite"
-        options = {"precision": precision, "scale": "rank_one", "check_data": x}
+        options = {"precision": precision, "scale": "rank_one", "check_data": x, "num_samples": 4}
         manifest = tfbnn.export.tflite(model, path, mode, **options)
         sizes[precision] = manifest["bytes"]
     assert list(manifest["bits"].values()) == [4, 8, 16]

@@ -1,5 +1,6 @@
 """The `.tflite` file against the Keras model, and against the closed form of its noise."""
 
+import functools
 import json
 import sys
 
@@ -149,6 +150,13 @@ MODELS = {
 }  # fmt: skip
 
 
+@functools.cache
+def model_of(name):
+    """One of `MODELS`, made once for all tests that leave it as it is."""
+    keras.utils.set_random_seed(0)
+    return MODELS[name][1]()
+
+
 def inputs_of(shape, rows=1000):
     return np.random.default_rng(1).normal(size=(rows, *shape)).astype(np.float32)
 
@@ -181,8 +189,7 @@ def draws_of(path, x, count):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_mean_file_answers_as_keras_does(name, tmp_path):
-    shape, make = MODELS[name]
-    model, x = make(), inputs_of(shape)
+    model, x = model_of(name), inputs_of(MODELS[name][0])
     tfbnn.export.tflite(model, tmp_path / "m.tflite", uncertainty="none", check_data=x)
     prediction, uncertainty = tfbnn.lite.Model(tmp_path / "m.tflite").predict(x)
     expected = expected_answer(model, x)
@@ -336,7 +343,7 @@ def test_calls_layers_and_interpreters_have_separate_noise(tmp_path):
 
 
 def test_zscores_of_entropies(tmp_path):
-    model, x = MODELS["dense"][1](), inputs_of((5,), 300)
+    model, x = model_of("dense"), inputs_of((5,), 300)
     num_samples, groups = 8, 64
     path = tmp_path / "m.tflite"
     tfbnn.export.tflite(model, path, num_samples=num_samples, check_data=x)
@@ -366,7 +373,7 @@ def operations_of(path):
 def test_builtin_operations_and_signature(tmp_path):
     path = tmp_path / "m.tflite"
     manifest = tfbnn.export.tflite(
-        residual(), path, num_samples=2, check_data=inputs_of((8, 8, 2), 4)
+        model_of("residual"), path, num_samples=2, check_data=inputs_of((8, 8, 2), 4)
     )
     codes = operations_of(path)
     assert schema.BuiltinOperator.CUSTOM not in codes
@@ -381,8 +388,7 @@ def test_builtin_operations_and_signature(tmp_path):
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 @pytest.mark.parametrize("name", ["dense", "residual", "learned scale"])
 def test_reduced_precision_is_within_its_tolerance(name, precision, tmp_path):
-    shape, make = MODELS[name]
-    model, x = make(), inputs_of(shape)
+    model, x = model_of(name), inputs_of(MODELS[name][0])
     path = tmp_path / "m.tflite"
     tfbnn.export.tflite(model, path, uncertainty="none", precision=precision, check_data=x)
     prediction, _ = tfbnn.lite.Model(path).predict(x)
@@ -396,7 +402,7 @@ def test_reduced_precision_is_within_its_tolerance(name, precision, tmp_path):
 
 @pytest.mark.parametrize("precision", ["int8", "full_int8"])
 def test_sparse_weights_of_eight_bits_are_refused(precision, tmp_path):
-    model = MODELS["dense"][1]()
+    model = model_of("dense")
     options = {"uncertainty": "none", "sparse": True, "check_data": inputs_of((5,), 4)}
     with pytest.raises(ValueError, match=f"garbage.*sparse=True, precision='{precision}'"):
         tfbnn.export.tflite(model, tmp_path / "m.tflite", precision=precision, **options)
@@ -453,7 +459,7 @@ def test_delegates_agree(options, wide, tmp_path):
 
 
 def test_batch_size(tmp_path):
-    model, x = residual(), inputs_of((8, 8, 2), 10)
+    model, x = model_of("residual"), inputs_of((8, 8, 2), 10)
     path = tmp_path / "m.tflite"
     tfbnn.export.tflite(model, path, uncertainty="none", batch_size=4, check_data=x)
     runtime = tfbnn.lite.Model(path)
@@ -545,7 +551,7 @@ def test_loaded_model_needs_check_data(tmp_path):
     ],
 )  # fmt: skip
 def test_bad_arguments(options, message, tmp_path):
-    model = MODELS["dense"][1]()
+    model = model_of("dense")
     options = {"check_data": inputs_of((5,), 4)} | options
     with pytest.raises(ValueError, match=message):
         tfbnn.export.tflite(model, tmp_path / "m.tflite", **options)
@@ -574,7 +580,7 @@ def test_wrong_means_are_found(uncertainty, factor, tmp_path, monkeypatch):
     monkeypatch.setattr(
         freeze.MeanRule, "__call__", lambda rule, layer, x: factor * call(rule, layer, x)
     )
-    model, x = MODELS["fixed scale"][1](), inputs_of((5,), 100)
+    model, x = model_of("fixed scale"), inputs_of((5,), 100)
     with pytest.raises(RuntimeError, match="disagrees with the Keras model.*on 100 rows"):
         tfbnn.export.tflite(model, tmp_path / "m.tflite", uncertainty=uncertainty, check_data=x)
     assert not list(tmp_path.iterdir())
@@ -583,7 +589,7 @@ def test_wrong_means_are_found(uncertainty, factor, tmp_path, monkeypatch):
 def test_wrong_noise_is_found(tmp_path, monkeypatch):
     normals = freeze._fresh_normals
     monkeypatch.setattr(freeze, "_fresh_normals", lambda shape: 5.0 * normals(shape))
-    model, x = MODELS["dense"][1](), inputs_of((5,), 100)
+    model, x = model_of("dense"), inputs_of((5,), 100)
     with pytest.raises(
         RuntimeError,
         match="z-scores of .* third output on 100 rows",
@@ -593,7 +599,7 @@ def test_wrong_noise_is_found(tmp_path, monkeypatch):
 
 
 def test_failed_export_keeps_the_old_file(tmp_path, monkeypatch):
-    model, x = MODELS["dense"][1](), inputs_of((5,), 8)
+    model, x = model_of("dense"), inputs_of((5,), 8)
     path = tmp_path / "m.tflite"
     options = {"uncertainty": "none", "check_data": x}
     tfbnn.export.tflite(model, path, **options)

@@ -17,7 +17,6 @@ SHAPES = {
     "Convolution2D": (4, 5, 5, 2),
     "Convolution3D": (4, 3, 3, 3, 2),
 }
-LAYERS = [(linear_map, estimator) for linear_map in SHAPES for estimator in ESTIMATORS]
 KERAS_NAMESAKES = {
     "Dense": keras.layers.Dense,
     "Convolution1D": keras.layers.Conv1D,
@@ -37,29 +36,38 @@ def _inputs(linear_map, rows=4):
     return np.random.default_rng(0).normal(size=shape).astype("float32")
 
 
-@pytest.mark.parametrize("linear_map, estimator", LAYERS)
-def test_a_model_with_it_trains_saves_and_loads(tmp_path, linear_map, estimator):
+@pytest.mark.parametrize("linear_map", SHAPES)
+def test_a_model_with_it_trains_saves_and_loads(tmp_path, linear_map):
+    """One model for all estimators of a map, side by side: tracing `fit` is what takes time."""
     x = _inputs(linear_map)
-    layer = _layer(
-        linear_map,
-        estimator,
-        activation="relu",
-        prior=tfbnn.priors.ScaleMixture(0.25, 1.0, 0.01),
-        posterior=tfbnn.families.Normal(0.05),
-        bias_prior="laplace",
-        bias_posterior="normal",
-        kernel_constraint=keras.constraints.MaxNorm(1.0),
-    )
-    flat = keras.layers.Flatten()
-    model = tfbnn.Sequential([keras.Input(x.shape[1:]), layer, flat, keras.layers.Dense(2)])
+    layers = [
+        _layer(
+            linear_map,
+            estimator,
+            activation="relu",
+            prior=tfbnn.priors.ScaleMixture(0.25, 1.0, 0.01),
+            posterior=tfbnn.families.Normal(0.05),
+            bias_prior="laplace",
+            bias_posterior="normal",
+            kernel_constraint=keras.constraints.MaxNorm(1.0),
+            name=estimator,
+        )
+        for estimator in ESTIMATORS
+    ]
+    inputs = keras.Input(x.shape[1:])
+    side_by_side = keras.layers.Concatenate()([layer(inputs) for layer in layers])
+    outputs = keras.layers.Dense(2)(keras.layers.Flatten()(side_by_side))
+    model = tfbnn.Model(inputs, outputs)
     model.compile("adam", loss=LOGITS)
     model.fit(x, np.array([0, 1, 0, 1]), verbose=0)
-    assert layer(x).shape == layer.compute_output_shape(x.shape)
-    names = [variable.name for variable in layer.weights]
-    assert names == ["kernel_loc", "kernel_rho", "bias_loc", "bias_rho"]
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert loaded.layers[0].get_config() == layer.get_config()
+    for layer in layers:
+        assert layer(x).shape == layer.compute_output_shape(x.shape)
+        names = [variable.name for variable in layer.weights]
+        assert names == ["kernel_loc", "kernel_rho", "bias_loc", "bias_rho"]
+        again = loaded.get_layer(layer.name)
+        assert type(again) is type(layer) and again.get_config() == layer.get_config()
     assert np.array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
     loaded.fit(x, np.array([0, 1, 0, 1]), verbose=0)
 
@@ -89,37 +97,42 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("linear_map, options, jit_compile", OPTIONS)
-def test_without_noise_it_is_its_keras_namesake(linear_map, options, jit_compile, estimator):
+def test_without_noise_it_is_its_keras_namesake(linear_map, options, jit_compile):
     x = _inputs(linear_map)
-    layer = _layer(linear_map, estimator, posterior=tfbnn.families.Normal(1e-12), **options)
     size = {"units": 3} if linear_map == "Dense" else {"filters": 3, "kernel_size": 2}
     namesake = KERAS_NAMESAKES[linear_map](**{**size, **options})
-    layer.build(x.shape)
     namesake.build(x.shape)
-    weights = [layer.kernel.loc] + ([layer.bias.loc] if layer.use_bias else [])
-    namesake.set_weights([w.numpy() for w in weights])
+    family = tfbnn.families.Normal(1e-12)
+    layers = [_layer(linear_map, name, posterior=family, **options) for name in ESTIMATORS]
+    for layer in layers:
+        layer.build(x.shape)
+        layer.set_weights(layers[0].get_weights())
+    weights = [layers[0].kernel] + ([layers[0].bias] if layers[0].use_bias else [])
+    namesake.set_weights([weight.loc.numpy() for weight in weights])
 
-    def call(function, **arguments):
-        return tf.function(lambda: function(x, **arguments), jit_compile=jit_compile)().numpy()
+    # One graph, which is traced and compiled once.
+    @tf.function(jit_compile=jit_compile)
+    def outputs():
+        return namesake(x), [(layer(x), layer(x, training=True)) for layer in layers]
 
-    expected = call(namesake)
-    assert layer.compute_output_shape(x.shape) == expected.shape
-    assert np.allclose(call(layer), expected, atol=1e-6)
-    assert np.allclose(call(layer, training=True), expected, atol=1e-5)
+    expected, pairs = outputs()
+    for layer, (at_mean, drawn) in zip(layers, pairs, strict=True):
+        assert layer.compute_output_shape(x.shape) == expected.shape
+        assert np.allclose(at_mean, expected, atol=1e-6)
+        assert np.allclose(drawn, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision(policy, estimator):
-    layer = _layer("Dense", estimator, units=400, dtype=policy)
+def test_mixed_precision(policy):
+    layers = [_layer("Dense", estimator, units=400, dtype=policy) for estimator in ESTIMATORS]
     x = np.full((8, 400), 300.0, "float32")  # 300**2 overflows float16
-    out = layer(x, training=True)
-    assert out.dtype == layer.compute_dtype and np.isfinite(np.asarray(out, "float32")).all()
-    kl = layer.kernel.kl()
-    assert kl.dtype == tf.float32 and np.isfinite(float(kl))
-    model = tfbnn.Sequential([keras.Input((400,)), layer, _layer("Dense", dtype="float32")])
+    for layer in layers:
+        out = layer(x, training=True)
+        assert out.dtype == layer.compute_dtype and np.isfinite(np.asarray(out, "float32")).all()
+        kl = layer.kernel.kl()
+        assert kl.dtype == tf.float32 and np.isfinite(float(kl))
+    model = tfbnn.Sequential([keras.Input((400,)), *layers, _layer("Dense", dtype="float32")])
     model.compile("adam", loss=LOGITS)
     logs = model.fit(x / 300, np.arange(8) % 3, verbose=0).history
     assert np.isfinite(logs["loss"][0])

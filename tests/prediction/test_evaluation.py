@@ -1,5 +1,7 @@
 """`tfbnn.evaluate` and `tfbnn.calibrate`: against NumPy on what `tfbnn.predict` gives."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -31,6 +33,10 @@ def make_model(loss=SPARSE, units=3, factor=1.0):
     return model
 
 
+# For the tests that leave it as it is: what is traced for one of them serves the next.
+shared_model = functools.cache(make_model)
+
+
 def overconfident(loss=SPARSE, units=3, num_examples=400):
     """A model with the right weights, five times too large, and data for it."""
     model = make_model(loss, units)
@@ -45,7 +51,7 @@ def overconfident(loss=SPARSE, units=3, num_examples=400):
 
 
 def test_classes_by_hand():
-    model = make_model()
+    model = shared_model()
     p = tfbnn.predict(model, X, **SETTINGS).prediction.astype("float64")
     result = tfbnn.evaluate(model, X, Y, **SETTINGS)
     true = p[np.arange(60), Y]
@@ -69,7 +75,7 @@ def test_classes_by_hand():
 
 
 def test_it_is_the_average_of_networks_not_the_mean_network():
-    model = make_model()
+    model = shared_model()
     draws = np.concatenate([b[0][0] for b in sampled_blocks(posterior_of(model), X, **SETTINGS)], 1)
     expected = -np.log(draws.mean(0)[np.arange(60), Y]).mean()
     assert tfbnn.evaluate(model, X, Y, **SETTINGS).nll == pytest.approx(expected, rel=1e-5)
@@ -78,10 +84,10 @@ def test_it_is_the_average_of_networks_not_the_mean_network():
 
 
 def test_one_hot_labels_are_labels():
-    expected = tfbnn.evaluate(make_model(), X, Y, **SETTINGS).scores()
-    assert tfbnn.evaluate(make_model(ONE_HOT), X, np.eye(3)[Y], **SETTINGS).scores() == expected
-    assert tfbnn.evaluate(make_model(), X, Y[:, None], **SETTINGS).scores() == expected
-    assert tfbnn.evaluate(make_model(), X, list(Y), **SETTINGS).scores() == expected
+    expected = tfbnn.evaluate(shared_model(), X, Y, **SETTINGS).scores()
+    assert tfbnn.evaluate(shared_model(ONE_HOT), X, np.eye(3)[Y], **SETTINGS).scores() == expected
+    assert tfbnn.evaluate(shared_model(), X, Y[:, None], **SETTINGS).scores() == expected
+    assert tfbnn.evaluate(shared_model(), X, list(Y), **SETTINGS).scores() == expected
 
 
 @pytest.mark.parametrize("shape", [(60,), (60, 1), (60, 3)])
@@ -141,7 +147,7 @@ def test_a_data_set_is_read_once():
 
 def test_reliability_diagram(tmp_path):
     path = tmp_path / "reliability.png"
-    tfbnn.evaluate(make_model(), X, Y, **SETTINGS).reliability_diagram(path)
+    tfbnn.evaluate(shared_model(), X, Y, **SETTINGS).reliability_diagram(path)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
@@ -245,26 +251,26 @@ def test_no_temperature_for_real_numbers():
 )
 def test_bad_targets(function, loss, x, y, message):
     with pytest.raises(ValueError, match=message):
-        function(make_model(loss), x, y, num_samples=2)
+        function(shared_model(loss), x, y, num_samples=2)
 
 
 @pytest.mark.parametrize("shape", [(60, 3), (2, 60), (60,)])
 def test_bad_numbers(shape):
     with pytest.raises(ValueError, match="same number of rows|shape of the predictions, .60, 2."):
-        tfbnn.evaluate(make_model(NORMAL, units=2), X, np.ones(shape), num_samples=2)
+        tfbnn.evaluate(shared_model(NORMAL, units=2), X, np.ones(shape), num_samples=2)
 
 
 @pytest.mark.parametrize("function", [tfbnn.evaluate, tfbnn.calibrate])
 def test_bad_data_sets(function):
     dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
     with pytest.raises(ValueError, match="the targets come from it. Received: y"):
-        function(make_model(), dataset, Y)
+        function(shared_model(), dataset, Y)
     with pytest.raises(ValueError, match=r"no targets: it must give `\(x, y\)` batches"):
-        function(make_model(), dataset.map(lambda x, y: x))
+        function(shared_model(), dataset.map(lambda x, y: x))
     with pytest.raises(ValueError, match="never ends: use `.take"):
-        function(make_model(), dataset.repeat())
+        function(shared_model(), dataset.repeat())
     with pytest.raises(ValueError, match="no row to predict. Received: empty x"):
-        function(make_model(), dataset.take(0))
+        function(shared_model(), dataset.take(0))
 
 
 def test_scores_are_for_one_output():

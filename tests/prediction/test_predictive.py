@@ -1,5 +1,7 @@
 """`tfbnn.predict` against closed forms and a plain loop, for every kind of model and input."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -33,6 +35,13 @@ def spread(model):
 def classifier(*last, **options):
     last = last or (Dense(3),)
     return compiled(tfbnn.Sequential([keras.Input((3,)), Dense(8, "relu"), *last]), **options)
+
+
+@functools.cache
+def shared_classifier():
+    """One for all tests that leave it as it is: what is traced for one of them serves the next."""
+    keras.utils.set_random_seed(0)
+    return classifier()
 
 
 def plain_loop(model, x, num_samples, seed):
@@ -78,7 +87,7 @@ def test_one_layer_has_the_exact_predictive_moments():
 
 
 def test_equals_a_plain_loop_over_networks():
-    model = classifier()
+    model = shared_classifier()
     result = tfbnn.predict(model, X, num_samples=6, seed=2, keep_samples=True)
     plain = special.softmax(plain_loop(model, X, 6, seed=2), axis=-1)
     np.testing.assert_allclose(result.samples[0], plain, atol=1e-6)
@@ -117,7 +126,7 @@ def test_noise_of_a_regression(scale, units):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 256])
 def test_the_batch_size_does_not_matter(batch_size):
-    model = classifier()
+    model = shared_classifier()
     whole = tfbnn.predict(model, X, num_samples=4, batch_size=40, seed=3)
     parts = tfbnn.predict(model, X, num_samples=4, batch_size=batch_size, seed=3)
     for name in ("prediction", "uncertainty", "variance", "mutual_information"):
@@ -136,7 +145,7 @@ def test_the_batch_size_does_not_matter(batch_size):
     ids=["dataset", "with targets", "unknown size", "tensor", "float64"],
 )
 def test_other_inputs_give_the_same(batched):
-    model = classifier()
+    model = shared_classifier()
     expected = tfbnn.predict(model, X, num_samples=4, seed=3)
     result = tfbnn.predict(model, batched(X), num_samples=4, seed=3)
     np.testing.assert_allclose(result.prediction, expected.prediction, atol=1e-6)
@@ -183,7 +192,7 @@ def test_wide_layers_are_drawn_fewer_at_a_time(monkeypatch):
 
 
 def test_samples_are_kept_while_they_are_few(monkeypatch):
-    model = classifier()
+    model = shared_classifier()
 
     def kept(keep_samples):
         result = tfbnn.predict(model, X, 4, batch_size=10, seed=0, keep_samples=keep_samples)
@@ -195,7 +204,7 @@ def test_samples_are_kept_while_they_are_few(monkeypatch):
 
 
 def test_seeds():
-    model = classifier()
+    model = shared_classifier()
     one, same, other = (tfbnn.predict(model, X, 3, seed=s).prediction for s in (4, 4, 5))
     np.testing.assert_array_equal(one, same)
     assert not np.isclose(one, other).all()
@@ -205,7 +214,7 @@ def test_seeds():
 
 @pytest.mark.parametrize("seed", [0, -1, 2**40, np.int64(3)])
 def test_any_whole_number_is_a_seed(seed):
-    assert np.isfinite(tfbnn.predict(classifier(), X, 2, seed=seed).prediction).all()
+    assert np.isfinite(tfbnn.predict(shared_classifier(), X, 2, seed=seed).prediction).all()
 
 
 # Models.
@@ -362,7 +371,7 @@ def test_integer_images():
 
 @pytest.mark.parametrize(("verbose", "shown"), [(0, False), (1, True), ("auto", False)])
 def test_progress_bar(verbose, shown, capfd):
-    model = classifier()
+    model = shared_classifier()
     tfbnn.predict(model, X, 2, verbose=0)
     capfd.readouterr()
     tfbnn.predict(model, X, 2, verbose=verbose)
@@ -374,7 +383,7 @@ def test_progress_bar(verbose, shown, capfd):
 def test_progress_bar_on_long_work(capfd, monkeypatch):
     now = iter(np.arange(0.0, 1e4, 10.0))
     monkeypatch.setattr("tqdm.std.time", lambda: next(now))
-    tfbnn.predict(classifier(), X, 2, batch_size=4, verbose="auto")
+    tfbnn.predict(shared_classifier(), X, 2, batch_size=4, verbose="auto")
     assert "20/20" in capfd.readouterr().err
 
 
@@ -401,14 +410,14 @@ def test_progress_bar_on_long_work(capfd, monkeypatch):
 )
 def test_bad_x(x, message):
     with pytest.raises(ValueError, match=message):
-        tfbnn.predict(classifier(), x, 2)
+        tfbnn.predict(shared_classifier(), x, 2)
 
 
 @pytest.mark.parametrize("name", ["num_samples", "batch_size"])
 @pytest.mark.parametrize("value", [0, -1, 2.5, "many", None])
 def test_bad_numbers(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be a whole number above 0. Received"):
-        tfbnn.predict(classifier(), X, **{name: value})
+        tfbnn.predict(shared_classifier(), X, **{name: value})
 
 
 def test_diverged_weights():

@@ -1,5 +1,7 @@
 """`tfbnn.compact`: a smaller model that answers as the pruned one does."""
 
+import functools
+
 import hypothesis
 import keras
 import numpy as np
@@ -217,6 +219,13 @@ NETWORKS = [
 ]
 
 
+@functools.cache
+def made(make):
+    """The network, made once for all tests that leave it as it is."""
+    keras.utils.set_random_seed(0)
+    return make()
+
+
 def with_statistics(model):
     """The model with other statistics, gains and biases in each batch normalization."""
     rng = np.random.default_rng(2)
@@ -242,16 +251,22 @@ def assert_same_means(model, smaller):
     np.testing.assert_allclose(smaller(x), expected, atol=1e-5 * (1 + np.abs(expected).max()))
 
 
+UNIT, WEIGHT = {"granularity": "unit"}, {"granularity": "weight", "scope": "layer"}
+
+
 @pytest.mark.filterwarnings(UNREACHED)
-@pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
-@pytest.mark.parametrize("sparsity", [0.5, 0.95])
 @pytest.mark.parametrize(
-    "options",
-    [{"granularity": "unit"}, {"granularity": "weight", "scope": "layer"}],
-    ids=lambda options: options["granularity"],
+    "make, sparsity, options",
+    # Every network with both granularities and both sparsities, and these with each other.
+    [
+        (make, sparsity, (UNIT, WEIGHT)[(row + column) % 2])
+        for row, make in enumerate(NETWORKS)
+        for column, sparsity in enumerate([0.5, 0.95])
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
 )
 def test_same_means(make, sparsity, options):
-    pruned = tfbnn.prune(make(), sparsity=sparsity, **options)
+    pruned = tfbnn.prune(made(make), sparsity=sparsity, **options)
     smaller = tfbnn.compact(pruned)
     assert_same_means(pruned, smaller)
     assert masks.num_weights(smaller) <= masks.num_weights(pruned)
@@ -262,7 +277,7 @@ def test_no_unit_that_was_removed_is_left():
     known = (dense, lenet, batch_norm, residual, concatenated, shared, reshaped)
     inside = (nested, nested_behind, nested_sequential, nested_convolutions, nested_twice)
     for make in known + inside:
-        pruned = tfbnn.prune(make(), sparsity=0.6, granularity="unit")
+        pruned = tfbnn.prune(made(make), sparsity=0.6, granularity="unit")
         smaller = tfbnn.compact(pruned)
         kernels = masks.prunable_weights(smaller)
         assert masks.num_weights(smaller) == masks.num_weights(pruned), make.__name__
@@ -275,7 +290,7 @@ def test_no_unit_that_was_removed_is_left():
 @pytest.mark.parametrize("granularity", ["unit", "weight"])
 @pytest.mark.parametrize("make", [dense, lenet, residual], ids=lambda make: make.__name__)
 def test_weights_that_stay_are_the_same_bit_for_bit(make, granularity):
-    pruned = tfbnn.prune(make(), sparsity=0.6, granularity=granularity)
+    pruned = tfbnn.prune(made(make), sparsity=0.6, granularity=granularity)
     smaller = tfbnn.compact(pruned)
     pairs = zip(masks.prunable_weights(pruned), masks.prunable_weights(smaller), strict=True)
     for old, new in pairs:
@@ -333,7 +348,7 @@ def test_it_goes_on_as_any_model(tmp_path):
     "make", [nested_behind, nested_sequential, nested_convolutions], ids=lambda make: make.__name__
 )
 def test_models_inside_go_on_as_any_model(make, tmp_path):
-    pruned = tfbnn.prune(make(), sparsity=0.6, granularity="unit")
+    pruned = tfbnn.prune(made(make), sparsity=0.6, granularity="unit")
     smaller = tfbnn.compact(pruned)
     smaller.fit(inputs_of(smaller), np.arange(10) % 3, epochs=1, verbose=0)
     again = tfbnn.compact(tfbnn.prune(smaller, sparsity=0.8, granularity="unit"))

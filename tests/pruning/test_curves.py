@@ -30,8 +30,7 @@ def make_model(loss=SPARSE, units=3):
     return spread(model)
 
 
-@pytest.mark.parametrize("scope", ["global", "layer"])
-@pytest.mark.parametrize("criterion", ["snr", "savage_dickey"])
+@pytest.mark.parametrize("criterion, scope", [("snr", "global"), ("savage_dickey", "layer")])
 def test_points_are_prune_and_evaluate(criterion, scope):
     model = make_model()
     curve = tfbnn.pruning_curve(model, (X, Y), [0.0, 0.5, 0.9], criterion, scope, **SETTINGS)
@@ -83,8 +82,10 @@ def test_temperature_is_used():
     assert softer["mean_entropy"] > plain["mean_entropy"]
 
 
-@pytest.mark.parametrize("sparsities", [[0.0], [0.0, 0.5, 0.7, 0.8, 0.9, 0.95]])
-@pytest.mark.parametrize("kind", ["classes", "real numbers"])
+@pytest.mark.parametrize(
+    "kind, sparsities",
+    [("classes", [0.0, 0.5, 0.7, 0.8, 0.9, 0.95]), ("real numbers", [0.0])],
+)
 def test_picture(kind, sparsities, tmp_path):
     if kind == "classes":
         model, y, panels = make_model(), Y, ["error (%)", "NLL (nats)"]

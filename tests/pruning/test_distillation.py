@@ -21,13 +21,13 @@ def network(units, loss=LOGITS, outputs=3, scale=0.3, seed=0):
     return model
 
 
-def rows(count=512):
+def rows(count=256):
     return np.random.default_rng(1).normal(size=(count, 4)).astype(np.float32)
 
 
 def distance(model, x, answers):
     """Mean differences of probabilities, and of mutual information, over many draws."""
-    own = tfbnn.predict(model, x, num_samples=500, seed=1, verbose=0)
+    own = tfbnn.predict(model, x, num_samples=300, seed=1, verbose=0)
     pairs = (
         (own.prediction, answers.prediction),
         (own.mutual_information, answers.mutual_information),
@@ -37,7 +37,7 @@ def distance(model, x, answers):
 
 @pytest.fixture(scope="module")
 def answers():
-    return tfbnn.predict(network([32]), rows(), num_samples=500, seed=0, verbose=0)
+    return tfbnn.predict(network([32]), rows(), num_samples=300, seed=0, verbose=0)
 
 
 def test_a_student_learns_prediction_and_uncertainty(answers):
@@ -80,11 +80,11 @@ def test_real_numbers(scale):
     loss = tfbnn.losses.NormalNLL(scale=scale)
     teacher = network([32], loss, outputs)
     x = rows()
-    targets = tfbnn.predict(teacher, x, num_samples=500, seed=0, verbose=0)
+    targets = tfbnn.predict(teacher, x, num_samples=300, seed=0, verbose=0)
     student = network([8], loss, outputs, scale=0.05, seed=1)
 
     def error(name):
-        own = getattr(tfbnn.predict(student, x, num_samples=500, seed=1, verbose=0), name)
+        own = getattr(tfbnn.predict(student, x, num_samples=300, seed=1, verbose=0), name)
         return float(np.abs(own - getattr(targets, name)).mean())
 
     names = ("prediction", "epistemic")
@@ -109,7 +109,8 @@ def test_binary_answers():
     x = rows()
     answers = tfbnn.predict(network([16], loss, 1), x, num_samples=300, seed=0)
     student = network([8], loss, 1, scale=0.05, seed=1)
-    history = tfbnn.distill(student, x, answers, epochs=30, learning_rate=1e-2, verbose=0)
+    options = {"batch_size": 64, "epochs": 30, "learning_rate": 1e-2, "verbose": 0}
+    history = tfbnn.distill(student, x, answers, **options)
     own = tfbnn.predict(student, x, num_samples=300, seed=1)
     assert np.abs(own.prediction - answers.prediction).mean() < 0.05
     # The cross-entropy cannot fall below the entropy of the answers.
@@ -119,12 +120,12 @@ def test_binary_answers():
 @pytest.mark.parametrize(
     "changed, error, message",
     [
-        ({"answers": np.ones((512, 3))}, TypeError, "what `tfbnn.predict.*type ndarray"),
-        ({"x": rows(5)}, ValueError, "of the same rows.*512 ClassPredictions for 5 rows"),
+        ({"answers": np.ones((256, 3))}, TypeError, "what `tfbnn.predict.*type ndarray"),
+        ({"x": rows(5)}, ValueError, "of the same rows.*256 ClassPredictions for 5 rows"),
         ({"route": "draws"}, ValueError, "`route` must be one of.*route='draws'"),
         ({"epochs": 0}, ValueError, "`epochs` must be positive.*epochs=0"),
         ({"learning_rate": -1.0}, ValueError, "`learning_rate` must be positive"),
-        ({"x": np.full((512, 4), np.nan)}, ValueError, "`x` has NaN"),
+        ({"x": np.full((256, 4), np.nan)}, ValueError, "`x` has NaN"),
         ({"model": network([4], tfbnn.losses.NormalNLL())}, ValueError, "kind 'normal'"),
     ],
 )

@@ -24,7 +24,13 @@ def test_the_initial_scale_is_a_standard_deviation(scale):
 
 def test_draws_have_the_posterior_s_moments():
     kernel = _kernel(initial_scale=0.3)
-    draws = np.stack([kernel.sample(noise.as_seed(s)).numpy() for s in range(2000)])
+    seed = noise.as_seed(0)
+
+    def sample(number):
+        return kernel.sample(noise.fold_in(seed, number))
+
+    samples = tf.function(lambda: tf.map_fn(sample, tf.range(2000), fn_output_signature="float32"))
+    draws = samples().numpy()
     z = (draws.mean(axis=0) - kernel.loc.numpy()) / (0.3 / np.sqrt(2000))
     assert np.abs(z).max() < 5
     assert np.abs(draws.var(axis=0) / 0.09 - 1).max() < 5 * np.sqrt(2 / 2000)

@@ -328,10 +328,8 @@ def test_the_third_answer_of_real_numbers_is_epistemic(network):
 
 
 def small(tmp_path, **options):
-    shape, make = models.MODELS["dense"]
-    return tfbnn.export.c(
-        make(), tmp_path / "net", check_data=models.inputs_of(shape, 16), **options
-    )
+    x = models.inputs_of(models.MODELS["dense"][0], 16)
+    return tfbnn.export.c(model_of("dense"), tmp_path / "net", check_data=x, **options)
 
 
 def test_without_a_compiler_it_says_so(tmp_path, monkeypatch):
