@@ -11,7 +11,8 @@ from tfbnn.search.tuners import TUNERS
 @pytest.mark.parametrize("kind", ["random", "bayesian"])
 def test_the_best_model_is_the_one_that_was_scored(kind, small_search, tmp_path):
     options = {"num_initial_points": 2} if kind == "bayesian" else {}
-    tuner = small_search.run(small_search.opened(tmp_path / "s", kind, **options))
+    hypermodel = small_search.small_hypermodel(objective=search.MonteCarloNLL(num_samples=4))
+    tuner = small_search.run(small_search.opened(tmp_path / "s", kind, hypermodel, **options))
     assert type(tuner) is TUNERS[kind]
     rows = search.trials(tuner)
     assert [row["status"] for row in rows] == [TrialStatus.COMPLETED] * small_search.TRIALS
@@ -24,13 +25,14 @@ def test_the_best_model_is_the_one_that_was_scored(kind, small_search, tmp_path)
 def test_hyperband_trains_its_best_trials_further(small_search, tmp_path):
     fits = []
 
-    class Recorded(search.BayesianHyperModel):
+    class Recorded(small_search.Eager):
         def fit(self, hp, model, *args, epochs, initial_epoch=0, **options):
             fits.append((initial_epoch, epochs, int(model.optimizer.iterations)))
             options |= {"epochs": epochs, "initial_epoch": initial_epoch}
             return super().fit(hp, model, *args, **options)
 
-    hypermodel = Recorded((4,), outputs=3, space=small_search.SPACE)
+    options = {"space": small_search.SPACE, "objective": small_search.MeanNLL()}
+    hypermodel = Recorded((4,), outputs=3, **options)
     tuner = small_search.opened(tmp_path / "s", "hyperband", hypermodel, max_epochs=2, factor=2)
     small_search.run(tuner, batch_size=small_search.ROWS // 4)
     # Two trials of one epoch, the better one a second epoch from where it was (four steps, with

@@ -97,15 +97,23 @@ def test_everything_is_printed(smoke, tmp_path, capsys):
     assert "model.tflite" in text
 
 
-def test_the_same_seed_gives_the_same_run_and_names_differ(smoke, tmp_path):
+@pytest.fixture(scope="module")
+def nameless(tmp_path_factory):
+    """Two more runs without names and files; the second one is fine-tuned."""
+    output = tmp_path_factory.mktemp("nameless")
+    settings = [_settings(output, export=False, fine_tune_epochs=epochs) for epochs in (0, 1)]
+    return output, [classification.main(one) for one in settings]
+
+
+def test_the_same_seed_gives_the_same_run_and_names_differ(smoke, nameless):
     _, first, _ = smoke
-    settings = _settings(tmp_path, export=False)
-    second, third = classification.main(settings), classification.main(settings)
-    assert len(list(tmp_path.iterdir())) == 2
-    for metrics in (second, third):
-        for row, other in zip(metrics["table"], first["table"], strict=True):
-            assert row["nll"] == pytest.approx(other["nll"], rel=1e-5)
-            assert row["bytes"] is row["gzip_bytes"] is row["latency_us"] is None
+    output, (second, tuned) = nameless
+    assert len(list(output.iterdir())) == 2
+    # What was not pruned was not fine-tuned.
+    rows = [*second["table"], tuned["table"][0]]
+    for row, other in zip(rows, [*first["table"], first["table"][0]], strict=True):
+        assert row["nll"] == pytest.approx(other["nll"], rel=1e-5)
+        assert row["bytes"] is row["gzip_bytes"] is row["latency_us"] is None
 
 
 def test_a_run_that_exists_is_one_clear_line(smoke, monkeypatch, capsys):
@@ -139,10 +147,12 @@ def test_a_place_that_cannot_be_written_is_found_before_training(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_failed_export_keeps_the_model_and_says_where(tmp_path, monkeypatch, capsys):
+def test_a_failed_export_keeps_the_model_and_says_where(smoke, tmp_path, monkeypatch, capsys):
     def disagree(*args, **kwargs):
         raise RuntimeError("the file disagrees\nwith Keras")
 
+    trained = tfbnn.load_model(smoke[2] / "model.keras")
+    monkeypatch.setattr(classification, "_trained", lambda *args: (trained, {}))
     monkeypatch.setattr(shipping.tfbnn.export, "tflite", disagree)
     with pytest.raises(SystemExit):
         command.run(classification.main, RECIPES, argv=["--smoke", "--output", str(tmp_path)])
@@ -153,11 +163,13 @@ def test_a_failed_export_keeps_the_model_and_says_where(tmp_path, monkeypatch, c
     assert not (folder / runs.METRICS).exists()
 
 
-def test_fine_tuning_keeps_the_weights_pruned(tmp_path):
-    metrics = classification.main(_settings(tmp_path, name="run", export=False, fine_tune_epochs=1))
-    pruned = tfbnn.load_model(tmp_path / "run" / "pruned.keras")
+def test_fine_tuning_keeps_the_weights_pruned(nameless):
+    output, (_, metrics) = nameless
+    written = {path.parent: json.loads(path.read_text()) for path in output.glob("*/metrics.json")}
+    (folder,) = [f for f, one in written.items() if one["settings"]["fine_tune_epochs"]]
+    pruned = tfbnn.load_model(folder / "pruned.keras")
     assert masks.num_weights(pruned) == metrics["table"][1]["weights"]
-    plain = tfbnn.load_model(tmp_path / "run" / "model.keras")
+    plain = tfbnn.load_model(folder / "model.keras")
     kernels = [
         np.concatenate([kernel.loc.numpy().ravel() for kernel in masks.prunable_weights(model)])
         for model in (plain, pruned)

@@ -1,6 +1,7 @@
 """SigmaLogger: statistics against NumPy, the files read back, and warnings in built situations."""
 
 import csv
+import functools
 import math
 import os
 import warnings
@@ -40,18 +41,36 @@ def set_law(weight, loc, scale):
     weight.rho_variable.assign(rho.astype("float32"))
 
 
-def make_model(learning_rate=0.05, seed=1, **options):
+def make_model(learning_rate=0.05, run_eagerly=True, **options):
     model = tfbnn.Sequential(
         [
             keras.Input((3,)),
-            tfbnn.layers.DenseFlipout(4, activation="tanh", seed=seed, name="first", **options),
+            tfbnn.layers.DenseFlipout(4, activation="tanh", seed=1, name="first", **options),
             tfbnn.layers.DenseReparameterization(
-                2, seed=seed, name="last", bias_posterior="normal", **options
+                2, seed=1, name="last", bias_posterior="normal", **options
             ),
         ]
     )
-    # A graph would take longer to trace than to run.
-    model.compile(keras.optimizers.Adam(learning_rate), loss=LOSS, run_eagerly=True)
+    # One graph would take longer to trace than to run.
+    model.compile(keras.optimizers.Adam(learning_rate), loss=LOSS, run_eagerly=run_eagerly)
+    return model
+
+
+@functools.cache
+def _traced():
+    """A model whose graph all tests share, and how it began."""
+    model = make_model(run_eagerly=False)
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    return model, [(variable, np.array(variable)) for variable in variables]
+
+
+def new_model(learning_rate=0.05):
+    """`make_model` without its price: one model for all tests, as it was before training."""
+    model, start = _traced()
+    for variable, value in start:
+        variable.assign(value)
+    model.optimizer.learning_rate = learning_rate
     return model
 
 
@@ -211,7 +230,7 @@ def test_equal_names_of_nested_models_stay_apart():
 
 
 def test_files_hold_what_was_logged(tmp_path):
-    model = make_model(learning_rate=0.05)
+    model = new_model()
     fit(model, SigmaLogger(tmp_path), epochs=3)
     rows = rows_of(tmp_path)
     assert steps_of(tmp_path) == [0, 4, 8, 12]
@@ -240,20 +259,20 @@ def test_files_hold_what_was_logged(tmp_path):
 
 
 def test_outputs_can_be_switched_off(tmp_path):
-    fit(make_model(), csv_logger(tmp_path, csv=False, picture=False))
+    fit(new_model(), csv_logger(tmp_path, csv=False, picture=False))
     assert os.listdir(tmp_path) == []
 
 
 def test_every_n_batches_and_at_both_ends(tmp_path):
     logger = csv_logger(tmp_path, every=3, quantiles=(0.25, 0.75))
-    fit(make_model(), logger, epochs=2)
+    fit(new_model(), logger, epochs=2)
     assert steps_of(tmp_path) == [0, 3, 6, 8]
     assert "sigma_q25" in rows_of(tmp_path)[0]
 
 
 @pytest.mark.parametrize("new_object", [False, True])
 def test_a_second_fit_of_the_model_continues(tmp_path, new_object):
-    model = make_model()
+    model = new_model()
     logger = csv_logger(tmp_path, picture=new_object)
     fit(model, logger, epochs=2)
     fit(model, csv_logger(tmp_path, picture=True) if new_object else logger, epochs=1)
@@ -262,7 +281,7 @@ def test_a_second_fit_of_the_model_continues(tmp_path, new_object):
 
 
 def test_a_saved_and_loaded_model_continues(tmp_path):
-    model = make_model()
+    model = new_model()
     fit(model, csv_logger(tmp_path), epochs=1)
     model.save(tmp_path / "model.keras")
     loaded = tfbnn.load_model(tmp_path / "model.keras")
@@ -280,24 +299,24 @@ def test_steps_go_on_after_compiling_anew(tmp_path):
 
 
 def test_the_log_of_another_run_is_never_overwritten(tmp_path):
-    fit(make_model(), SigmaLogger(tmp_path), epochs=1)
+    fit(new_model(), SigmaLogger(tmp_path), epochs=1)
     before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
     with pytest.raises(FileExistsError, match="log of another run.*append=True.*step 4.*step 0"):
-        fit(make_model(), SigmaLogger(tmp_path))
+        fit(new_model(), SigmaLogger(tmp_path))
     with pytest.raises(FileExistsError, match="sigma.png"):
-        fit(make_model(), SigmaLogger(tmp_path, csv=False))
+        fit(new_model(), SigmaLogger(tmp_path, csv=False))
     assert before == {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
 
 
 def test_append_continues_any_log_with_the_same_columns(tmp_path):
-    fit(make_model(), csv_logger(tmp_path), epochs=1)
+    fit(new_model(), csv_logger(tmp_path), epochs=1)
     with open(tmp_path / "sigma.csv", "a") as file:
         file.write("5,2,first")  # Killed while it wrote.
-    fit(make_model(), csv_logger(tmp_path, append=True), epochs=2)
+    fit(new_model(), csv_logger(tmp_path, append=True), epochs=2)
     complete = [row for row in rows_of(tmp_path) if row["share_at_prior"]]
     assert [int(row["step"]) for row in complete[::3]] == [0, 4, 0, 4, 8]
     with pytest.raises(ValueError, match="other columns.*Received: .*sigma_q5"):
-        fit(make_model(), csv_logger(tmp_path, quantiles=(0.3,), append=True))
+        fit(new_model(), csv_logger(tmp_path, quantiles=(0.3,), append=True))
     other = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2, name="else")])
     other.compile(loss=LOSS)
     with pytest.raises(ValueError, match="model with other layers"):
@@ -307,7 +326,7 @@ def test_append_continues_any_log_with_the_same_columns(tmp_path):
 def test_long_runs_keep_a_bounded_number_of_records(tmp_path, monkeypatch):
     monkeypatch.setattr(callbacks_module, "_MOST_RECORDS", 4)
     logger = csv_logger(tmp_path, every=1)
-    fit(make_model(), logger, epochs=2)
+    fit(new_model(), logger, epochs=2)
     assert steps_of(tmp_path) == list(range(9))
     kept = [step for step, _ in logger._records]
     assert len(kept) <= 4 and (kept[0], kept[-1]) == (0, 8) and kept == sorted(kept)
@@ -317,7 +336,7 @@ def test_a_full_disk_does_not_cost_the_training(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    model = make_model()
+    model = new_model()
     logger = csv_logger(tmp_path)
     monkeypatch.setattr(callbacks_module.SigmaFile, "add", full)
     with pytest.warns(UserWarning, match="training goes on. Received: .*No space left"):
@@ -327,7 +346,7 @@ def test_a_full_disk_does_not_cost_the_training(tmp_path, monkeypatch):
 
 def test_other_workers_write_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(callbacks_module, "is_chief", lambda strategy: False)
-    fit(make_model(learning_rate=0.0), SigmaLogger(tmp_path, every=1))
+    fit(new_model(learning_rate=0.0), SigmaLogger(tmp_path, every=1))
     assert os.listdir(tmp_path) == []
 
 
@@ -374,12 +393,12 @@ def test_under_a_strategy(tmp_path):
 def test_no_warning_in_a_healthy_run(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        fit(make_model(), csv_logger(tmp_path), epochs=2)
+        fit(new_model(), csv_logger(tmp_path), epochs=2)
 
 
 def test_warns_if_sigma_never_left_its_start(tmp_path):
     with pytest.warns(UserWarning, match="never left its start in first/kernel.*last/bias") as seen:
-        fit(make_model(learning_rate=0.0), csv_logger(tmp_path), epochs=1)
+        fit(new_model(learning_rate=0.0), csv_logger(tmp_path), epochs=1)
     [message] = [str(w.message) for w in seen if "Sigma" in str(w.message)]
     assert "raise the learning rate" in message and "initial_scale=" in message
 
@@ -449,7 +468,7 @@ def test_a_model_that_the_first_batch_builds_is_checked_then(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_an_error_before_training(tmp_path):
     (tmp_path / "file").write_text("")
-    model = make_model()
+    model = new_model()
     with pytest.raises(OSError, match="cannot write in its folder.*Received: log_dir="):
         fit(model, SigmaLogger(tmp_path / "file" / "logs"))
     assert int(model.optimizer.iterations) == 0
@@ -458,4 +477,4 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_training(tmp_path):
 def test_a_missing_tensorboard_is_an_error_that_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorboard", None)
     with pytest.raises(ImportError, match="pip install tensorboard"):
-        fit(make_model(), SigmaLogger(tmp_path))
+        fit(new_model(), SigmaLogger(tmp_path))

@@ -14,8 +14,10 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests import processes
 from tests.training import programs
 from tfbnn import launch
+from tfbnn.training import strategies
 from tfbnn.weights import noise
 
 PROGRAMS = str(pathlib.Path(programs.__file__))
@@ -50,12 +52,20 @@ def _assert_same(one, other, **tolerance):
         np.testing.assert_allclose(weight, expected, **tolerance)
 
 
-def test_two_workers_make_the_update_of_one_device(tmp_path, monkeypatch):
-    done = _launch("together", tmp_path)
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The folder of two workers that did all that `programs.together` has them do."""
+    folder = tmp_path_factory.mktemp("together")
+    done = _launch("together", folder)
     assert done.returncode == 0, done.stdout
-    first, second = (_weights(tmp_path / f"weights-{i}.npz") for i in (0, 1))
+    return folder
+
+
+def test_two_workers_make_the_update_of_one_device(together, tmp_path, monkeypatch):
+    folder = together / "update"
+    first, second = (_weights(folder / f"weights-{i}.npz") for i in (0, 1))
     _assert_same(first, second)
-    facts = [json.loads((tmp_path / f"facts-{i}.json").read_text()) for i in (0, 1)]
+    facts = [json.loads((folder / f"facts-{i}.json").read_text()) for i in (0, 1)]
     assert facts[0] == facts[1]
     assert facts[0]["N"] == facts[0]["rows"] == 23
     # The same here, on one device, in the same order.
@@ -73,10 +83,10 @@ def test_two_workers_make_the_update_of_one_device(tmp_path, monkeypatch):
     scores = model.evaluate(x, y, verbose=0, return_dict=True)
     assert facts[0]["scores"] == pytest.approx(scores, rel=1e-4)
     # The chief alone wrote its log, and what it made of the model is whole.
-    assert (tmp_path / "log-0" / "sigma.csv").exists() and not (tmp_path / "log-1").exists()
-    pruned = tfbnn.load_model(tmp_path / "pruned.keras")
+    assert (folder / "log-0" / "sigma.csv").exists() and not (folder / "log-1").exists()
+    pruned = tfbnn.load_model(folder / "pruned.keras")
     assert np.count_nonzero(pruned.layers[0].kernel.loc) < 24
-    assert (tmp_path / "saved_model" / "saved_model.pb").exists()
+    assert (folder / "saved_model" / "saved_model.pb").exists()
 
 
 def _uninterrupted(folder):
@@ -89,11 +99,12 @@ def _uninterrupted(folder):
 def test_a_killed_process_goes_on_to_the_same_weights(tmp_path):
     # Within the first epoch before and after a state, at its last batch, and in the third epoch.
     steps = ["1", "3", "4", "11"]
-    command = [sys.executable, PROGRAMS, "resuming", str(tmp_path), *steps]
-    for _ in steps:
-        killed = subprocess.run(command, env=_environment(KILLED="0"), timeout=LIMIT)
-        assert killed.returncode == -signal.SIGKILL
-    subprocess.run(command, env=_environment(KILLED="0"), timeout=LIMIT, check=True)
+    for expected in [-signal.SIGKILL] * len(steps) + [0]:
+        process = processes.start(
+            programs.main, "resuming", str(tmp_path), *steps, KILLED="0", TF_CONFIG=""
+        )
+        process.join(LIMIT)
+        assert process.exitcode == expected
     history, weights = _uninterrupted(tmp_path)
     _assert_same(_weights(tmp_path / "weights-0.npz"), weights, rtol=1e-5, atol=1e-7)
     # The epoch in which it was killed is reported whole.
@@ -103,40 +114,29 @@ def test_a_killed_process_goes_on_to_the_same_weights(tmp_path):
     assert not list((tmp_path / "state").iterdir())
 
 
-def test_a_cluster_whose_worker_is_killed_goes_on_to_the_same_weights(tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    for folder, steps, restarts in ((whole, [], 0), (broken, ["3", "9"], 2)):
-        folder.mkdir()
-        done = _launch("resuming", folder, *steps, restarts=restarts, KILLED="1")
-        assert done.returncode == 0, done.stdout
+def test_a_cluster_whose_worker_is_killed_goes_on_to_the_same_weights(together, tmp_path):
+    done = _launch("resuming", tmp_path, "3", "9", restarts=2, KILLED="1")
+    assert done.returncode == 0, done.stdout
     assert done.stdout.count("killed by signal 9") == 2
+    whole = _weights(together / "uninterrupted" / "weights-0.npz")
     for worker in (0, 1):
-        _assert_same(
-            _weights(broken / f"weights-{worker}.npz"),
-            _weights(whole / "weights-0.npz"),
-            rtol=1e-5,
-            atol=1e-7,
-        )
+        _assert_same(_weights(tmp_path / f"weights-{worker}.npz"), whole, rtol=1e-5, atol=1e-7)
 
 
-def test_a_worker_that_never_appears_is_named(tmp_path):
+def test_a_worker_that_never_appears_is_named(monkeypatch):
     ports = launch._free_ports(2)
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
     config = {"cluster": cluster, "task": {"type": "worker", "index": 0}}
-    code = "from tfbnn.training import strategies; strategies.get('multi_worker', time_limit=1)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=_environment(TF_CONFIG=json.dumps(config)),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-    )
-    assert f"these did not appear within 1 s: 1 (127.0.0.1:{ports[1]}" in done.stderr
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    message = rf"these did not appear within 0.5 s: 1 \(127.0.0.1:{ports[1]}"
+    with pytest.raises(TimeoutError, match=message):
+        strategies.get("multi_worker", time_limit=0.5)
 
 
 @pytest.mark.xfail(strict=True, reason="Keras reduces tuples, and scalars along an axis")
-def test_keras_trains_under_the_multi_worker_strategy(tmp_path):
-    assert _launch("keras_alone", tmp_path).returncode == 0
+def test_keras_trains_under_the_multi_worker_strategy(together):
+    results = [path.read_text() for path in (together / "keras_alone").iterdir()]
+    assert results == ["trained"] * 2
 
 
 def test_the_launcher_gives_up_and_says_so(capsys):
@@ -164,11 +164,10 @@ def test_a_stopped_launcher_stops_its_workers(tmp_path):
             os.kill(int(worker.name), 0)
 
 
-def test_workers_with_other_folders_are_refused(tmp_path):
+def test_workers_with_other_folders_are_refused(together):
     for worker in ("0", "1"):
-        (tmp_path / worker).mkdir()
-    done = _launch("apart", tmp_path)
-    assert done.returncode == 0, done.stdout
+        refusal = (together / "apart" / f"refusal-{worker}").read_text()
+        assert "do not see the same state" in refusal
 
 
 def test_the_launcher_refuses_no_workers(capsys):

@@ -1,5 +1,7 @@
 """Resuming in one process: the same end, whatever the data, and no damage done to anybody."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -33,26 +35,53 @@ def _model(**options):
         [keras.Input((3,)), tfbnn.layers.DenseFlipout(2, seed=3, bias_posterior="normal")]
     )
     model.compile(keras.optimizers.Adam(0.05), loss=LOSS, metrics=["accuracy"], **options)
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
-def _fits(folder, step, every=2, data=(X, Y), **options):
+@functools.cache
+def _traced(**options):
+    """One model for all tests, because tracing takes longer than training, and how it began."""
+    model = _model(**options)
+    return model, [np.array(variable) for variable in _states(model)]
+
+
+def _states(model):
+    """All that training changes, random states included."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _new(**options):
+    """A model that has not been trained."""
+    model, start = _traced(**options)
+    for variable, value in zip(_states(model), start, strict=True):
+        variable.assign(value)
+    return model
+
+
+def _other(**options):
+    """The same with another number in every variable, as if another process had made it."""
+    model = _new(**options)
+    for variable in _states(model):
+        variable.assign(variable + keras.ops.ones_like(variable))
+    return model
+
+
+def _fits(folder, step, data=(X, Y), new=_new, other=_other, **options):
     """Weights and last logs of a whole `fit`, and of one interrupted after `step` steps."""
     options = {"epochs": 3, "verbose": 0, **options}
-    whole = _model()
-    resume = tfbnn.callbacks.ResumeTraining(folder / "whole", every)
-    expected = whole.fit(*data, callbacks=[resume], **options).history
-    broken = _model()
-    resume = tfbnn.callbacks.ResumeTraining(folder / "broken", every)
+    model = new()
+    resume = tfbnn.callbacks.ResumeTraining(folder / "whole", every=2)
+    expected = model.fit(*data, callbacks=[resume], **options).history
+    weights = model.get_weights()
+    resume = tfbnn.callbacks.ResumeTraining(folder / "broken", every=2)
     with pytest.raises(InterruptedError):
-        broken.fit(*data, callbacks=[resume, Interrupt(step)], **options)
-    # Another process would start from here, with other numbers in its random states.
-    keras.utils.clear_session()
-    again = _model()
-    resume = tfbnn.callbacks.ResumeTraining(folder / "broken", every)
+        new().fit(*data, callbacks=[resume, Interrupt(step)], **options)
+    again = other()
+    resume = tfbnn.callbacks.ResumeTraining(folder / "broken", every=2)
     found = again.fit(*data, callbacks=[resume], **options).history
-    for weight, other in zip(again.get_weights(), whole.get_weights(), strict=True):
-        np.testing.assert_allclose(weight, other, rtol=1e-6, atol=1e-8)
+    for weight, expected_weight in zip(again.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(weight, expected_weight, rtol=1e-6, atol=1e-8)
     for name, values in expected.items():
         assert found[name][-1] == pytest.approx(values[-1], rel=1e-5), name
 
@@ -60,6 +89,15 @@ def _fits(folder, step, every=2, data=(X, Y), **options):
 @pytest.mark.parametrize("step", [4, 6, 12])
 def test_in_an_epoch_at_its_end_and_at_the_end_of_the_last(tmp_path, step):
     _fits(tmp_path, step, batch_size=7)
+
+
+def test_models_that_have_nothing_in_common(tmp_path):
+    def other():
+        # Another process would start from here, with other numbers in its random states.
+        keras.utils.clear_session()
+        return _model()
+
+    _fits(tmp_path, step=6, new=_model, other=other, batch_size=7)
 
 
 @pytest.mark.parametrize(
@@ -102,17 +140,17 @@ def test_a_shuffling_py_dataset_is_refused(tmp_path):
     resume = tfbnn.callbacks.ResumeTraining(tmp_path)
     options = {"num_examples": 16, "verbose": 0, "callbacks": [resume]}
     with pytest.raises(ValueError, match="shuffle=False"):
-        _model().fit(Batches(), **options)
-    _model().fit(Batches(), shuffle=False, **options)
+        _new().fit(Batches(), **options)
+    _new().fit(Batches(), shuffle=False, **options)
 
 
 def test_a_state_of_other_batches_or_data_is_refused(tmp_path):
     resume = tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
-    model = _model()
+    model = _new()
     model.fit(X, Y, batch_size=7, verbose=0, callbacks=[resume])
     for data, batch_size in (((X, Y), 12), ((X[:21], Y[:21]), 7)):
         with pytest.raises(ValueError, match="a run on other data"):
-            _model().fit(*data, batch_size=batch_size, verbose=0, callbacks=[resume])
+            _new().fit(*data, batch_size=batch_size, verbose=0, callbacks=[resume])
     # What an error has left behind is gone in the next `fit`.
     assert len(model.fit(X, Y, epochs=2, verbose=0).history["loss"]) == 2
 
@@ -127,24 +165,25 @@ def test_gradients_of_several_batches():
 
 
 def test_steps_per_execution(tmp_path):
-    model = _model(steps_per_execution=2)
+    model = _new(steps_per_execution=2)
     resume = tfbnn.callbacks.ResumeTraining(tmp_path, every=2)
     with pytest.raises(InterruptedError):
         model.fit(X, Y, batch_size=7, verbose=0, epochs=2, callbacks=[resume, Interrupt(1)])
     assert resume.position() == (0, 2)
-    again = _model(steps_per_execution=2)
+    again = _other(steps_per_execution=2)
     again.fit(X, Y, batch_size=7, verbose=0, epochs=2, callbacks=[resume])
-    whole = _model(steps_per_execution=2)
+    weights = again.get_weights()
+    whole = _new(steps_per_execution=2)
     other = tfbnn.callbacks.ResumeTraining(tmp_path / "whole")
     whole.fit(X, Y, batch_size=7, verbose=0, epochs=2, callbacks=[other])
-    for weight, expected in zip(again.get_weights(), whole.get_weights(), strict=True):
+    for weight, expected in zip(weights, whole.get_weights(), strict=True):
         np.testing.assert_allclose(weight, expected, rtol=1e-6, atol=1e-8)
 
 
 def test_the_state_is_removed_at_the_end_or_kept(tmp_path):
-    _model().fit(X, Y, verbose=0, callbacks=[tfbnn.callbacks.ResumeTraining(tmp_path)])
+    _new().fit(X, Y, verbose=0, callbacks=[tfbnn.callbacks.ResumeTraining(tmp_path)])
     assert not list(tmp_path.iterdir())
-    model, resume = _model(), tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
+    model, resume = _new(), tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
     model.fit(X, Y, epochs=2, verbose=0, callbacks=[resume])
     assert resume.position() == (2, 0)
     # Nothing is left to do, and the next `fit` without the callback starts at its own first epoch.
@@ -153,7 +192,7 @@ def test_the_state_is_removed_at_the_end_or_kept(tmp_path):
 
 def test_a_state_of_another_model_is_refused(tmp_path):
     resume = tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
-    _model().fit(X, Y, verbose=0, callbacks=[resume])
+    _new().fit(X, Y, verbose=0, callbacks=[resume])
     other = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(3)])
     other.compile("adam", loss=LOSS)
     with pytest.raises(ValueError, match="another model or optimizer"):
@@ -162,24 +201,24 @@ def test_a_state_of_another_model_is_refused(tmp_path):
 
 def test_a_damaged_state_is_refused_and_stays(tmp_path):
     resume = tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
-    _model().fit(X, Y, verbose=0, callbacks=[resume])
+    _new().fit(X, Y, verbose=0, callbacks=[resume])
     whole = resume.path.read_bytes()
     resume.path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"damaged: .*training.npz"):
-        _model().fit(X, Y, verbose=0, callbacks=[resume])
+        _new().fit(X, Y, verbose=0, callbacks=[resume])
     assert resume.path.stat().st_size == len(whole) // 2
     np.savez(resume.path, something=np.zeros(3))
     with pytest.raises(ValueError, match="damaged"):
-        _model().fit(X, Y, verbose=0, callbacks=[resume])
+        _new().fit(X, Y, verbose=0, callbacks=[resume])
 
 
 def test_callbacks_in_every_form_that_keras_takes(tmp_path):
     for wrap in (lambda c: c, lambda c: [c], lambda c: (c, keras.callbacks.History())):
-        model, resume = _model(), tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
+        model, resume = _new(), tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
         model.fit(X, Y, verbose=0, callbacks=wrap(resume))
         assert resume.position() == (1, 0)
         resume.path.unlink()
-    model, resume = _model(), tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
+    model, resume = _new(), tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
     options = {"model": model, "epochs": 1, "steps": 1, "add_history": True}
     model.fit(X, Y, verbose=0, callbacks=keras.callbacks.CallbackList([resume], **options))
     assert resume.position() == (1, 0)
