@@ -349,7 +349,7 @@ def test_an_ensemble_of_a_pruned_model_stays_sparse(tmp_path):
 def test_pixels_must_be_pixels(name, model, tmp_path):
     pixels = np.zeros((8, 8, 8, 1))
     options = {"check_data": pixels, "representative_data": pixels} | {name: pixels + 0.25}
-    with pytest.raises(ValueError, match=f"`{name}` must be such.*from 0.25 to 0.25"):
+    with pytest.raises(ValueError, match=f"values of `{name}` must be whole.*from 0.25 to 0.25"):
         tfbnn.export.tflite(model, tmp_path / "m.tflite", input_type="uint8", **options)
 
 

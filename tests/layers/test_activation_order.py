@@ -45,6 +45,7 @@ def test_layers_that_are_activations(layer):
         [convolution("relu"), K.AveragePooling2D(2)],
         [convolution("relu")],
         [convolution(), K.ReLU(threshold=1.0), K.MaxPooling2D()],
+        [convolution(), K.ELU(alpha=-1.0), K.MaxPooling2D()],
         [convolution("relu"), K.Flatten(), K.Dense(2)],
     ],
 )

@@ -703,6 +703,7 @@ def test_a_layer_without_weights_may_be_called_twice():
     [
         lambda: K.ReLU(threshold=0.5, name="odd"),
         lambda: K.ReLU(max_value=1.0, negative_slope=0.1, name="odd"),
+        lambda: K.ReLU(max_value=0.0, negative_slope=0.1, name="odd"),
     ],
 )
 def test_a_relu_with_all_options_is_named(layer):

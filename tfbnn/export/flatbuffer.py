@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+from collections.abc import Sequence
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -58,12 +59,14 @@ def memory(path: pathlib.Path) -> dict[str, int]:
     sizes = [_num_bytes(tensor) for tensor in graph.tensors]
     stored = [_stored_bytes(model, tensor) for tensor in graph.tensors]
     expanded = _written_out(model, graph, stored)
-    last = {i: step for step, operator in enumerate(graph.operators) for i in operator.inputs}
-    last |= dict.fromkeys(graph.outputs, len(graph.operators))
-    live = set(graph.inputs)
+    last = {
+        i: step for step, operator in enumerate(graph.operators) for i in _indices(operator.inputs)
+    }
+    last |= dict.fromkeys(_indices(graph.outputs), len(graph.operators))
+    live = set(_indices(graph.inputs))
     peak = 0
     for step, operator in enumerate(graph.operators):
-        live |= set(operator.outputs) - expanded
+        live |= set(_indices(operator.outputs)) - expanded
         peak = max(peak, sum(sizes[i] for i in live))
         live = {i for i in live if last.get(i, 0) > step}
     return {"weights": sum(stored) + sum(sizes[i] for i in expanded), "activations": peak}
@@ -85,6 +88,11 @@ def _written_out(model: schema.ModelT, graph: schema.SubGraphT, stored: list[int
             if stored[source] or source in written:
                 written.add(target)
     return written
+
+
+def _indices(vector: Sequence[int] | None) -> Sequence[int]:
+    # The schema gives None for a vector that is missing.
+    return () if vector is None else vector
 
 
 def _stored_bytes(model: schema.ModelT, tensor: schema.TensorT) -> int:

@@ -148,9 +148,9 @@ def check_type(name: str, rows: np.ndarray, input_type: str) -> None:
     whole = (rows >= 0) & (rows <= 255) & (rows == rows.round())
     if input_type == "uint8" and not whole.all():
         raise ValueError(
-            f"With `input_type='uint8'` inputs are whole numbers from 0 to 255, and `{name}` must "
-            "be such; what scales them (`keras.layers.Rescaling`) belongs into the model or the "
-            f"file. Received: {name} from {rows.min()} to {rows.max()}"
+            f"With `input_type='uint8'` all values of `{name}` must be whole numbers from 0 to "
+            "255. Put what scales them (`keras.layers.Rescaling`) into the model or the file. "
+            f"Received: {name} from {rows.min()} to {rows.max()}"
         )
 
 

@@ -63,4 +63,6 @@ def _never_falls(layer: object) -> bool:
     if type(layer) in (_LAYERS.ReLU, _LAYERS.LeakyReLU):
         has_threshold = getattr(layer, "threshold", 0.0)
         return (layer.negative_slope or 0.0) >= 0 and not has_threshold
-    return type(layer) is _LAYERS.ELU or getattr(layer, "activation", None) in _INCREASING
+    if type(layer) is _LAYERS.ELU:
+        return layer.alpha >= 0
+    return getattr(layer, "activation", None) in _INCREASING

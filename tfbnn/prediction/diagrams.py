@@ -67,7 +67,7 @@ def reliability_diagram(
     if path is not None:
         path = pathlib.Path(path)
         # A reader never sees half a picture.
-        with whole_file(path) as unfinished:
+        with whole_file(path, several_writers=True) as unfinished:
             figure.savefig(unfinished, format=path.suffix[1:] or "png")
     return figure
 

@@ -53,7 +53,8 @@ def gives_probabilities(step: Step) -> bool:
 def has_activation_rule(step: Step) -> bool:
     """Whether moments can pass through the activation of a layer."""
     if type(step.layer) in _RELU_LAYERS:
-        return not getattr(step.layer, "threshold", 0.0) and not all(_slope_and_cap(step.layer))
+        slope, cap = _slope_and_cap(step.layer)
+        return not getattr(step.layer, "threshold", 0.0) and not (slope and cap is not None)
     is_elu = type(step.layer) is keras.layers.ELU
     return is_elu or activation(step) in (*_LINEAR, *_CLOSED, *_SMOOTH)
 

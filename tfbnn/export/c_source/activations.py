@@ -104,12 +104,13 @@ static void capped_relu(int count, float cap, float *restrict mean, float *restr
     for (int i = 0; i < count; i++) {
         const float m = mean[i];
         if (variance) {
-            float mean1, variance1, mean2, variance2, square;
+            float mean1, variance1, mean2, variance2, room;
             maximum(m, variance[i], 0.0f, 0.0f, &mean1, &variance1);
             maximum(m - cap, variance[i], 0.0f, 0.0f, &mean2, &variance2);
-            square = variance1 + mean1 * mean1 - variance2 - mean2 * mean2 - 2.0f * cap * mean2;
+            /* E[max(cap - x, 0)] - E[max(-x, 0)]: no difference of second moments. */
+            room = (mean2 - (m - cap)) - (mean1 - m);
             mean[i] = mean1 - mean2;
-            variance[i] = larger(0.0f, square - (mean1 - mean2) * (mean1 - mean2));
+            variance[i] = larger(0.0f, variance1 - variance2 - 2.0f * mean2 * room);
         } else {
             mean[i] = m > cap ? cap : larger(m, 0.0f);
         }
