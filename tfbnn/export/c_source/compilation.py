@@ -67,7 +67,8 @@ def compile_network(
 
     Args:
         sources: Folder of the C files.
-        folder: Where to compile to. What is there already of the network is not compiled again.
+        folder: Where to compile to. A network that is there, and no older than its source, is not
+            compiled again.
         name: Name of the network.
         flags: Options of the compiler.
 
@@ -78,10 +79,10 @@ def compile_network(
         RuntimeError: If the compiler fails.
     """
     network, check, program = (folder / n for n in (f"{name}.o", f"test_{name}.o", f"test_{name}"))
-    start = [compiler(), *flags]
-    if not network.exists():
+    start, source = [compiler(), *flags], sources / f"{name}.c"
+    if not network.exists() or network.stat().st_mtime < source.stat().st_mtime:
         stack = ["-fstack-usage"] if _has_stack_usage() else []
-        _run([*start, *stack, "-c", "-o", network, sources / f"{name}.c"], b"")
+        _run([*start, *stack, "-c", "-o", network, source], b"")
     _run([*start, "-c", "-o", check, sources / f"test_{name}.c"], b"")
     _run([*start, "-o", program, check, network, "-lm"], b"")
     return program
