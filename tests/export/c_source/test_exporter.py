@@ -433,8 +433,8 @@ def test_wrong_code_is_found_and_removed(name, tmp_path, monkeypatch):
     right = exporter.Translator._encoded
     uncertainty, change = WRONG[name]
 
-    def wrong(self, layer, groups, loc, scale, *others):
-        return right(self, layer, groups, *change(loc, scale), *others)
+    def wrong(self, layer, loc, scale, *others):
+        return right(self, layer, *change(loc, scale), *others)
 
     monkeypatch.setattr(exporter.Translator, "_encoded", wrong)
     with pytest.raises(RuntimeError, match="disagrees with the Keras model, and was removed"):

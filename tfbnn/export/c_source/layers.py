@@ -46,12 +46,11 @@ def translate(translator: Translator, step: Step) -> None:
 def _linear(translator: Translator, step: Step) -> None:
     layer = step.layer
     value = translator.only_input(step)
-    window, groups = None, 1
+    window = None
     is_dense = isinstance(layer, AbstractDense | _LAYERS.Dense)
     if not is_dense:
         _check_channels_last(step)
         _check_rank(step, value)
-        groups = layer.groups
         window = window_of(
             value.shape,
             step.output.shape[1:],
@@ -60,8 +59,8 @@ def _linear(translator: Translator, step: Step) -> None:
             layer.dilation_rate,
             layer.padding,
         )
-        window = None if window.is_point and groups == 1 else window
-    translator.linear(step, window, groups)
+        window = None if window.is_point and layer.groups == 1 else window
+    translator.linear(step, window)
     _activate(translator, step, layer.activation)
 
 

@@ -101,7 +101,7 @@ class Translator:
         if step in self._waiting:
             self.elementwise(step, self._waiting.pop(step))
 
-    def linear(self, step: Step, window: Window | None, groups: int) -> None:
+    def linear(self, step: Step, window: Window | None) -> None:
         """Append the linear part of a layer."""
         value = self.only_input(step)
         is_random = value.is_random or (
@@ -112,7 +112,7 @@ class Translator:
         name = f"linear_{len(self.operations)}"
         shapes = " -> ".join("x".join(map(str, v.shape)) for v in (value, output))
         title = f"{step.layer.name} ({type(step.layer).__name__}): {shapes}"
-        weights = self._weights_of(step.layer, groups)
+        weights = self._weights_of(step.layer)
         self.append(step, Linear(name, title, value, output, weights, window))
 
     def ends_in(self, step: Step, activation: str) -> bool:
@@ -145,17 +145,16 @@ class Translator:
         """Beginning of the names of a layer's arrays."""
         return self._names.setdefault(layer, f"layer_{len(self._names)}")
 
-    def _weights_of(self, layer: Any, groups: int) -> Weights:
+    def _weights_of(self, layer: Any) -> Weights:
         if layer not in self._weights:
             variational = isinstance(layer, AbstractVariationalLayer)
             read = _variational_weights if variational else _keras_weights
-            self._weights[layer] = self._encoded(layer, groups, *read(layer))
+            self._weights[layer] = self._encoded(layer, *read(layer))
         return self._weights[layer]
 
     def _encoded(
         self,
         layer: Any,
-        groups: int,
         loc: np.ndarray,
         scale: np.ndarray | None,
         bias: np.ndarray | None,
@@ -170,7 +169,7 @@ class Translator:
         stored_scale = scale if factorised is None else None
         return Weights(
             self.name_of(layer),
-            encoded(loc, stored_scale, settings.precision, groups),
+            encoded(loc, stored_scale, settings.precision, getattr(layer, "groups", 1)),
             settings.precision,
             factorised,
             None if bias is None else bias.astype(np.float32),
