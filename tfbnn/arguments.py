@@ -65,9 +65,9 @@ def whole_number(
     return number
 
 
-def count(name: str, value: Any, minimum: int = 1) -> int:
+def count(name: str, value: Any, minimum: int = 1, most: int = LARGEST_COUNT) -> int:
     """`whole_number`, of things that a machine can hold: from `minimum` to `LARGEST_COUNT`."""
-    return whole_number(name, value, minimum, LARGEST_COUNT)
+    return whole_number(name, value, minimum, most)
 
 
 def seed(name: str, value: Any, minimum: int = -(2**63), maximum: int = 2**63 - 1) -> int:
@@ -81,6 +81,7 @@ def real_number(
     minimum: float = -math.inf,
     maximum: float = math.inf,
     exclusive: bool = False,
+    single: bool = True,
 ) -> float:
     """`value` as a `float` that float32 holds.
 
@@ -90,6 +91,7 @@ def real_number(
         minimum: The smallest that is allowed.
         maximum: The largest that is allowed.
         exclusive: Whether finite limits are not allowed themselves.
+        single: Whether it has to be a number in float32 too. False where float64 is computed with.
 
     Raises:
         ValueError: If it is something else, is not finite, or is beyond its limits, in float32 too.
@@ -102,7 +104,9 @@ def real_number(
     0.5
     """
     number = _as_float(value)
-    if number is None or not _inside(number, minimum, maximum, exclusive):
+    rounded = number if number is None or not single else _in_float32(number)
+    inside = (_inside(one, minimum, maximum, exclusive) for one in (number, rounded))
+    if number is None or rounded is None or not all(inside):
         limits = _in_words(minimum, maximum, exclusive)
         raise ValueError(f"`{name}` must be {limits}. Received: {name}={value!r}")
     return number
@@ -212,6 +216,22 @@ def listed(name: str, value: Any, check: Callable[[str, Any], Any]) -> list[Any]
     return [check(f"{name}[{index}]", element) for index, element in enumerate(value)]
 
 
+def real_array(name: str, value: Any) -> np.ndarray:
+    """`value` as an array of real numbers, of whatever type; NumPy would read some out of strings.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        array = np.asarray(value)
+        problem = f"an array of type {array.dtype}" if array.dtype.kind in "OSUTcMm" else ""
+    except (TypeError, ValueError, NotImplementedError) as error:
+        problem = f"{type(value).__name__} ({error})"
+    if problem:
+        raise ValueError(f"`{name}` must be an array of real numbers. Received: {name}={problem}")
+    return array
+
+
 def instance(name: str, value: Any, kind: type | tuple[type, ...], expected: str) -> Any:
     """`value`, if it is an object of some class.
 
@@ -247,7 +267,7 @@ def interpreted(name: str, value: Any, interpret: Callable[[Any], Any], expected
 
 
 def _as_float(value: Any) -> float | None:
-    """A finite float that is not lost in float32, or None."""
+    """A finite float, or None."""
     if isinstance(value, bool | np.bool_ | str | bytes):
         return None
     try:
@@ -256,15 +276,21 @@ def _as_float(value: Any) -> float | None:
         number = float(value)
     except _NOT_A_NUMBER:
         return None
-    fits = _SMALLEST_FLOAT <= abs(number) <= _LARGEST_FLOAT
-    return number if fits or number == 0 else None
+    return number if math.isfinite(number) else None
+
+
+def _in_float32(number: float) -> float | None:
+    """The number as float32 has it; None if it is lost there."""
+    if number != 0 and not _SMALLEST_FLOAT <= abs(number) <= _LARGEST_FLOAT:
+        return None
+    return float(np.float32(number))
 
 
 def _inside(number: float, minimum: float, maximum: float, exclusive: bool) -> bool:
-    if not exclusive:
-        return minimum <= number <= maximum
-    # `0.99999999999` is below 1 as a float and 1 in float32.
-    return all(minimum < one < maximum for one in (number, float(np.float32(number))))
+    # `0.99999999999` is below 1 as a float and 1 in float32; `1e-12` is below itself there.
+    strictly = minimum < number < maximum
+    limits = (minimum, maximum, *(float(np.float32(limit)) for limit in (minimum, maximum)))
+    return strictly or (not exclusive and number in limits)
 
 
 def _in_words(minimum: float, maximum: float, exclusive: bool) -> str:

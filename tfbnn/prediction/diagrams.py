@@ -9,11 +9,12 @@ display.
 
 import os
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tfbnn import arguments
 from tfbnn.prediction.calibration import Reliability, calibration_error, reliability
 from tfbnn.training.whole_files import whole_file
 
@@ -59,17 +60,35 @@ def reliability_diagram(
     # Here and not above: scores are needed where nothing is drawn.
     from matplotlib.figure import Figure
 
+    path = None if path is None else picture_path("path", path)
     bins = reliability(probabilities, labels, num_bins)
     figure = Figure(figsize=(5.0, 6.2), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])
     _draw_gaps(top, bins)
     _draw_counts(bottom, bins)
     if path is not None:
-        path = pathlib.Path(path)
-        # A reader never sees half a picture.
-        with whole_file(path, several_writers=True) as unfinished:
-            figure.savefig(unfinished, format=path.suffix[1:] or "png")
+        save(figure, path)
     return figure
+
+
+def picture_path(name: str, value: Any) -> pathlib.Path:
+    """`value` as the path of a picture, of a kind that Matplotlib can write."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    path = arguments.path(name, value)
+    known = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in known:
+        raise ValueError(
+            f"`{name}` must end in the name of a format, one of {sorted(known)}. "
+            f"Received: {name}={str(path)!r}"
+        )
+    return path
+
+
+def save(figure: "Figure", path: pathlib.Path) -> None:
+    """Write a picture. A reader never sees half of it."""
+    with whole_file(path, several_writers=True) as unfinished:
+        figure.savefig(unfinished, format=path.suffix[1:] or "png", dpi=150)
 
 
 def _draw_gaps(axes: "Axes", bins: Reliability) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+from tfbnn import arguments
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.variational import posterior_of
 from tfbnn.prediction.summaries import Prediction, summarise
@@ -74,6 +75,8 @@ def predict(
         "Uncertainty in Deep Learning", sec. 3.3.
     """
     posterior = posterior_of(model)
+    if keep_samples is not None:
+        keep_samples = arguments.boolean("keep_samples", keep_samples)
     parts: list[list[Prediction]] = []
     samples_bytes = 0
     for block in sampled_blocks(posterior, x, num_samples, batch_size, seed, verbose):
@@ -114,8 +117,12 @@ def sampled_blocks(
         For each output of the model, the parameters of its likelihood, each an array
         `(num_samples, rows in the block, ...)`.
     """
-    _check_arguments(num_samples, batch_size)
-    seed_tensor = noise.as_seed(random.randrange(2**62) if seed is None else seed)
+    num_samples, batch_size = (
+        arguments.count("num_samples", num_samples),
+        arguments.count("batch_size", batch_size),
+    )
+    seed = random.randrange(2**62) if seed is None else arguments.seed("seed", seed)
+    seed_tensor, verbose = noise.as_seed(seed), arguments.verbosity("verbose", verbose)
     total = _num_batches(x, batch_size)
     with _progress(verbose, total and total * num_samples) as bar:
         for batches in _blocks(posterior, _batches(x, batch_size), num_samples):
@@ -144,12 +151,6 @@ def _progress(verbose: Any, total: int | None) -> Any:
     if verbose == 0:
         return _NoBar()
     return tqdm.tqdm(total=total, delay=2.0 if verbose == "auto" else 0.0, unit="network batch")
-
-
-def _check_arguments(num_samples: int, batch_size: int) -> None:
-    for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"`{name}` must be a whole number above 0. Received: {name}={value}")
 
 
 def num_rows(x: Any) -> int:

@@ -7,13 +7,16 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from tfbnn import arguments
+from tfbnn.prediction.diagrams import picture_path, save
 from tfbnn.prediction.evaluation import evaluate
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import num_weights, set_masks, sparsity_of
 from tfbnn.pruning.prune import (
-    check_granularity,
     check_prunable,
     check_ranking,
+    checked_blocks,
+    checked_sparsity,
     emptied_layer,
     ranking_of,
 )
@@ -35,9 +38,10 @@ class PruningCurve:
 
     def plot(self, path: str | pathlib.Path | None = None) -> Figure:
         """The scores against the share of weights left, a figure, saved to `path` if given."""
+        path = None if path is None else picture_path("path", path)
         figure = _plot(self.rows)
         if path is not None:
-            figure.savefig(path, dpi=150)
+            save(figure, path)
         return figure
 
 
@@ -88,7 +92,9 @@ def pruning_curve(
     [(0.0, 6), (0.5, 3)]
     """
     check_ranking(criterion, scope)
-    check_granularity(granularity, block_size)
+    block_size = checked_blocks(granularity, block_size)
+    num_samples, seed = arguments.count("num_samples", num_samples), arguments.seed("seed", seed)
+    verbose = arguments.verbosity("verbose", verbose)
     check_prunable(model)
     sparsities = _checked(sparsities, sparsity_of(model))
     x, y = data if isinstance(data, tuple | list) else (data, None)
@@ -114,12 +120,9 @@ def pruning_curve(
 
 def _checked(sparsities: Sequence[float], removed: float) -> list[float]:
     """The sparsities upwards, none below the share that is `removed` already."""
-    numbers = [float(sparsity) for sparsity in sparsities]
-    if not numbers or not all(0 <= number < 1 for number in numbers):
-        raise ValueError(
-            "`sparsities` must be shares of weights to remove, in [0, 1). "
-            f"Received: sparsities={numbers}"
-        )
+    numbers = arguments.listed("sparsities", sparsities, checked_sparsity)
+    if not numbers:
+        raise ValueError(f"`sparsities` must be one or more. Received: sparsities={sparsities}")
     return sorted({max(number, removed) for number in numbers})
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.layers import scopes
 from tfbnn.layers.variational import variational_layers, variational_weights
 from tfbnn.training import distribution, likelihoods, order, outputs, schedules
@@ -44,7 +45,7 @@ class BayesianModel:
         super().__init__(*args, **kwargs)
         self.objective = Objective(num_examples)
         # What the user said, as opposed to what a `fit` counted in its own data.
-        self._given_num_examples = num_examples
+        self._given_num_examples = self.objective.num_examples
         self.num_draws = 1
         # A few rows of what `fit` saw, on which an export can be compared with this model.
         self.example_rows: np.ndarray | None = None
@@ -60,7 +61,7 @@ class BayesianModel:
     @num_examples.setter
     def num_examples(self, value: int) -> None:
         self.objective.set_num_examples(value)
-        self._given_num_examples = value
+        self._given_num_examples = self.objective.num_examples
 
     @property
     def likelihood(self) -> AbstractLikelihood:
@@ -98,8 +99,9 @@ class BayesianModel:
         Raises:
             ValueError: If a loss is no likelihood, or an argument is out of its range.
         """
-        if num_draws < 1:
-            raise ValueError(f"`num_draws` must be at least 1. Received: num_draws={num_draws}")
+        num_draws = arguments.count("num_draws", num_draws)
+        beta = arguments.real_number("beta", beta, 0)
+        kl_schedule = schedules.get(kl_schedule)
         if loss is not None:
             # First: a model must not be left half compiled with a loss that is no likelihood.
             new = [likelihoods.likelihood_of(one) for one in outputs.flat_losses(self, loss)]
@@ -107,7 +109,7 @@ class BayesianModel:
             loss = outputs.like(self, loss, [likelihood.loss for likelihood in new])
             self._set_likelihoods(new)
         self.objective.set_beta(beta)
-        self.objective.kl_schedule = schedules.get(kl_schedule)
+        self.objective.kl_schedule = kl_schedule
         self.num_draws = num_draws
         super().compile(optimizer, loss, *args, **kwargs)
         self._loss_weights = outputs.loss_weights(self)

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn import arguments
+
 _ASK = (
     "pass `num_examples=` to `fit` (or to the model's constructor): the number of training "
     "examples in the whole data set, over all workers, each counted once"
@@ -54,8 +56,8 @@ def training_size(
     Raises:
         ValueError: If the number is not known, or the data are empty.
     """
-    if num_examples is not None and not num_examples > 0:
-        raise ValueError(f"`num_examples` must be positive. Received: num_examples={num_examples}")
+    if num_examples is not None:
+        num_examples = arguments.count("num_examples", num_examples, most=2**63 - 1)
     if is_arrays(x):
         size = _array_size(x, batch_size, validation_split)
     elif isinstance(x, tf.data.Dataset):

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.layers.scopes import DrawCollector
 from tfbnn.layers.variational import variational_layers
 from tfbnn.training import likelihoods
@@ -44,18 +45,12 @@ class Objective:
 
     def set_num_examples(self, num_examples: int) -> None:
         """Set the number of training examples in the whole data set, over all workers."""
-        if not num_examples > 0:
-            raise ValueError(
-                f"`num_examples` must be positive. Received: num_examples={num_examples}"
-            )
-        self.num_examples = int(num_examples)
-        self._variables["num_examples"].assign(float(num_examples))
+        self.num_examples = arguments.count("num_examples", num_examples, most=2**63 - 1)
+        self._variables["num_examples"].assign(float(self.num_examples))
 
     def set_beta(self, beta: float) -> None:
         """Set the factor of the KL: 1 is the ELBO, less is a cold posterior."""
-        if not 0 <= beta < float("inf"):
-            raise ValueError(f"`beta` must be finite and at least 0. Received: beta={beta}")
-        self.beta = float(beta)
+        self.beta = arguments.real_number("beta", beta, 0)
         self._variables["beta"].assign(self.beta)
 
     def set_size(self, size: TrainingSize) -> None:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.training.data import TrainingSize, is_arrays
 from tfbnn.training.distribution import is_chief, local_part, same_on_all_workers
 from tfbnn.training.order import run_seed
@@ -62,11 +63,9 @@ class ResumeTraining(keras.callbacks.Callback):
 
     def __init__(self, folder: str | os.PathLike, every: int = 100, keep: bool = False):
         super().__init__()
-        if every < 1:
-            raise ValueError(f"`every` must be at least 1. Received: every={every}")
-        self.folder = pathlib.Path(folder)
-        self.every = every
-        self.keep = keep
+        self.folder = arguments.path("folder", folder)
+        self.every = arguments.count("every", every)
+        self.keep = arguments.boolean("keep", keep)
         # What `fit` says of its data, which another run must not differ in.
         self._run: tuple[int, ...] = ()
         # Whether one pass over the data lasts for all epochs (`steps_per_epoch`).
