@@ -24,7 +24,8 @@ LARGEST_COUNT = 2**31 - 1
 SMALLEST_SCALE, LARGEST_SCALE = 1e-12, 1e12
 """Standard deviations whose squares, and those of a million of them, float32 can hold."""
 
-_NOT_A_NUMBER = (TypeError, ValueError, OverflowError, NotImplementedError)
+# What Python, NumPy and TensorFlow say of what is no number.
+_NOT_A_NUMBER = (AttributeError, NotImplementedError, OverflowError, TypeError, ValueError)
 
 
 def whole_number(
@@ -51,7 +52,7 @@ def whole_number(
     try:
         # A boolean is a number to Python, and never meant to be one.
         number = None if isinstance(value, bool | np.bool_) else operator.index(value)
-    except TypeError:
+    except _NOT_A_NUMBER:
         number = None
     low = number is not None and minimum is not None and number < minimum
     high = number is not None and maximum is not None and number > maximum
@@ -261,8 +262,11 @@ def interpreted(name: str, value: Any, interpret: Callable[[Any], Any], expected
     try:
         return interpret(value)
     except Exception as error:
+        why = str(error)
+        if "Received: " in why:
+            raise ValueError(f"`{name}`: {why}") from error
         raise ValueError(
-            f"`{name}` must be {expected} ({error}). Received: {name}={value!r}"
+            f"`{name}` must be {expected} ({why}). Received: {name}={value!r}"
         ) from error
 
 

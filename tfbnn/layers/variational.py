@@ -83,10 +83,10 @@ class AbstractVariationalLayer(keras.layers.Layer):
         self.bias_regularizer = _keras_object("bias_regularizer", bias_regularizer)
         self.kernel_constraint = _keras_object("kernel_constraint", kernel_constraint)
         self.bias_constraint = _keras_object("bias_constraint", bias_constraint)
-        self.prior = priors.get(prior)
-        self.bias_prior = self.prior if bias_prior is None else priors.get(bias_prior)
+        self.prior = _law("prior", prior)
+        self.bias_prior = self.prior if bias_prior is None else _law("bias_prior", bias_prior)
         self.posterior = _random_family(posterior)
-        self.bias_posterior = families.get(bias_posterior)
+        self.bias_posterior = _law("bias_posterior", bias_posterior)
         self.kl_weight = _checked_kl_weight(kl_weight)
         self.masked = arguments.boolean("masked", masked)
         self.seed = None if seed is None else arguments.seed("seed", seed)
@@ -228,6 +228,7 @@ def variational_layers(model: keras.Layer) -> Iterator[AbstractVariationalLayer]
     >>> list(tfbnn.layers.variational_layers(model)) == [layer]
     True
     """
+    arguments.instance("model", model, keras.Layer, "a Keras model or layer")
     # Keras offers no public walk that also finds layers held as attributes of layers.
     for layer in model._flatten_layers():
         if isinstance(layer, AbstractVariationalLayer):
@@ -239,8 +240,14 @@ def variational_weights(model: keras.Layer) -> list[NormalWeight]:
     return [w for layer in variational_layers(model) for w in layer.variational_weights]
 
 
+def _law(name: str, identifier: Any) -> Any:
+    """A prior or a family, by the kind that `name` ends in."""
+    get = priors.get if name.endswith("prior") else families.get
+    return arguments.interpreted(name, identifier, get, "a law of `tfbnn.priors` or `.families`")
+
+
 def _random_family(identifier: Any) -> families.Normal:
-    family = families.get(identifier)
+    family = _law("posterior", identifier)
     if isinstance(family, families.Point):
         raise ValueError(
             "The kernel of a variational layer must be random; for a point kernel use the Keras "

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.variational import posterior_of
 from tfbnn.prediction import calibration, diagrams, regression_scores, uncertainty
@@ -198,7 +199,7 @@ def _labelled(x: Any, y: Any) -> tuple[Any, list[np.ndarray]]:
         return _recorded(x, targets), targets
     if y is None:
         raise ValueError("There are no targets to score against. Received: y=None")
-    y, rows = np.asarray(y), num_rows(x)
+    y, rows = arguments.real_array("y", y), num_rows(x)
     if y.shape[:1] != (rows,):
         raise ValueError(
             "`x` and `y` must have the same number of rows. "

@@ -164,11 +164,11 @@ def num_rows(x: Any) -> int:
             "`x` must be an array, a structure of arrays or a `tf.data.Dataset`. "
             f"Received: x of type {type(x).__name__}"
         )
-    rows = {np.shape(array)[:1] for array in tf.nest.flatten(x)}
-    if len(rows) != 1 or rows == {()}:
+    shapes = [tuple(np.shape(array)) for array in tf.nest.flatten(x)]
+    rows = {shape[:1] for shape in shapes}
+    if len(rows) != 1 or rows <= {(), (None,)}:
         raise ValueError(
-            "All inputs must have the same number of rows. "
-            f"Received: shapes {[np.shape(array) for array in tf.nest.flatten(x)]}"
+            f"All inputs in `x` must have the same number of rows. Received: x of shapes {shapes}"
         )
     return rows.pop()[0]
 
@@ -190,15 +190,24 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
             inputs = element[0] if isinstance(element, tuple) else element
             leaves = tf.nest.flatten(inputs)
             if any(leaf.shape.rank == 0 for leaf in leaves):
-                raise ValueError("The data set must be batched: call `.batch(...)` on it.")
+                raise ValueError(
+                    "The data set must be batched: call `.batch(...)` on it. "
+                    f"Received: x of shapes {[tuple(leaf.shape) for leaf in leaves]}"
+                )
             check_arrays("x", [leaf.numpy() for leaf in leaves])
             yield inputs
         return
-    arrays = tf.nest.map_structure(np.asarray, x)
+    arrays = tf.nest.map_structure(_as_array, x)
     check_arrays("x", arrays)
     for start in range(0, num_rows(arrays), batch_size):
         rows = slice(start, start + batch_size)
         yield tf.nest.map_structure(lambda a, rows=rows: tf.convert_to_tensor(a[rows]), arrays)
+
+
+def _as_array(x: Any) -> np.ndarray:
+    """An input, real numbers or, for layers that look them up, strings."""
+    array = arguments.interpreted("x", x, np.asarray, "an array")
+    return array if array.dtype.kind in "SUT" else arguments.real_array("x", array)
 
 
 def _blocks(
@@ -223,7 +232,14 @@ def _blocks(
 
 def _bytes_per_row(posterior: AbstractPosterior, batch: Any) -> int:
     _check_shapes(posterior.model, batch)
-    outputs = tf.nest.flatten(posterior.network(posterior.mean(), batch))
+    try:
+        outputs = tf.nest.flatten(posterior.network(posterior.mean(), batch))
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        first = str(error).strip().splitlines()[0]
+        shapes = [tuple(tensor.shape) for tensor in tf.nest.flatten(batch)]
+        raise ValueError(
+            f"The model cannot take `x` ({first}). Received: x of shapes {shapes}"
+        ) from error
     # Two parameters at most, in float32.
     return sum(8 * max(1, int(np.prod(output.shape[1:]))) for output in outputs)
 

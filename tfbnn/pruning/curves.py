@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
 from matplotlib.figure import Figure
 
 from tfbnn import arguments
@@ -97,7 +98,7 @@ def pruning_curve(
     verbose = arguments.verbosity("verbose", verbose)
     check_prunable(model)
     sparsities = _checked(sparsities, sparsity_of(model))
-    x, y = data if isinstance(data, tuple | list) else (data, None)
+    x, y = _checked_data(data)
     pruned = masked_clone(model)
     ranking = ranking_of(pruned, criterion, granularity, block_size)
     rows = []
@@ -116,6 +117,17 @@ def pruning_curve(
             f"scope='layer'. Received: sparsities={sparsities}, scope={scope!r}"
         )
     return PruningCurve(rows)
+
+
+def _checked_data(data: Any) -> tuple[Any, Any]:
+    if isinstance(data, tf.data.Dataset):
+        return data, None
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise ValueError(
+            "`data` must be a pair `(x, y)` or a batched `tf.data.Dataset` of such pairs. "
+            f"Received: data of type {type(data).__name__}"
+        )
+    return data[0], data[1]
 
 
 def _checked(sparsities: Sequence[float], removed: float) -> list[float]:

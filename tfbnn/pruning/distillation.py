@@ -180,7 +180,9 @@ def _checked(posterior: Any, x: Any, answers: Prediction) -> tuple[np.ndarray, t
             "`answers` must be what `tfbnn.predict(teacher, x)` gives. "
             f"Received: answers of type {type(answers).__name__}"
         )
-    x = np.asarray(x, np.float32)
+    x = arguments.real_array("x", x)
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32)
     check_arrays("x", x)
     names = OUTPUTS[posterior.likelihoods[0].kind]
     if not hasattr(answers, names[2]) or num_rows(x) != len(answers.prediction):

@@ -101,7 +101,9 @@ class BayesianModel:
         """
         num_draws = arguments.count("num_draws", num_draws)
         beta = arguments.real_number("beta", beta, 0)
-        kl_schedule = schedules.get(kl_schedule)
+        kl_schedule = arguments.interpreted(
+            "kl_schedule", kl_schedule, schedules.get, "a schedule of the KL"
+        )
         if loss is not None:
             # First: a model must not be left half compiled with a loss that is no likelihood.
             new = [likelihoods.likelihood_of(one) for one in outputs.flat_losses(self, loss)]

@@ -102,7 +102,7 @@ def get(identifier: Any) -> Any:
     if isinstance(identifier, str) and identifier in SCHEDULES:
         return SCHEDULES[identifier]()
     expected = f"None, one of the names {sorted(SCHEDULES)}, or an object of `tfbnn.schedules`"
-    return arguments.interpreted("kl_schedule", identifier, _made, expected)
+    return arguments.interpreted("identifier", identifier, _made, expected)
 
 
 def _made(identifier: Any) -> Any:

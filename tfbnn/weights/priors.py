@@ -292,7 +292,7 @@ def get(identifier: "AbstractPrior | str | dict | tfd.Distribution") -> Abstract
     if isinstance(identifier, tfd.Distribution):
         return Distribution(identifier)
     if isinstance(identifier, dict):
-        return _deserialize(identifier)
+        return arguments.interpreted("identifier", identifier, _deserialize, "a configuration")
     raise ValueError(
         f"A prior must be a prior object, one of the names {sorted(PRIORS)}, a configuration or a "
         f"`tfp.distributions.Distribution`. Received: identifier={identifier!r}"
@@ -320,10 +320,7 @@ def serialize(prior: AbstractPrior) -> dict[str, Any]:
 
 def _deserialize(config: dict[str, Any]) -> AbstractPrior:
     classes = {cls.__name__: cls for cls in (*PRIORS.values(), Distribution)}
-    try:
-        prior = keras.saving.deserialize_keras_object(config, custom_objects=classes)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"The configuration is not a prior's. Received: {config=}") from error
+    prior = keras.saving.deserialize_keras_object(config, custom_objects=classes)
     if not isinstance(prior, AbstractPrior):
-        raise ValueError(f"The configuration is not a prior's. Received: {config=}")
+        raise TypeError("it is not a prior's")
     return prior
