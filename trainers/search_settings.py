@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from trainers.settings import check, check_at_least, is_folder_name, option
+from trainers.settings import check, check_at_least, check_types, is_folder_name, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,7 @@ class SearchSettings:
     smoke: bool = option(False, "a search of seconds on a few rows: does everything, finds nothing")
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_at_least(self, 1, "trials", "epochs", "batch_size", "widths", "seed")
         check_at_least(self, 1, "num_samples", "export_samples")
         check_at_least(self, 0, "depth", "filters", "beta", "warm_up")

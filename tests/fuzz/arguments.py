@@ -52,6 +52,8 @@ class Try:
             assert self.entry.state() == before, f"{self.name}: refused, after a change"
             return "refused"
         assert fits is not False, f"{self.name}: accepted in silence"
+        if self.argument in self.entry.of_keras:
+            return "accepted"
         try:
             self.entry.after(result)
         except Exception as error:

@@ -8,6 +8,7 @@ import functools
 import json
 import pathlib
 import tempfile
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +18,11 @@ import numpy as np
 
 import tfbnn
 from tests.fuzz import values
-from tests.fuzz.values import Kind
+from tests.fuzz.values import LARGEST, Kind
 from tfbnn.prediction import calibration, diagrams, regression_scores, uncertainty
 from tfbnn.training import strategies
+from trainers.search_settings import SearchSettings
+from trainers.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Entry:
         slow: Whether a right call takes seconds: then only bad values are tried.
         public: Whose signature it is; `call` by default.
         aliases: What messages may call an argument instead.
+        of_keras: Arguments that Keras interprets: what it takes, it may be unable to save.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Entry:
     slow: bool = False
     public: Callable[..., Any] | None = None
     aliases: tuple[str, ...] = ()
+    of_keras: tuple[str, ...] = ()
 
 
 class World:
@@ -209,6 +214,9 @@ def _layers(made: World) -> list[Entry]:
     return entries
 
 
+_OF_KERAS = ("activation", "initializer", "regularizer", "constraint")
+
+
 def _layer(cls: type, common: dict[str, Kind]) -> Entry:
     rank = getattr(cls, "rank", 0)
     per_axis = values.any_of(values.whole(), _several(values.whole(), rank))
@@ -228,7 +236,8 @@ def _layer(cls: type, common: dict[str, Kind]) -> Entry:
         lambda: right,
         {**(own if rank else {"units": values.whole()}), **common},
         others=("kwargs",),
-        after=lambda layer: _use_layer(layer, (2, *[4] * rank, 30)),
+        after=lambda layer: _use_layer(layer, (2, *[8] * rank, 30)),
+        of_keras=tuple(name for name in common if name.endswith(_OF_KERAS)),
     )
 
 
@@ -260,6 +269,7 @@ def _training(made: World) -> list[Entry]:
             lambda value: setattr(made.model, "num_examples", value),
             lambda: {"value": 6},
             {"value": values.whole(1, 2**63 - 1)},
+            aliases=("num_examples",),
             after=lambda result: setattr(made.model, "num_examples", 6),
             state=made.state,
         ),
@@ -294,6 +304,7 @@ def _training(made: World) -> list[Entry]:
             lambda: {"path": made.keras_file},
             {"path": values.path()},
             ("kwargs",),
+            slow=True,
         ),
         _of_model(
             "tfbnn.check_elbo",
@@ -727,14 +738,37 @@ def _search(made: World) -> list[Entry]:
                 "rows": values.listed(values.thing()),
                 "path": values.optional(values.path()),
                 "label": values.text(),
-                "reference": values.optional(Kind("pair", lambda value: False)),
+                "reference": values.optional(
+                    Kind("pair", lambda v: isinstance(v, tuple) and v == ("a", 1))
+                ),
             },
         ),
     ]
 
 
 def _trainers() -> list[Entry]:
-    return []
+    return [
+        Entry(f"trainers.{cls.__name__}", cls, dict, _of_fields(cls), after=_use_settings)
+        for cls in (Settings, SearchSettings)
+    ]
+
+
+def _of_fields(cls: type) -> dict[str, Kind]:
+    """What a field of settings may be, by its annotation; its range is another thing."""
+    kinds = {int: values.whole(-LARGEST, 2**63), float: values.real(), bool: values.boolean()}
+    kinds[str] = values.text()
+    found = {}
+    for name, hint in typing.get_type_hints(cls).items():
+        several, optional = typing.get_origin(hint) is tuple, type(None) in typing.get_args(hint)
+        kind = kinds[typing.get_args(hint)[0] if several or optional else hint]
+        kind = values.listed(kind) if several else values.optional(kind) if optional else kind
+        found[name] = Kind(kind.name, lambda v, kind=kind: None if kind.fits(v) else False)
+    return found
+
+
+def _use_settings(settings: Any) -> None:
+    json.dumps(dataclasses.asdict(settings))
+    settings.effective()
 
 
 def _one(name: str, call: Any, argument: str, right: Any, **options: Any) -> Entry:

@@ -259,8 +259,15 @@ def _random_family(identifier: Any) -> families.Normal:
 def _keras_object(name: str, identifier: Any) -> Any:
     """What Keras makes of a name, a configuration or an object, by the kind that `name` ends in."""
     kind = name.rsplit("_", 1)[-1]
-    get = getattr(keras, f"{kind}s").get
-    return arguments.interpreted(name, identifier, get, f"what Keras takes as {kind}")
+
+    def interpret(identifier: Any) -> Any:
+        found = getattr(keras, f"{kind}s").get(identifier)
+        # Keras calls classes, or keeps them, whatever they are.
+        if found is not None and (isinstance(found, type) or not callable(found)):
+            raise TypeError(f"it stands for {found!r}")
+        return found
+
+    return arguments.interpreted(name, identifier, interpret, f"what Keras takes as {kind}")
 
 
 def _fresh_initializer(name: str, identifier: Any) -> keras.initializers.Initializer:

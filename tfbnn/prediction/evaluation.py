@@ -211,7 +211,10 @@ def _labelled(x: Any, y: Any) -> tuple[Any, list[np.ndarray]]:
 def _recorded(dataset: tf.data.Dataset, targets: list[np.ndarray]) -> Iterator[Any]:
     for element in dataset:
         if not isinstance(element, tuple) or len(element) < 2:
-            raise ValueError("The data set has no targets: it must give `(x, y)` batches.")
+            raise ValueError(
+                "The data set has no targets: it must give `(x, y)` batches. "
+                f"Received: x with elements of type {type(element).__name__}"
+            )
         targets.append(element[1].numpy())
         yield element
 

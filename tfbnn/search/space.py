@@ -128,6 +128,8 @@ def choose(hp: keras_tuner.HyperParameters, name: str, values: Values) -> Any:
     """
     arguments.instance("hp", hp, keras_tuner.HyperParameters, "the hyperparameters of a trial")
     name, values = arguments.text("name", name), _checked_values("values", values, _choice)
+    if isinstance(values, tuple) and len({type(value) for value in values}) > 1:
+        raise ValueError(f"`values` must be of one type. Received: values={values}")
     if isinstance(values, Range):
         sampling = "log" if values.log else "linear"
         return hp.Float(name, values.low, values.high, sampling=sampling, default=values.middle)

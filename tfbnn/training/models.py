@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras.src.models.functional import Functional as KerasFunctional
 
+from tfbnn import arguments
 from tfbnn.training.bayesian_model import BayesianModel
 
 
@@ -87,6 +88,7 @@ def clone_model(model: Any) -> Any:
     >>> type(tfbnn.clone_model(model)).__name__
     'Sequential'
     """
+    arguments.instance("model", model, BayesianModel, "a `tfbnn.Sequential` or `tfbnn.Model`")
     return keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
 
 
@@ -100,6 +102,7 @@ def load_model(path: Any, **kwargs: Any) -> Any:
     Returns:
         The model.
     """
+    path = arguments.path("path", path)
     return keras.models.load_model(path, **kwargs)
 
 
