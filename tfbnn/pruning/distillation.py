@@ -13,7 +13,7 @@ from tfbnn.posterior.variational import posterior_of
 from tfbnn.prediction import moments
 from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.prediction.predictive import num_rows
-from tfbnn.prediction.summaries import Prediction
+from tfbnn.prediction.summaries import NormalPrediction, Prediction
 from tfbnn.training.data import check_arrays
 from tfbnn.training.likelihoods import AbstractLikelihood
 
@@ -175,7 +175,8 @@ def _checked(posterior: Any, x: Any, answers: Prediction) -> tuple[np.ndarray, t
     x = np.asarray(x, np.float32)
     check_arrays("x", x)
     names = OUTPUTS[posterior.likelihoods[0].kind]
-    if not hasattr(answers, names[2]) or num_rows(x) != len(answers.prediction):
+    real_numbers = isinstance(answers, NormalPrediction)
+    if real_numbers != (names[2] == "epistemic") or num_rows(x) != len(answers.prediction):
         raise ValueError(
             "`answers` must be of the same rows and the same kind (classes or real numbers) as the "
             f"model's. Received: {len(answers.prediction)} {type(answers).__name__}s for "

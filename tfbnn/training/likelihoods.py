@@ -34,6 +34,10 @@ class AbstractLikelihood(abc.ABC):
     def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
         """`log(p(y | outputs))` in nats, of shape `(batch, *event)`; nothing is summed."""
 
+    def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Outputs of the same kind at the temperature: those of which predictions are made."""
+        return outputs
+
     @abc.abstractmethod
     def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """The parameters of the law of `y`, in float32, that a prediction averages over draws."""
@@ -79,10 +83,15 @@ class Categorical(AbstractLikelihood):
             outputs = tf.math.log(tf.maximum(outputs, 1e-37))
         return outputs / self.temperature
 
+    def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
+        if self.temperature == 1.0:
+            return tf.cast(outputs, tf.float32)
+        logits = self.logits(outputs)
+        return logits if self.from_logits else tf.nn.softmax(logits)
+
     def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        if not self.from_logits and self.temperature == 1.0:
-            return (tf.cast(outputs, tf.float32),)
-        return (tf.nn.softmax(self.logits(outputs)),)
+        outputs = self.tempered(outputs)
+        return (tf.nn.softmax(outputs) if self.from_logits else outputs,)
 
     def check_targets(self, targets: Any, outputs_shape: tuple[int | None, ...]) -> None:
         classes = outputs_shape[-1]
@@ -116,10 +125,15 @@ class Bernoulli(AbstractLikelihood):
             outputs = tf.math.log(tf.maximum(outputs, 1e-37)) - tf.math.log1p(-outputs)
         return outputs / self.temperature
 
+    def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
+        if self.temperature == 1.0:
+            return tf.cast(outputs, tf.float32)
+        logits = self.logits(outputs)
+        return logits if self.from_logits else tf.nn.sigmoid(logits)
+
     def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        if not self.from_logits and self.temperature == 1.0:
-            return (tf.cast(outputs, tf.float32),)
-        return (tf.nn.sigmoid(self.logits(outputs)),)
+        outputs = self.tempered(outputs)
+        return (tf.nn.sigmoid(outputs) if self.from_logits else outputs,)
 
     def check_targets(self, targets: Any, outputs_shape: tuple[int | None, ...]) -> None:
         if targets.size and (targets.min() < 0 or targets.max() > 1):
@@ -213,14 +227,33 @@ def sum_events(
     Returns:
         A float32 tensor `(batch,)`.
     """
+    weights = event_weights(len(log_prob.shape), mask, sample_weight)
+    if weights is not None:
+        log_prob *= tf.cast(weights, log_prob.dtype)
+    return tf.reduce_sum(tf.reshape(log_prob, [tf.shape(log_prob)[0], -1]), axis=1)
+
+
+def event_weights(rank: int, mask: Any = None, sample_weight: Any = None) -> tf.Tensor | None:
+    """How many observations each element of a `log_prob` counts as: mask times weights.
+
+    Args:
+        rank: Number of axes of the `log_prob`.
+        mask: As in `sum_events`.
+        sample_weight: As in `sum_events`.
+
+    Returns:
+        A float32 tensor of `rank` axes that broadcasts to the `log_prob`; None if all count once.
+    """
+    weights = None
     for factor in (mask, sample_weight):
         if factor is not None:
-            factor = tf.cast(tf.convert_to_tensor(factor), log_prob.dtype)
-            missing = len(log_prob.shape) - len(factor.shape)
+            factor = tf.cast(tf.convert_to_tensor(factor), tf.float32)
+            missing = rank - len(factor.shape)
             if missing < 0:
                 factor = tf.squeeze(factor, -1)
-            log_prob *= tf.reshape(factor, tf.concat([tf.shape(factor), [1] * max(missing, 0)], 0))
-    return tf.reduce_sum(tf.reshape(log_prob, [tf.shape(log_prob)[0], -1]), axis=1)
+            factor = tf.reshape(factor, tf.concat([tf.shape(factor), [1] * max(missing, 0)], 0))
+            weights = factor if weights is None else weights * factor
+    return weights
 
 
 def _check_options(loss: keras.losses.Loss) -> None:
