@@ -42,7 +42,8 @@ def predict(
     and BatchNormalization run as in inference. Memory is bounded by the batch, not by `x`.
 
     Args:
-        model: A trained `tfbnn.Sequential` or `tfbnn.Model`, or a posterior.
+        model: A trained `tfbnn.Sequential` or `tfbnn.Model`, a plain Keras model with variational
+            layers that was compiled with a loss of the same kind, or a posterior.
         x: Inputs `(rows, ...)`: an array, a list or dict of arrays for several inputs, or a batched
             `tf.data.Dataset` (targets in it are ignored).
         num_samples: Number of networks.
@@ -55,11 +56,12 @@ def predict(
     Returns:
         A `Prediction`, which unpacks into two arrays. Classes: mean probabilities
         `(rows, classes)` and predictive entropy in nats `(rows,)`. Real numbers: mean and total
-        standard deviation, `(rows, targets)`. It holds the decomposition and the rest. For a model
+        standard deviation, `(rows, targets)`. It holds the decomposition and the rest, and the
+        `mask` of sequences with steps that do not count. For a model
         with several outputs: one in each place of the outputs' structure.
 
     Raises:
-        TypeError: If `model` is neither a model of tfbnn nor a posterior.
+        TypeError: If `model` is neither a model nor a posterior.
         ValueError: If `x` is empty, infinite, not finite or of the wrong shape, or an argument is
             out of range.
 
@@ -167,8 +169,8 @@ def sampled_blocks(
                 for array, part in zip(arrays, chunk, strict=True):
                     array[first : first + count] = part
                 bar.update(count * len(batches))
-            answers = map(Sampled, posterior.likelihoods, arrays, masks)
-            yield Block(list(answers), batches)
+            answers = zip(posterior.likelihoods, arrays, masks, strict=True)
+            yield Block([Sampled(*one) for one in answers], batches)
 
 
 @dataclasses.dataclass(frozen=True)
