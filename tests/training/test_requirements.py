@@ -150,11 +150,11 @@ def test_inputs_that_float32_does_not_hold_are_refused(models, bad):
         lambda: model.fit(np.concatenate([X, wrong]), np.tile(LABELS, 2), validation_split=0.5),
         lambda: model.evaluate(wrong, LABELS, verbose=0),
     ):
-        with pytest.raises(ValueError, match=r"x` has NaN or infinite.*Received: 1 of 24 elements"):
+        with pytest.raises(ValueError, match=r"x` has NaN or infinite.*Received: 1 of"):
             refused()
     with np.errstate(over="ignore"):
         stream = _stream(wrong.astype("float32"), LABELS)
-    with pytest.raises(ValueError, match="`x` has NaN or infinite.*Received: 1 of 24 elements"):
+    with pytest.raises(ValueError, match="`x` has NaN or infinite.*Received: 1 of"):
         model.fit(stream, num_examples=8, verbose=0)
 
 
