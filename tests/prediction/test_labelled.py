@@ -145,6 +145,16 @@ def test_masked_steps_as_they_were_met():
     assert tfbnn.predict(shared_model("classes", False, 0.0), x[:, :3, 0]).mask is None
 
 
+def test_empty_targets_of_masked_steps():
+    model = shared_model("one-hot", True, 0.0)
+    x, y = make_data("one-hot", True, 0)
+    expected = tfbnn.evaluate(model, x, y, num_samples=2).scores()
+    y[~x.any(axis=-1)] = 0
+    assert tfbnn.evaluate(model, x, y, num_samples=2).scores() == expected
+    nll = model.evaluate(x, y, verbose=0, return_dict=True)["nll"]
+    assert expected["nll"] == pytest.approx(nll, rel=1e-5)
+
+
 def test_batches_of_other_lengths():
     model = shared_model("classes", True, 0.0)
     x, y = make_data("classes", True, 2)
@@ -192,11 +202,11 @@ def test_two_outputs_have_masks_of_their_own():
     ("weight", "message"),
     [
         (np.ones(3), r"`x` and `sample_weight` must have the same number of rows. Received: 20"),
-        (np.full(ROWS, np.nan), "`sample_weight` has NaN or infinite"),
-        (np.full(ROWS, -1.0), "must not be negative. Received: smallest sample_weight=-1.0"),
+        (np.full(ROWS, np.nan), "must be finite and not negative. Received: from nan"),
+        (np.full(ROWS, -1.0), "must be finite and not negative. Received: from -1.0"),
         (np.zeros(ROWS), "No label counts.*Received: masks or sample weights"),
-        (np.ones((ROWS, 2)), r"a number for each row.*sample_weight of shape \(20, 2\), labels of"),
-        (np.ones((ROWS, 5, 7)), r"a number for each row, or for each label. Received: sample_wei"),
+        (np.ones((ROWS, 2)), r"the rows and the steps.*shape \[20  5\] at most. Received: shape"),
+        (np.ones((ROWS, 5, 7)), r"the rows and the steps.*Received: shape \(20, 5, 7\)"),
     ],
 )
 def test_bad_weights(function, weight, message):

@@ -17,8 +17,8 @@ from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.calibration import whole_labels
 from tfbnn.prediction.predictive import Sampled, num_rows, sampled_blocks
 from tfbnn.prediction.regression_scores import as_shape
-from tfbnn.training.data import check_arrays
-from tfbnn.training.likelihoods import event_weights
+from tfbnn.training.likelihoods import spread
+from tfbnn.training.objective import observations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +92,8 @@ def labelled_blocks(
 
 
 def _labelled(answer: Sampled, targets: np.ndarray, sample_weight: Any) -> LabelledBlock:
-    labels = _labels(answer, targets)
-    return LabelledBlock(answer, labels, _weights(labels, answer.mask, sample_weight), targets)
+    weights = _weights(answer, sample_weight)
+    return LabelledBlock(answer, _labels(answer, targets, weights > 0), weights, targets)
 
 
 def _checked(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
@@ -129,14 +129,16 @@ def _only(value: Any) -> Any:
     return next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
 
 
-def _labels(answer: Sampled, y: np.ndarray) -> np.ndarray:
+def _labels(answer: Sampled, y: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """Targets as labels, in the shape of the likelihood's factors; an error if impossible."""
     likelihood, shape = answer.likelihood, answer.outputs.shape[1:]
     if likelihood.kind == "normal":
         return as_shape("targets", y, answer.parameters[0].shape[1:])
     if likelihood.kind == "bernoulli":
         return whole_labels(_in_shape(y, shape, flat=True), (*shape, 2))
-    return whole_labels(y if likelihood.sparse else _from_one_hot(_in_shape(y, shape)), shape)
+    if not likelihood.sparse:
+        y = _from_one_hot(_in_shape(y, shape), counted)
+    return whole_labels(y, shape)
 
 
 def _in_shape(y: np.ndarray, shape: tuple[int, ...], flat: bool = False) -> np.ndarray:
@@ -149,28 +151,21 @@ def _in_shape(y: np.ndarray, shape: tuple[int, ...], flat: bool = False) -> np.n
     return y.reshape(shape)
 
 
-def _from_one_hot(y: np.ndarray) -> np.ndarray:
-    if not (((y == 0) | (y == 1)).all() and (y.sum(axis=-1) == 1).all()):
+def _from_one_hot(y: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    # Those that do not count are often empty, as in `fit`.
+    rows = y[counted]
+    if not (((rows == 0) | (rows == 1)).all() and (rows.sum(axis=-1) == 1).all()):
         raise ValueError(
             "Only one-hot rows, a single 1 among zeros, can be scored. Received: other targets"
         )
     return y.argmax(axis=-1)
 
 
-def _weights(labels: np.ndarray, mask: Any, sample_weight: Any) -> np.ndarray:
-    """How many observations each label counts as."""
-    if sample_weight is not None:
-        check_arrays("sample_weight", sample_weight)
-        if sample_weight.size and sample_weight.min() < 0:
-            raise ValueError(
-                "`sample_weight` says how many observations a row or a label counts as and must "
-                f"not be negative. Received: smallest sample_weight={sample_weight.min()}"
-            )
-    try:
-        weights = event_weights(labels.ndim, mask, sample_weight)
-        return np.broadcast_to(1.0 if weights is None else weights.numpy(), labels.shape)
-    except (ValueError, tf.errors.InvalidArgumentError):
-        raise ValueError(
-            "`sample_weight` must have a number for each row, or for each label. Received: "
-            f"sample_weight of shape {np.shape(sample_weight)}, labels of shape {labels.shape}"
-        ) from None
+def _weights(answer: Sampled, sample_weight: Any) -> np.ndarray:
+    """How many observations each label counts as, in the shape of the likelihood's factors."""
+    like = answer.likelihood.log_prob_like(tf.convert_to_tensor(answer.outputs[0]))
+    weights = tf.ones(like.shape)
+    for factor in (answer.mask, observations(sample_weight)):
+        if factor is not None:
+            weights *= tf.cast(spread(factor, like), tf.float32)
+    return weights.numpy()

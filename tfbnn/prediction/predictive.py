@@ -18,6 +18,7 @@ from tfbnn.posterior.base import AbstractPosterior, mask_of
 from tfbnn.posterior.variational import posterior_of
 from tfbnn.prediction.summaries import Prediction, summarise
 from tfbnn.training.data import check_arrays, is_arrays
+from tfbnn.training.feeding import without_autotuning
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.weights import noise
 
@@ -227,7 +228,7 @@ def _num_batches(x: Any, batch_size: int) -> int | None:
 def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
     """`(x, y, sample_weight)`, batch by batch, the last two None where there are none."""
     if isinstance(x, tf.data.Dataset):
-        for element in x:
+        for element in without_autotuning(x):
             batch = (element, None, None)
             if isinstance(element, tuple):
                 batch = keras.utils.unpack_x_y_sample_weight(element)

@@ -163,7 +163,7 @@ def _normal_cross_entropy(mean: Any, scale: Any, other: Any, other_scale: Any) -
 
 def _mean_over_rows(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Sum over all other axes that count, as the objective does, and mean over the batch."""
-    return tf.reduce_mean(sum_events(values, mask))
+    return tf.reduce_mean(sum_events(values, [mask]))
 
 
 def _checked(posterior: Any, x: Any, answers: Prediction) -> tuple[np.ndarray, tuple]:

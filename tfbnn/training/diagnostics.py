@@ -13,6 +13,7 @@ from tfbnn.layers.variational import variational_weights
 from tfbnn.training import outputs
 from tfbnn.training.data import check_arrays, is_arrays
 from tfbnn.training.elbo_report import ElboReport, LayerKL
+from tfbnn.training.feeding import without_autotuning
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.objective import global_batch_size, mean_nll
 from tfbnn.training.plain_models import KnownObjective, likelihoods_of, objective_of
@@ -119,7 +120,6 @@ def _likelihood_terms(
         y, sample_weight = (outputs.in_order(model, one) for one in given)
 
         def nll(answers: Any, y: Any = y, sample_weight: Any = sample_weight) -> float:
-            _check_targets(objective.likelihoods, y, answers)
             rows = global_batch_size(answers)
             terms = (objective.likelihoods, objective.loss_weights)
             return float(mean_nll(*terms, y, answers, rows, sample_weight))
@@ -137,13 +137,6 @@ def _likelihood_terms(
         raise ValueError("There is no example to compute the ELBO on. Received: empty data")
     chance = None if chance is None else chance / rows
     return _LikelihoodTerms(noisy / rows, at_mean / rows, chance, rows)
-
-
-def _check_targets(likelihoods: list[AbstractLikelihood], y: Any, outputs: Any) -> None:
-    targets, outputs = tf.nest.flatten(y), tf.nest.flatten(outputs)
-    # Another number of targets is refused where they are paired.
-    for likelihood, target, output in zip(likelihoods, targets, outputs, strict=False):
-        likelihood.check_targets(target.numpy(), tuple(output.shape))
 
 
 def _blind_guess(likelihoods: list[AbstractLikelihood], outputs: Any) -> list[tf.Tensor] | None:
@@ -206,7 +199,7 @@ def _batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
             "`data` must be a tuple `(x, y)` or `(x, y, sample_weight)` of arrays, or a batched "
             f"`tf.data.Dataset` of such tuples. Received: data of type {type(data).__name__}"
         )
-    for batch in dataset:
+    for batch in without_autotuning(dataset):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         if y is None:
             raise ValueError("The data have no targets. Received: a data set of `x` alone")
