@@ -70,6 +70,17 @@ def test_inputs_are_converted(exported):
         np.testing.assert_array_equal(model.predict(x)[0], expected)
 
 
+def test_the_parts_of_the_uncertainty_have_one_name_for_both_kinds(exported):
+    answer = tfbnn.lite.Model(exported / "m.tflite").predict(inputs_of(4))
+    assert answer.epistemic is answer.mutual_information
+    np.testing.assert_allclose(answer.aleatoric + answer.epistemic, answer[1], atol=1e-6)
+    total, part = np.array([[5.0, 1.0]]), np.array([[3.0, 1.1]])
+    numbers = tfbnn.lite.Answer({"prediction": total, "uncertainty": total, "epistemic": part})
+    assert numbers.epistemic is part
+    # Not NaN where rounding makes the part larger than the whole.
+    np.testing.assert_allclose(numbers.aleatoric, [[4.0, 0.0]])
+
+
 def test_manifest_is_read(exported):
     model = tfbnn.lite.Model(exported / "m.tflite")
     assert model.manifest["uncertainty"] == "predictive entropy, nats"

@@ -23,7 +23,8 @@ class Answer(tuple):
     Attributes:
         outputs: Arrays by name; beside the pair `"mutual_information"` (classes: the part of the
             uncertainty that is about the weights, in nats, `(rows,)`), or `"epistemic"` (real
-            numbers: the standard deviation that is about the weights, `(rows, targets)`).
+            numbers: the standard deviation that is about the weights, `(rows, targets)`). The same
+            under one name for both, and what is left, are `epistemic` and `aleatoric`.
     """
 
     outputs: dict[str, np.ndarray]
@@ -32,6 +33,18 @@ class Answer(tuple):
         answer = super().__new__(cls, (outputs["prediction"], outputs["uncertainty"]))
         answer.outputs = outputs
         return answer
+
+    @property
+    def epistemic(self) -> np.ndarray:
+        """The part of the uncertainty that is about the weights, as in `tfbnn.predict`."""
+        return self.outputs.get("epistemic", self.outputs.get("mutual_information"))
+
+    @property
+    def aleatoric(self) -> np.ndarray:
+        """The part that is about the labels: expected entropy, or a standard deviation."""
+        if "epistemic" in self.outputs:
+            return np.sqrt(np.maximum(np.square(self[1]) - np.square(self.epistemic), 0))
+        return np.maximum(self[1] - self.epistemic, 0)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Answer, (self.outputs,)

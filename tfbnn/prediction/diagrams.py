@@ -30,6 +30,7 @@ def reliability_diagram(
     labels: ArrayLike,
     num_bins: int = 15,
     path: str | os.PathLike | None = None,
+    weights: ArrayLike | None = None,
 ) -> "Figure":
     """Picture of `reliability`: accuracy against confidence, and how many examples are where.
 
@@ -39,6 +40,7 @@ def reliability_diagram(
         num_bins: Number of bins, 1 or more.
         path: Where to save it; the ending gives the format (`.png`, `.svg`, `.pdf`). The file
             appears whole or not at all. `None` saves nothing.
+        weights: How much each label counts, as in `reliability`.
 
     Returns:
         The Matplotlib figure.
@@ -59,7 +61,7 @@ def reliability_diagram(
     # Here and not above: scores are needed where nothing is drawn.
     from matplotlib.figure import Figure
 
-    bins = reliability(probabilities, labels, num_bins)
+    bins = reliability(probabilities, labels, num_bins, weights)
     figure = Figure(figsize=(5.0, 6.2), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])
     _draw_gaps(top, bins)
@@ -87,7 +89,9 @@ def _draw_gaps(axes: "Axes", bins: Reliability) -> None:
     axes.hlines(accuracy, left, left + width, color=_INK, linewidth=2.0, label="accuracy")
     axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1.0, label="perfect calibration")
     axes.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
-    axes.set_title(f"ECE {calibration_error(bins):.4f}   ({bins.count.sum():,} examples)")
+    # Weights need not add up to a whole number.
+    count = f"{float(bins.count.sum()):,.10g}"
+    axes.set_title(f"ECE {calibration_error(bins):.4f}   ({count} examples)")
     axes.legend(loc="upper left", frameon=False)
     _tidy(axes)
 

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 from matplotlib.figure import Figure
 
 from tfbnn.prediction.evaluation import evaluate
@@ -60,7 +61,7 @@ def pruning_curve(
 
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model`.
-        data: `(x, y)`, or a batched `tf.data.Dataset` of such pairs.
+        data: `(x, y)` or `(x, y, sample_weight)`, or a batched `tf.data.Dataset` of such tuples.
         sparsities: Shares of the kernel weights to remove, in [0, 1). Those below what the model
             has lost already stand for that.
         criterion: As in `tfbnn.prune`.
@@ -91,7 +92,7 @@ def pruning_curve(
     check_granularity(granularity, block_size)
     check_prunable(model)
     sparsities = _checked(sparsities, sparsity_of(model))
-    x, y = data if isinstance(data, tuple | list) else (data, None)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     pruned = masked_clone(model)
     ranking = ranking_of(pruned, criterion, granularity, block_size)
     rows = []
@@ -101,7 +102,8 @@ def pruning_curve(
         if emptied_layer(pruned, selection) is not None:
             break
         set_masks(pruned, selection)
-        scored = evaluate(pruned, x, y, num_samples, seed=seed, verbose=verbose).scores()
+        options = {"seed": seed, "verbose": verbose, "sample_weight": sample_weight}
+        scored = evaluate(pruned, x, y, num_samples, **options).scores()
         sparsity = wanted if granularity == "weight" else sparsity_of(pruned)
         rows.append({"sparsity": sparsity, "weights": num_weights(pruned), **scored})
     if not rows:
@@ -125,7 +127,7 @@ def _checked(sparsities: Sequence[float], removed: float) -> list[float]:
 
 _PANELS = {
     "error": ("error (%)", 100.0),
-    "nll": ("NLL (nats)", 1.0),
+    "nll": ("NLL (nats per example)", 1.0),
     "ece": ("calibration error (%)", 100.0),
     "mean_entropy": ("mean entropy (nats)", 1.0),
     "rmse": ("RMSE", 1.0),

@@ -14,6 +14,7 @@ from tfbnn.pruning.rankings import AbstractRanking, BlockRanking
 from tfbnn.pruning.scores import CRITERIA, NATURAL_THRESHOLDS
 from tfbnn.pruning.unit_ranking import UnitRanking
 from tfbnn.training.models import BayesianModel
+from tfbnn.training.plain_models import check_bayesian
 
 # Sparse kernels read weights by the register: 4 floats, or 16 bytes.
 _BLOCK_SIZES = (4, 16)
@@ -120,11 +121,7 @@ def emptied_layer(model: keras.Model, selection: Selection) -> int | None:
 
 def check_prunable(model: Any) -> None:
     """Raise an error that says what is missing if a model cannot be pruned."""
-    if not isinstance(model, BayesianModel):
-        raise TypeError(
-            "Only a `tfbnn.Sequential` or `tfbnn.Model` can be pruned. "
-            f"Received: model of type {type(model).__name__}"
-        )
+    check_bayesian(model, "Only a `tfbnn.Sequential` or `tfbnn.Model` can be pruned.")
     posterior_of(model)
 
 
