@@ -119,7 +119,8 @@ class Model:
         given = np.asarray(x)
         if given.shape[1:] != self.input_shape[1:] or not len(given):
             raise ValueError(
-                f"`x` must have the shape (rows, {', '.join(map(str, self.input_shape[1:]))}). "
+                f"`x` must have the shape (rows, {', '.join(map(str, self.input_shape[1:]))}): all "
+                "sizes of a file were fixed when it was written. "
                 f"Received: x.shape={given.shape}"
             )
         with np.errstate(over="ignore", invalid="ignore"):

@@ -25,6 +25,11 @@ _RUNTIMES = {
 _NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
 
 
+def num_graphs(content: bytes) -> int:
+    """Number of graphs in a file: a loop has one for its condition and one for its body."""
+    return len(schema.ModelT.InitFromPackedBuf(content, 0).subgraphs)
+
+
 def operations(path: pathlib.Path) -> list[str]:
     """Names of the operations in the file, sorted; those not builtin as `custom:<name>`."""
     return sorted({_name(code) for code in _read(path).operatorCodes})

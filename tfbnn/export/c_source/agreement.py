@@ -19,7 +19,6 @@ from tfbnn.export.freeze import (
     FrozenWeight,
     MomentsRule,
     freeze,
-    in_float32,
 )
 from tfbnn.export.variances import factorise
 from tfbnn.layers.steps import steps_of
@@ -51,9 +50,8 @@ def expected_answers(
     inputs = tf.convert_to_tensor(rows)
     if settings.is_random:
         rule = MomentsRule(_frozen(posterior, settings.scale))
-        with in_float32(posterior.model):
-            steps = steps_of(posterior.model)
-            outputs = outputs_at_points(steps, inputs, rule, settings.num_points)
+        steps = steps_of(posterior.model)
+        outputs = outputs_at_points(steps, inputs, rule, settings.num_points)
     else:
         outputs = posterior.network(posterior.mean(), inputs)[tf.newaxis]
     likelihood = posterior.likelihoods[0]

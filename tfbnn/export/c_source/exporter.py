@@ -30,7 +30,7 @@ from tfbnn.export.c_source.translator import SCALES, Settings, Translator
 from tfbnn.export.files import written_whole
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction import moments
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -92,6 +92,7 @@ def c(
         compiler: nothing was run) with `max_error` and, of moments, `draws_difference`.
 
     Raises:
+        TypeError: If `model` is another posterior than the mean-field one.
         ValueError: If an argument is out of its range, there is no C for a layer, or moments cannot
             pass through it.
         RuntimeError: If the code does not compile, or disagrees with TensorFlow.
@@ -115,7 +116,7 @@ def c(
         of activations); Haussmann et al. 2020, "Sampling-Free Variational Inference of Bayesian
         Neural Networks by Variance Backpropagation", sec. 3.
     """
-    posterior = posterior_of(model)
+    posterior = mean_field(model)
     folder = pathlib.Path(folder)
     settings = Settings(uncertainty, precision, scale, num_points, input_type)
     _check_arguments(folder.name, settings)
@@ -141,6 +142,7 @@ def c(
         described = manifest.describe(
             posterior,
             network,
+            source.program.input.shape,
             format="c",
             mode=uncertainty,
             precision=precision,
