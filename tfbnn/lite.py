@@ -149,6 +149,10 @@ def _checked_manifest(path: pathlib.Path) -> dict[str, Any] | None:
     if content[4:8] != b"TFL3":
         raise ValueError(f"{path} is not a LiteRT model: it does not have the identifier 'TFL3'.")
     beside = path.with_name(f"{path.name}.json")
+    # An export that was killed after the file took its place has left the manifest here.
+    whole = path.with_name(f".{path.name}.unfinished") / "whole"
+    if (whole / beside.name).is_file() and not (whole / path.name).exists():
+        beside = whole / beside.name
     if not beside.is_file():
         return None
     try:

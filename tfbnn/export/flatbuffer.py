@@ -11,6 +11,8 @@ _BYTES = {
     schema.TensorType.FLOAT16: 2,
     schema.TensorType.INT32: 4,
     schema.TensorType.INT64: 8,
+    schema.TensorType.FLOAT64: 8,
+    schema.TensorType.INT16: 2,
     schema.TensorType.INT8: 1,
     schema.TensorType.UINT8: 1,
     schema.TensorType.BOOL: 1,

@@ -98,7 +98,7 @@ def saved_model(
     builder = _Builder(posterior, num_samples, with_uncertainty=uncertainty == "monte_carlo")
     targets = [path, manifest.manifest_path(path)]
     with written_whole(targets, overwrite) as (temporary, description):
-        tf.saved_model.save(builder.module, str(temporary), signatures=builder.signatures())
+        builder.save(temporary)
         agreement = _verify(posterior, temporary, rows, num_samples, tolerance)
         described = manifest.describe(
             posterior,
@@ -134,7 +134,19 @@ class _Builder:
         }
         self.module = self._module(with_uncertainty)
 
-    def signatures(self) -> dict[str, Any]:
+    def save(self, path: pathlib.Path) -> None:
+        """Write the folder.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        try:
+            tf.saved_model.save(self.module, str(path), signatures=self._signatures())
+        except tf.errors.OpError as error:
+            # TensorFlow has errors of its own for a full disk.
+            raise OSError(error.message) from error
+
+    def _signatures(self) -> dict[str, Any]:
         """The functions that a server calls by name."""
         functions = {"serving_default": self.module.mean}
         if hasattr(self.module, "predict"):

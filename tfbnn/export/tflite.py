@@ -137,7 +137,10 @@ def tflite(
     if uncertainty == "moments":
         moments.check(steps_of(posterior.model))
     if sparse is None:
-        sparse = precision in _SPARSE_PRECISIONS and sparsity_of(posterior.model) >= _WORTH_STORING_SPARSE
+        sparse = (
+            precision in _SPARSE_PRECISIONS
+            and sparsity_of(posterior.model) >= _WORTH_STORING_SPARSE
+        )
     if tolerance is None:
         tolerance = max(TOLERANCES[precision], verification.keras_tolerance(posterior))
     path = pathlib.Path(path)

@@ -54,8 +54,9 @@ def _changes(layer: keras.Layer) -> Iterator[tuple[Any, str, Any]]:
     for name, value in vars(layer).items():
         if isinstance(value, tf.Tensor) and value.dtype.is_floating:
             yield layer, name, tf.cast(value, tf.float32)
-    # A functional model casts its inputs to the types of these.
+    # A model casts its inputs to the types of these.
     graph = getattr(layer, "_functional", None) or layer
-    for tensor in getattr(graph, "_inputs", None) or ():
-        if backend.is_float_dtype(tensor.dtype):
-            yield tensor, "_dtype", "float32"
+    is_input = isinstance(layer, keras.layers.InputLayer)
+    for owner in [layer] if is_input else getattr(graph, "_inputs", None) or ():
+        if backend.is_float_dtype(owner.dtype):
+            yield owner, "_dtype", "float32"
