@@ -110,8 +110,7 @@ def _written(folder: pathlib.Path, targets: Sequence[pathlib.Path]) -> Iterator[
 
 def _put_in_place(folder: pathlib.Path) -> None:
     """Give what is whole its places, also what a process that was killed has not come to."""
-    shutil.rmtree(folder / _NEW, ignore_errors=True)
-    shutil.rmtree(folder / _REPLACED, ignore_errors=True)
+    _discard(folder)
     whole, parent = folder / _WHOLE, folder.parent
     if not whole.is_dir():
         return
@@ -127,7 +126,7 @@ def _put_in_place(folder: pathlib.Path) -> None:
             f"{whole} and will be put in place by the next export to the same path; remove that "
             "folder if they are not wanted."
         ) from error
-    shutil.rmtree(folder / _REPLACED, ignore_errors=True)
+    _discard(folder)
 
 
 def _place(source: pathlib.Path, target: pathlib.Path, replaced: pathlib.Path) -> None:
@@ -194,12 +193,20 @@ def _wait_for(lock: int) -> None:
 
 def _remove(folder: pathlib.Path, lock: int) -> None:
     """Remove the folder, but for files that are whole, and let go of the lock last."""
-    shutil.rmtree(folder / _NEW, ignore_errors=True)
-    shutil.rmtree(folder / _REPLACED, ignore_errors=True)
+    _discard(folder)
     with contextlib.suppress(OSError):
         (folder / _LOCK).unlink()
         folder.rmdir()
     os.close(lock)
+
+
+def _discard(folder: pathlib.Path) -> None:
+    """Remove what is not needed any more."""
+    for path in (folder / _NEW, folder / _REPLACED):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _check_free(target: pathlib.Path, overwrite: bool) -> None:

@@ -41,8 +41,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Of C11 and POSIX; a file `math.h` would be found in their place.
 _HEADERS = frozenset(
     "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal "
-    "stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time "
-    "uchar wchar wctype features pthread sched strings unistd".split()
+    "stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath "
+    "threads time uchar wchar wctype features pthread sched strings unistd".split()
 )
 # Rows in the check program.
 _NUM_CHECKED = 4
