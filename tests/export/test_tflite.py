@@ -1,7 +1,9 @@
 """The `.tflite` file against the Keras model, and against the closed form of its noise."""
 
+import errno
 import functools
 import json
+import os
 import sys
 
 import ai_edge_litert.interpreter as litert
@@ -239,6 +241,28 @@ def test_layer_that_does_not_convert_is_an_error(tmp_path, capfd):
     assert not list(tmp_path.iterdir())
     captured = capfd.readouterr()
     assert "MatrixSolve" not in captured.out + captured.err
+
+
+def test_a_reader_finds_what_a_killed_export_has_not_put_in_place(tmp_path, monkeypatch):
+    x, path, replace = inputs_of((5,), 8), tmp_path / "m.tflite", os.replace
+    options = {"check_data": x, "overwrite": True}
+    tfbnn.export.tflite(model_of("dense"), path, "none", **options)
+
+    def refuse(source, target):
+        if str(target).endswith(".json"):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(OSError, match="will be put in place by the next export"):
+            tfbnn.export.tflite(model_of("dense"), path, "moments", **options)
+    assert json.loads((tmp_path / "m.tflite.json").read_text())["mode"] == "none"
+    assert tfbnn.lite.Model(path).manifest["mode"] == "moments"
+    with pytest.raises(FileExistsError):
+        tfbnn.export.tflite(model_of("dense"), path, "none", check_data=x)
+    assert json.loads((tmp_path / "m.tflite.json").read_text())["mode"] == "moments"
+    assert {file.name for file in tmp_path.iterdir()} == {"m.tflite", "m.tflite.json"}
 
 
 # Layers that repeat themselves.
