@@ -132,7 +132,8 @@ class Model:
         given = np.asarray(x)
         if given.shape[1:] != self.input_shape[1:] or not len(given):
             raise ValueError(
-                f"`x` must have the shape (rows, {', '.join(map(str, self.input_shape[1:]))}). "
+                f"`x` must have the shape (rows, {', '.join(map(str, self.input_shape[1:]))}): all "
+                "sizes of a file were fixed when it was written. "
                 f"Received: x.shape={given.shape}"
             )
         with np.errstate(over="ignore", invalid="ignore"):
@@ -161,6 +162,10 @@ def _checked_manifest(path: pathlib.Path) -> dict[str, Any] | None:
     if content[4:8] != b"TFL3":
         raise ValueError(f"{path} is not a LiteRT model: it does not have the identifier 'TFL3'.")
     beside = path.with_name(f"{path.name}.json")
+    # An export that was killed after the file took its place has left the manifest here.
+    whole = path.with_name(f".{path.name}.unfinished") / "whole"
+    if (whole / beside.name).is_file() and not (whole / path.name).exists():
+        beside = whole / beside.name
     if not beside.is_file():
         return None
     try:

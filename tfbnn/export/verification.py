@@ -17,7 +17,6 @@ from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.prediction.predictive import sampled_blocks
 from tfbnn.training.data import check_arrays
 from tfbnn.training.likelihoods import AbstractLikelihood
-from tfbnn.training.plain_models import check_bayesian
 
 # Prediction, uncertainty, and the third output.
 Run = Callable[[np.ndarray], Sequence[np.ndarray]]
@@ -87,7 +86,6 @@ def input_shape(model: Any) -> tuple[int | None, ...]:
 
 def check_model(posterior: AbstractPosterior) -> None:
     """Raise a `ValueError` if the model is not one array to one array, with finite weights."""
-    check_bayesian(posterior.model, "Only a `tfbnn.Sequential` or `tfbnn.Model` can be exported.")
     shape = getattr(posterior.model, "input_shape", ())
     several = isinstance(shape, dict | list) or any(isinstance(s, tuple | list) for s in shape)
     if several or len(posterior.likelihoods) != 1:

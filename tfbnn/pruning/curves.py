@@ -8,12 +8,12 @@ from typing import Any
 import keras
 from matplotlib.figure import Figure
 
+from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction.evaluation import evaluate
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import num_weights, set_masks, sparsity_of
 from tfbnn.pruning.prune import (
     check_granularity,
-    check_prunable,
     check_ranking,
     emptied_layer,
     ranking_of,
@@ -90,7 +90,7 @@ def pruning_curve(
     """
     check_ranking(criterion, scope)
     check_granularity(granularity, block_size)
-    check_prunable(model)
+    model = mean_field(model).model
     sparsities = _checked(sparsities, sparsity_of(model))
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     pruned = masked_clone(model)

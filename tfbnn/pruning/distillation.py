@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.layers.steps import steps_of
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction import moments
 from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.prediction.predictive import num_rows
@@ -66,7 +66,8 @@ def distill(
         Keras' `History`, with `cross_entropy` and, for `"moments"`, `epistemic`, the second term.
 
     Raises:
-        TypeError: If `answers` is no prediction of `tfbnn.predict`.
+        TypeError: If `answers` is no prediction of `tfbnn.predict`, or `model` is another posterior
+            than the mean-field one.
         ValueError: If rows or shapes do not fit, an argument is out of range, or a layer of `model`
             has no moments.
 
@@ -86,10 +87,10 @@ def distill(
         Balan et al. 2015, "Bayesian Dark Knowledge"; Hinton et al. 2015, "Distilling the Knowledge
         in a Neural Network".
     """
-    posterior = posterior_of(model)
+    posterior = mean_field(model)
     x, targets = _checked(posterior, x, answers)
     _check_arguments(route, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
-    trainer = _Distillation(model, posterior.likelihoods[0], route)
+    trainer = _Distillation(posterior.model, posterior.likelihoods[0], route)
     steps = epochs * math.ceil(len(x) / batch_size)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     trainer.compile(keras.optimizers.Adam(rate))
