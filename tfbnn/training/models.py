@@ -6,6 +6,7 @@ import keras
 from keras.src.models.functional import Functional as KerasFunctional
 
 from tfbnn.training.bayesian_model import BayesianModel
+from tfbnn.training.copies import compile_like, rebuilt
 
 
 @keras.saving.register_keras_serializable("tfbnn")
@@ -78,7 +79,7 @@ def clone_model(model: Any) -> Any:
         model: A `tfbnn.Sequential` or `tfbnn.Model`; a subclass needs `get_config`.
 
     Returns:
-        The new model, not compiled.
+        The new model, compiled like `model` (with a new optimizer) if that was compiled.
 
     Example:
 
@@ -87,7 +88,9 @@ def clone_model(model: Any) -> Any:
     >>> type(tfbnn.clone_model(model)).__name__
     'Sequential'
     """
-    return keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+    clone = rebuilt(model)
+    compile_like(model, clone)
+    return clone
 
 
 def load_model(path: Any, **kwargs: Any) -> Any:
