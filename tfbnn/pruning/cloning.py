@@ -66,9 +66,7 @@ def _shared_variables(model: BayesianModel) -> Iterator[keras.Variable]:
     yield from (variable for variable in noise if variable is not None)
 
 
-def copy_state(
-    source: BayesianModel, target: BayesianModel, for_training: bool = True
-) -> None:
+def copy_state(source: BayesianModel, target: BayesianModel, for_training: bool = True) -> None:
     """Compile a model as another one was, with its temperatures and example rows."""
     compile_like(source, target, for_training)
     for old, new in zip(source.likelihoods, target.likelihoods, strict=True):

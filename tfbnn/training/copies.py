@@ -132,7 +132,9 @@ def _code_to_name(model: Any) -> list[Any]:
 
 
 def _can_be_named(code: Any) -> bool:
-    return type(code).__hash__ is not None and (hasattr(code, "__name__") or hasattr(code, "__dict__"))
+    return type(code).__hash__ is not None and (
+        hasattr(code, "__name__") or hasattr(code, "__dict__")
+    )
 
 
 def _is_found(code: Any) -> bool:

@@ -199,7 +199,9 @@ class ResumeTraining(keras.callbacks.Callback):
         except FileNotFoundError:
             return {}
         except OSError as error:
-            reason = f"Cannot read the state ({error.strerror}): remove it, or choose another `folder`"
+            reason = (
+                f"Cannot read the state ({error.strerror}): remove it, or choose another `folder`"
+            )
             raise OSError(error.errno, reason, str(self.path)) from error
         try:
             with file:
