@@ -8,7 +8,6 @@ display.
 """
 
 import os
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np

@@ -1,9 +1,9 @@
 """Copies of a model in memory, by way of its configuration.
 
 A configuration refers to code by names, under which Keras has to find it: a class that is not
-registered is not found, a lambda becomes bytes without the variables around it, and of two functions
-of one name the first would be taken for both. The code of a model in memory needs no finding. So
-while a copy is made every function and class of the model has a name of its own.
+registered is not found, a lambda becomes bytes without the variables around it, and of two
+functions of one name the first would be taken for both. The code of a model in memory needs no
+finding. So while a copy is made every function and class of the model has a name of its own.
 """
 
 import contextlib
@@ -107,7 +107,7 @@ def _registered(code: Any) -> Iterator[str]:
 
 
 def _code_to_name(model: Any) -> list[Any]:
-    """The functions and classes of a model that Keras would not find, or not at all."""
+    """The functions and classes of a model that Keras would not find, or find others for."""
     found: dict[int, Any] = {}
     seen: dict[int, Any] = {}
     waiting = [model, model.objective.kl_schedule]

@@ -1,8 +1,8 @@
 """`.keras` files: is one whole, and what does it ask for that Keras does not know?
 
-A `.keras` file is a ZIP archive, whose checksums tell a damaged file from one that only needs a class
-of the user's. Keras looks at none of this before it builds the model, and says of a cut off file that
-there is none.
+A `.keras` file is a ZIP archive, whose checksums tell a damaged file from one that only needs a
+class of the user's. Keras looks at none of this before it builds the model, and says of a cut off
+file that there is none.
 """
 
 import json

@@ -127,7 +127,8 @@ def load_model(path: Any, **kwargs: Any) -> Any:
     except (MemoryError, Warning):
         raise
     except Exception as error:
-        if keras_files.asks_for_code(config, kwargs.get("custom_objects")):
+        in_words = isinstance(error, TypeError | ValueError)
+        if in_words and keras_files.asks_for_code(config, kwargs.get("custom_objects")):
             error.add_note(f"The model is in {path}.")
             raise
         raise keras_files.damaged(path, error) from error
