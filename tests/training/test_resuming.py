@@ -190,6 +190,8 @@ def test_the_state_is_removed_at_the_end_or_kept(tmp_path):
     model, resume = _new(), tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
     model.fit(X, Y, epochs=2, verbose=0, callbacks=[resume])
     assert resume.position() == (2, 0)
+    # Also asked by a program that has not begun yet.
+    assert tfbnn.callbacks.ResumeTraining(tmp_path).position() == (2, 0)
     # Nothing is left to do, and the next `fit` without the callback starts at its own first epoch.
     assert len(model.fit(X, Y, verbose=0).history["loss"]) == 1
 

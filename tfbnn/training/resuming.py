@@ -83,7 +83,7 @@ class ResumeTraining(keras.callbacks.Callback):
 
     def position(self) -> tuple[int, int]:
         """The epoch and the batch at which training will go on: `(0, 0)` without a state."""
-        return _position(self._read())
+        return _position(self._read_any())
 
     def prepare(
         self, x: Any, size: TrainingSize, shuffle: bool, steps_per_epoch: int | None
@@ -193,7 +193,19 @@ class ResumeTraining(keras.callbacks.Callback):
         self._saved_metrics = [state[k] for k in state if k.startswith("metric")]
 
     def _read(self) -> dict[str, np.ndarray]:
-        """The state in the file, empty if there is none."""
+        """The state of this run in the file, empty if there is none."""
+        state = self._read_any()
+        run = tuple(state[_RUN].tolist()) if state else self._run
+        if run != self._run:
+            raise ValueError(
+                f"{self.path} holds the state of a run on other data, in other batches or with "
+                "another seed: choose another folder, or remove it. "
+                f"Received: {self._run}, not {run} (examples, batches in an epoch, seed)"
+            )
+        return state
+
+    def _read_any(self) -> dict[str, np.ndarray]:
+        """The state in the file, of whatever run, empty if there is none."""
         try:
             file = open(self.path, "rb")
         except FileNotFoundError:
@@ -206,7 +218,7 @@ class ResumeTraining(keras.callbacks.Callback):
         try:
             with file:
                 state = _arrays(file)
-            run = tuple(state[_RUN].tolist())
+            tuple(state[_RUN].tolist())
             _position({_POSITION: state[_POSITION]})
         # Whatever a reader makes of bytes that were not written for it.
         except Exception as error:
@@ -214,12 +226,6 @@ class ResumeTraining(keras.callbacks.Callback):
                 f"The state of the training is damaged: {self.path} ({error}). Remove it to train "
                 f"from the start. Received: folder={str(self.folder)!r}"
             ) from error
-        if run != self._run:
-            raise ValueError(
-                f"{self.path} holds the state of a run on other data, in other batches or with "
-                "another seed: choose another folder, or remove it. "
-                f"Received: {self._run}, not {run} (examples, batches in an epoch, seed)"
-            )
         return state
 
     def _pass_over(self, before: int, batches: int) -> None:
