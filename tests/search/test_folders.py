@@ -145,8 +145,9 @@ def test_a_trial_of_another_name_than_its_folder_is_an_error(name, small_search,
     assert not (copy.parent / "elsewhere").exists()
 
 
-def test_a_state_without_its_keys_is_an_error_that_names_it(small_search, copy):
-    (copy / "oracle.json").write_text("{}")
+@pytest.mark.parametrize("content", ["{}", '{"hyperparameters": {"space": [{"class_name": 3}]}}'])
+def test_a_state_without_its_keys_is_an_error_that_names_it(content, small_search, copy):
+    (copy / "oracle.json").write_text(content)
     with pytest.raises(ValueError, match=f"{copy}/oracle.json is damaged, or was written by"):
         small_search.opened(copy)
 
