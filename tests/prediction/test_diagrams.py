@@ -48,7 +48,7 @@ def test_failed_save_leaves_the_old_picture(tmp_path, monkeypatch):
     path.write_text("old")
 
     def fail(self, target, **options):
-        target.write_text("half")
+        target.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)

@@ -8,14 +8,13 @@ display.
 """
 
 import os
-import pathlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tfbnn.prediction.calibration import Reliability, calibration_error, reliability
-from tfbnn.training.whole_files import whole_file
+from tfbnn.training.whole_files import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,10 +66,7 @@ def reliability_diagram(
     _draw_gaps(top, bins)
     _draw_counts(bottom, bins)
     if path is not None:
-        path = pathlib.Path(path)
-        # A reader never sees half a picture.
-        with whole_file(path, several_writers=True) as unfinished:
-            figure.savefig(unfinished, format=path.suffix[1:] or "png")
+        save_figure(figure, path)
     return figure
 
 

@@ -19,6 +19,7 @@ from tfbnn.pruning.prune import (
     ranking_of,
 )
 from tfbnn.training.models import BayesianModel
+from tfbnn.training.whole_files import save_figure
 
 DEFAULT_SPARSITIES = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98)
 
@@ -38,7 +39,7 @@ class PruningCurve:
         """The scores against the share of weights left, a figure, saved to `path` if given."""
         figure = _plot(self.rows)
         if path is not None:
-            figure.savefig(path, dpi=150)
+            save_figure(figure, path, dpi=150)
         return figure
 
 
@@ -93,7 +94,7 @@ def pruning_curve(
     model = mean_field(model).model
     sparsities = _checked(sparsities, sparsity_of(model))
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    pruned = masked_clone(model)
+    pruned = masked_clone(model, for_training=False)
     ranking = ranking_of(pruned, criterion, granularity, block_size)
     rows = []
     for wanted in sparsities:
