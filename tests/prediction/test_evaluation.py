@@ -147,7 +147,7 @@ def test_a_data_set_is_read_once():
 
 def test_reliability_diagram(tmp_path):
     path = tmp_path / "reliability.png"
-    tfbnn.evaluate(shared_model(), X, Y, **SETTINGS).reliability_diagram(path)
+    tfbnn.evaluate(shared_model(), X, Y, **SETTINGS).reliability_diagram(path, "test rows")
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

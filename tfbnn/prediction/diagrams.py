@@ -30,6 +30,7 @@ def reliability_diagram(
     labels: ArrayLike,
     num_bins: int = 15,
     path: str | os.PathLike | None = None,
+    title: str | None = None,
 ) -> "Figure":
     """Picture of `reliability`: accuracy against confidence, and how many examples are where.
 
@@ -39,6 +40,7 @@ def reliability_diagram(
         num_bins: Number of bins, 1 or more.
         path: Where to save it; the ending gives the format (`.png`, `.svg`, `.pdf`). The file
             appears whole or not at all. `None` saves nothing.
+        title: Which rows it shows, such as `"360 test rows"`; their number by default.
 
     Returns:
         The Matplotlib figure.
@@ -64,12 +66,17 @@ def reliability_diagram(
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])
     _draw_gaps(top, bins)
     _draw_counts(bottom, bins)
+    top.set_title(f"{title or f'{bins.count.sum():,} examples'}: ECE {calibration_error(bins):.4f}")
     if path is not None:
-        path = pathlib.Path(path)
-        # A reader never sees half a picture.
-        with whole_file(path, several_writers=True) as unfinished:
-            figure.savefig(unfinished, format=path.suffix[1:] or "png")
+        save(figure, path)
     return figure
+
+
+def save(figure: "Figure", path: str | os.PathLike) -> None:
+    """Write a figure so that a reader never sees half a picture."""
+    path = pathlib.Path(path)
+    with whole_file(path, several_writers=True) as unfinished:
+        figure.savefig(unfinished, format=path.suffix[1:] or "png")
 
 
 def _draw_gaps(axes: "Axes", bins: Reliability) -> None:
@@ -87,7 +94,6 @@ def _draw_gaps(axes: "Axes", bins: Reliability) -> None:
     axes.hlines(accuracy, left, left + width, color=_INK, linewidth=2.0, label="accuracy")
     axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1.0, label="perfect calibration")
     axes.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
-    axes.set_title(f"ECE {calibration_error(bins):.4f}   ({bins.count.sum():,} examples)")
     axes.legend(loc="upper left", frameon=False)
     _tidy(axes)
 

@@ -37,9 +37,12 @@ class ClassEvaluation:
     probabilities: np.ndarray = dataclasses.field(repr=False)
     labels: np.ndarray = dataclasses.field(repr=False)
 
-    def reliability_diagram(self, path: Any = None) -> Any:
-        """Confidence against accuracy, a matplotlib figure, saved to `path` if given."""
-        return diagrams.reliability_diagram(self.probabilities, self.labels, path=path)
+    def reliability_diagram(self, path: Any = None, title: str | None = None) -> Any:
+        """Confidence against accuracy, a matplotlib figure, saved to `path` if given.
+
+        `title` says which rows it shows; their number by default.
+        """
+        return diagrams.reliability_diagram(self.probabilities, self.labels, path=path, title=title)
 
     def scores(self) -> dict[str, float]:
         """The scores without the data, for a table or a JSON file."""

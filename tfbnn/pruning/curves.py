@@ -1,12 +1,13 @@
 """`tfbnn.pruning_curve`: what pruning costs, and what it does to the uncertainty."""
 
 import dataclasses
-import pathlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from tfbnn.prediction import diagrams
 from tfbnn.prediction.evaluation import evaluate
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import num_weights, set_masks, sparsity_of
@@ -33,11 +34,14 @@ class PruningCurve:
 
     rows: list[dict[str, float]]
 
-    def plot(self, path: str | pathlib.Path | None = None) -> Figure:
-        """The scores against the share of weights left, a figure, saved to `path` if given."""
-        figure = _plot(self.rows)
+    def plot(self, path: str | os.PathLike[str] | None = None, title: str | None = None) -> Figure:
+        """The scores against the share of weights left, a figure, saved to `path` if given.
+
+        `title` says which rows were scored, such as `"360 validation rows"`.
+        """
+        figure = _plot(self.rows, title)
         if path is not None:
-            figure.savefig(path, dpi=150)
+            diagrams.save(figure, path)
         return figure
 
 
@@ -138,9 +142,9 @@ _PANELS = {
 _LINE, _INK = "#0072b2", "#333333"
 
 
-def _plot(rows: list[dict[str, float]]) -> Figure:
+def _plot(rows: list[dict[str, float]], title: str | None) -> Figure:
     panels = [name for name in _PANELS if name in rows[0]]
-    figure = Figure(figsize=(3.1 * len(panels), 3.1), layout="constrained")
+    figure = Figure(figsize=(3.1 * len(panels), 3.1), dpi=150, layout="constrained")
     kept = [100 * (1 - row["sparsity"]) for row in rows]
     for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         label, factor = _PANELS[name]
@@ -155,5 +159,7 @@ def _plot(rows: list[dict[str, float]]) -> Figure:
             axes.set_ylim(bottom=0)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#dddddd", linewidth=0.6)
+    if title:
+        figure.suptitle(title)
     figure.supxlabel("kernel weights left (%); dashed: the least pruned model")
     return figure
