@@ -151,7 +151,7 @@ def test_a_data_set_is_read_once():
 
 def test_reliability_diagram(tmp_path):
     path = tmp_path / "reliability.png"
-    tfbnn.evaluate(shared_model(), X, Y, **SETTINGS).reliability_diagram(path)
+    tfbnn.evaluate(shared_model(), X, Y, **SETTINGS).reliability_diagram(path, "test rows")
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
@@ -181,7 +181,6 @@ def test_temperature_improves_an_overconfident_model(loss, units):
 def test_temperature_is_saved_and_starts_again_from_one(tmp_path):
     model, x, y = overconfident()
     temperature = tfbnn.calibrate(model, x, y, num_samples=8, seed=0)
-    model.optimizer.build(model.trainable_variables)  # or Keras warns that it has no state
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.likelihood.temperature == temperature

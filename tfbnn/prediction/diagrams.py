@@ -30,6 +30,7 @@ def reliability_diagram(
     num_bins: int = 15,
     path: str | os.PathLike | None = None,
     weights: ArrayLike | None = None,
+    title: str | None = None,
 ) -> "Figure":
     """Picture of `reliability`: accuracy against confidence, and how many examples are where.
 
@@ -40,6 +41,7 @@ def reliability_diagram(
         path: Where to save it; the ending gives the format (`.png`, `.svg`, `.pdf`). The file
             appears whole or not at all. `None` saves nothing.
         weights: How much each label counts, as in `reliability`.
+        title: Which rows it shows, such as `"360 test rows"`; their number by default.
 
     Returns:
         The Matplotlib figure.
@@ -65,6 +67,9 @@ def reliability_diagram(
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])
     _draw_gaps(top, bins)
     _draw_counts(bottom, bins)
+    # Weights need not add up to a whole number.
+    title = title or f"{float(bins.count.sum()):,.10g} examples"
+    top.set_title(f"{title}: ECE {calibration_error(bins):.4f}")
     if path is not None:
         save_figure(figure, path)
     return figure
@@ -85,9 +90,6 @@ def _draw_gaps(axes: "Axes", bins: Reliability) -> None:
     axes.hlines(accuracy, left, left + width, color=_INK, linewidth=2.0, label="accuracy")
     axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1.0, label="perfect calibration")
     axes.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
-    # Weights need not add up to a whole number.
-    count = f"{float(bins.count.sum()):,.10g}"
-    axes.set_title(f"ECE {calibration_error(bins):.4f}   ({count} examples)")
     axes.legend(loc="upper left", frameon=False)
     _tidy(axes)
 

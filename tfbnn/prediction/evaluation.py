@@ -39,10 +39,13 @@ class ClassEvaluation:
     labels: np.ndarray = dataclasses.field(repr=False)
     weights: np.ndarray = dataclasses.field(repr=False)
 
-    def reliability_diagram(self, path: Any = None) -> Any:
-        """Confidence against accuracy, a matplotlib figure, saved to `path` if given."""
+    def reliability_diagram(self, path: Any = None, title: str | None = None) -> Any:
+        """Confidence against accuracy, a matplotlib figure, saved to `path` if given.
+
+        `title` says which rows it shows; their number by default.
+        """
         return diagrams.reliability_diagram(
-            self.probabilities, self.labels, path=path, weights=self.weights
+            self.probabilities, self.labels, path=path, weights=self.weights, title=title
         )
 
     def scores(self) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """`tfbnn.pruning_curve`: what pruning costs, and what it does to the uncertainty."""
 
 import dataclasses
-import pathlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,9 +35,12 @@ class PruningCurve:
 
     rows: list[dict[str, float]]
 
-    def plot(self, path: str | pathlib.Path | None = None) -> Figure:
-        """The scores against the share of weights left, a figure, saved to `path` if given."""
-        figure = _plot(self.rows)
+    def plot(self, path: str | os.PathLike[str] | None = None, title: str | None = None) -> Figure:
+        """The scores against the share of weights left, a figure, saved to `path` if given.
+
+        `title` says which rows were scored, such as `"360 validation rows"`.
+        """
+        figure = _plot(self.rows, title)
         if path is not None:
             save_figure(figure, path, dpi=150)
         return figure
@@ -141,9 +144,9 @@ _PANELS = {
 _LINE, _INK = "#0072b2", "#333333"
 
 
-def _plot(rows: list[dict[str, float]]) -> Figure:
+def _plot(rows: list[dict[str, float]], title: str | None) -> Figure:
     panels = [name for name in _PANELS if name in rows[0]]
-    figure = Figure(figsize=(3.1 * len(panels), 3.1), layout="constrained")
+    figure = Figure(figsize=(3.1 * len(panels), 3.1), dpi=150, layout="constrained")
     kept = [100 * (1 - row["sparsity"]) for row in rows]
     for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         label, factor = _PANELS[name]
@@ -158,5 +161,7 @@ def _plot(rows: list[dict[str, float]]) -> Figure:
             axes.set_ylim(bottom=0)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#dddddd", linewidth=0.6)
+    if title:
+        figure.suptitle(title)
     figure.supxlabel("kernel weights left (%); dashed: the least pruned model")
     return figure

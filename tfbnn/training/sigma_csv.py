@@ -69,36 +69,6 @@ class SigmaFile:
             csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-def earlier_log(file: SigmaFile, written: list[str], step: int, append: bool) -> Records:
-    """The rows of an earlier `fit` that this one continues; none if there was no earlier log.
-
-    Args:
-        file: The log.
-        written: Paths of the files that this log will write.
-        step: Step where the model is now. A log that ends here is the model's own.
-        append: Whether to continue any log.
-
-    Raises:
-        FileExistsError: If there is a log, and it is another run's.
-        ValueError: If it is to be continued, and has other columns.
-    """
-    existing = [path for path in written if os.path.exists(path)]
-    if append or not existing:
-        return file.read() if append else []
-    try:
-        records = file.read()
-    except ValueError:
-        records = []
-    last = records[-1][0] if records else None
-    if last is not None and 0 < last == step:
-        return records
-    raise FileExistsError(
-        "The folder holds the log of another run, which is never overwritten: choose another "
-        "`log_dir`, or pass `append=True` to continue that log. "
-        f"Received: {', '.join(existing)}, up to step {last}, and a model at step {step}"
-    )
-
-
 def _is_cut_off(file: TextIO) -> bool:
     """Whether the last line has no end. Leaves the position where the next text is added."""
     size = file.tell()
