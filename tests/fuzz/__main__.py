@@ -21,7 +21,8 @@ import tqdm
 
 from tests.fuzz.kinds import FAILURES, KINDS
 from tests.fuzz.log import Log
-from tests.fuzz.running import Run
+from tests.fuzz.running import Run, prepared
+from tests.fuzz.workers import run_case
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.replay:
         kind, seed = options.replay
-        return _replay(kind, int(seed))
+        return _replay(kind, int(seed), pathlib.Path(options.log))
     log = Log(pathlib.Path(options.log))
     if options.table:
         print(log.table())
@@ -44,8 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         seconds = 60 * options.minutes
         with _Progress(seconds, "s") as progress:
-            end = time.monotonic() + seconds
-            Run(log, kinds, options.seed, progress.ended).until(end, options.jobs)
+            run = Run(log, kinds, options.seed, progress.ended)
+            run.for_seconds(seconds, options.jobs)
     print(log.table())
     return 1 if progress.failures else 0
 
@@ -56,7 +57,8 @@ class _Progress:
     def __init__(self, total: float, unit: str):
         self.failures = self.cases = 0
         self._of_time = unit == "s"
-        self._start = time.monotonic()
+        # Of the first case: what cases need is made before.
+        self._start: float | None = None
         self._bar = tqdm.tqdm(total=round(total), unit=unit)
 
     def __enter__(self) -> "_Progress":
@@ -74,25 +76,19 @@ class _Progress:
                 f"{case['outcome']}: {kind} {seed} ({case.get('what', '')}): {lines[-1][:200]}\n"
                 f"    python -m tests.fuzz --replay {kind} {seed}"
             )
+        if self._start is None:
+            self._start = time.monotonic()
         passed = round(time.monotonic() - self._start) if self._of_time else self.cases
         self._bar.update(min(passed, self._bar.total) - self._bar.n)
         self._bar.set_postfix(cases=self.cases, failures=self.failures)
 
 
-def _replay(kind: str, seed: int) -> int:
-    from tests.fuzz.workers import run_case
+def _replay(kind: str, seed: int, log: pathlib.Path) -> int:
+    import tests.fuzz.warm  # noqa: F401
 
-    with tempfile.TemporaryDirectory(prefix="tfbnn-fuzz-") as name:
-        folder, prepared = pathlib.Path(name) / "case", pathlib.Path(name) / "prepared"
-        folder.mkdir()
-        prepared.mkdir()
-        import tests.fuzz.warm  # noqa: F401
-
-        # What it prepares may use TensorFlow, and what forks may not have: in another process.
-        from tests.fuzz.workers import Worker
-
-        Worker(kind, pathlib.Path(name) / "worker", prepared).prepare()
-        result = run_case(kind, seed, folder, prepared)
+    made = prepared(Log(log), kind)
+    with tempfile.TemporaryDirectory(prefix="tfbnn-fuzz-") as folder:
+        result = run_case(kind, seed, pathlib.Path(folder), made)
     print(f"{kind} {seed}: {result.outcome} ({result.what})\n{result.detail}")
     for name, count in sorted(result.counts.items()):
         print(f"  {count} x {name}")

@@ -57,18 +57,18 @@ class Output:
         return outputs, np.full_like(outputs, scale)
 
     def log_prob(self, targets: np.ndarray, outputs: np.ndarray, learned: float) -> np.ndarray:
-        """`log(p(y | outputs))`, `(rows, ...)`: summed over the last axis, over no other."""
+        """`log(p(y | outputs))` of each label `(rows, ...)` or target `(rows, ..., size)`."""
         outputs = outputs.astype(np.float64)
         if self.is_normal:
             loc, scale = self.loc_and_scale(outputs, learned)
             z = (targets.reshape(loc.shape) - loc) / scale
-            return np.sum(-0.5 * z**2 - np.log(scale) - 0.5 * np.log(2 * np.pi), -1)
+            return -0.5 * z**2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
         if self.kind == "binary":
             y = targets.reshape(outputs.shape)
             if self.from_logits:
-                return np.sum(y * outputs - np.logaddexp(0, outputs), -1)
+                return y * outputs - np.logaddexp(0, outputs)
             p = np.clip(outputs, _EPSILON, 1 - _EPSILON)
-            return np.sum(y * np.log(p) + (1 - y) * np.log1p(-p), -1)
+            return y * np.log(p) + (1 - y) * np.log1p(-p)
         if self.kind == "sparse":
             targets = np.eye(self.size)[targets.reshape(outputs.shape[:-1])]
         if self.from_logits:
@@ -127,13 +127,23 @@ def nll(
     total = 0.0
     columns = zip(outputs, targets, values, learned, weights, masks, strict=True)
     for output, y, value, scale, weight, mask in columns:
-        log_prob = output.log_prob(y, value, scale)
-        if mask is not None:
-            log_prob = log_prob * mask
+        per_row = rows_of(output.log_prob(y, value, scale), mask)
         if sample_weight is not None:
-            log_prob = (log_prob.T * sample_weight.T).T
-        total -= weight * log_prob.sum() / len(log_prob)
+            per_row = per_row * sample_weight
+        total -= weight * per_row.mean()
     return total
+
+
+def rows_of(log_prob: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """The sum over the labels of each row that count."""
+    if mask is not None:
+        log_prob = (log_prob.T * mask.T).T
+    return log_prob.reshape(len(log_prob), -1).sum(1)
+
+
+def mean_over_networks(log_prob: np.ndarray) -> np.ndarray:
+    """`log(mean(p))` over the first axis."""
+    return special.logsumexp(log_prob, axis=0) - np.log(len(log_prob))
 
 
 def learned_scale(rho: float) -> float:

@@ -1,7 +1,10 @@
 """Broken files: each reader answers as for the whole file, or names the file in a clear error."""
 
+import dataclasses
 import pathlib
 import shutil
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy as np
 import tfbnn
 from tests.fuzz import damage
 from tests.fuzz.kinds import FAILED, KINDS, PASSED, REFUSED, UNSEEN, Result, generator
+from tests.fuzz.made import made_once
 from tests.search import small_search
 
 _X = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
@@ -18,30 +22,17 @@ _Y = np.array([0, 1, 2, 0, 1, 2])
 _LOG_FILE = "sigma.csv"
 
 
-def prepare(folder: pathlib.Path) -> None:
-    """Write one whole file of each kind."""
-    model = _model()
-    model.fit(_X, _Y, epochs=2, verbose=0)
-    model.save(folder / "model.keras")
-    for name, options in _TFLITE.items():
-        tfbnn.export.tflite(model, folder / name, check_data=_X, num_samples=2, **options)
-    _fit(folder, epochs=1)
-    _logged(folder)
-    small_search.run(small_search.opened(folder / "search"), epochs=1)
-
-
 def run(seed: int, folder: pathlib.Path, prepared: pathlib.Path) -> Result:
     """One broken file, through its reader."""
     random = generator("files", seed)
     part = KINDS["files"].part(seed)
-    broken = _broken(part, random, folder, prepared)
+    broken = _broken(part, random, folder, _whole(part, prepared))
     names = [file.name for file in broken]
-    read = _READERS[part.split()[0]]
     try:
-        found = read(folder, _source(part, names))
+        found = _READERS[part.split()[0]].read(folder, _source(part, names))
     except Exception as error:
         return _judged(part, error, broken)
-    expected = _expected(part, read, prepared, names)
+    expected = _expected(part, prepared, names)
     if _equal(found, expected):
         return Result(PASSED, part)
     # Nothing in these says what they should hold.
@@ -59,17 +50,33 @@ _TFLITE = {
 _answers: dict[tuple[str, ...], Any] = {}
 
 
-def _expected(part: str, read: Callable, prepared: pathlib.Path, names: Sequence[str]) -> Any:
+def _make_keras(folder: pathlib.Path) -> None:
+    _trained().save(folder / "model.keras")
+
+
+def _make_tflite(folder: pathlib.Path) -> None:
+    for name, options in _TFLITE.items():
+        tfbnn.export.tflite(_trained(), folder / name, check_data=_X, num_samples=2, **options)
+
+
+def _make_search(folder: pathlib.Path) -> None:
+    small_search.run(small_search.opened(folder / "search"), epochs=1)
+
+
+def _whole(part: str, prepared: pathlib.Path) -> pathlib.Path:
+    """The folder of a whole file of the kind that a part is about."""
+    kind = _READERS[part.split()[0]]
+    return made_once(prepared / kind.name, kind.make)
+
+
+def _expected(part: str, prepared: pathlib.Path, names: Sequence[str]) -> Any:
     """What the reader says of the whole files; read once in a process."""
-    name = _source(part, names)
-    key = (part.split()[0], name)
-    if key not in _answers:
-        copy = prepared.with_name(f"{prepared.name}-read-{id(_answers)}")
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(prepared, copy)
-        _answers[key] = read(copy, name)
-        shutil.rmtree(copy)
-    return _answers[key]
+    kind, name = _READERS[part.split()[0]], _source(part, names)
+    if (kind.name, name) not in _answers:
+        with tempfile.TemporaryDirectory() as copy:
+            shutil.copytree(_whole(part, prepared), copy, dirs_exist_ok=True)
+            _answers[kind.name, name] = kind.read(pathlib.Path(copy), name)
+    return _answers[kind.name, name]
 
 
 def _source(part: str, names: Sequence[str]) -> str:
@@ -78,31 +85,31 @@ def _source(part: str, names: Sequence[str]) -> str:
 
 
 def _broken(
-    part: str, random: np.random.Generator, folder: pathlib.Path, prepared: pathlib.Path
+    part: str, random: np.random.Generator, folder: pathlib.Path, whole: pathlib.Path
 ) -> list[pathlib.Path]:
     """Copy the files of a part to the folder, and damage one; the damaged files."""
     if part == "search":
-        shutil.copytree(prepared / "search", folder / "search")
+        shutil.copytree(whole / "search", folder / "search")
         files = sorted((folder / "search").rglob("*.json"))
         file = files[random.integers(len(files))]
         _damage(random, file, damage.damaged_json if random.random() < 0.5 else None)
         return [file]
     if part.startswith(("tflite", "manifest")):
-        return _broken_tflite(part, random, folder, prepared)
+        return _broken_tflite(part, random, folder, whole)
     name = {"keras": "model.keras", "state": "training.npz"}.get(part.split()[0], _LOG_FILE)
-    shutil.copy(prepared / name, folder / name)
+    shutil.copy(whole / name, folder / name)
     _damage(random, folder / name, damage.damaged_archive if "contents" in part else None)
     return [folder / name]
 
 
 def _broken_tflite(
-    part: str, random: np.random.Generator, folder: pathlib.Path, prepared: pathlib.Path
+    part: str, random: np.random.Generator, folder: pathlib.Path, whole: pathlib.Path
 ) -> list[pathlib.Path]:
     name = list(_TFLITE)[random.integers(len(_TFLITE))]
     file, manifest = folder / name, folder / f"{name}.json"
-    shutil.copy(prepared / name, file)
+    shutil.copy(whole / name, file)
     if part != "tflite alone":
-        shutil.copy(prepared / manifest.name, manifest)
+        shutil.copy(whole / manifest.name, manifest)
     broken = []
     if part.startswith("tflite"):
         _damage(random, file, None)
@@ -125,14 +132,10 @@ def _damage(random: np.random.Generator, file: pathlib.Path, how: Any) -> None:
 
 def _judged(part: str, error: Exception, broken: list[pathlib.Path]) -> Result:
     """An error is clear if it is of the expected class and names what is damaged."""
-    named = any(file.name in str(error) for file in broken)
-    if part == "search":
-        # keras-tuner's files belong together; an error may name the folder.
-        named = named or str(broken[0].parent) in str(error)
-    if isinstance(error, ValueError | OSError) and named:
+    # Of a log or a search, the folder will do.
+    names = {name for file in broken for name in (file.name, str(file.parent))}
+    if isinstance(error, ValueError | OSError) and any(name in str(error) for name in names):
         return Result(REFUSED, part)
-    import traceback
-
     kept = traceback.format_exception(error)
     return Result(FAILED, part, f"{[f.name for f in broken]}\n{''.join(kept)[-3000:]}")
 
@@ -156,6 +159,12 @@ def _model() -> Any:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     # Eagerly: every case would trace its own model.
     model.compile(keras.optimizers.Adam(0.01), loss=loss, run_eagerly=True)
+    return model
+
+
+def _trained() -> Any:
+    model = _model()
+    model.fit(_X, _Y, epochs=2, verbose=0)
     return model
 
 
@@ -210,11 +219,20 @@ def _read_search(folder: pathlib.Path, name: str) -> list[Any]:
     ]
 
 
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """A public reader, and how a file that it reads is made."""
+
+    name: str
+    read: Callable[[pathlib.Path, str], Any]
+    make: Callable[[pathlib.Path], None]
+
+
 _READERS = {
-    "keras": _read_keras,
-    "tflite": _read_tflite,
-    "manifest": _read_tflite,
-    "state": _read_state,
-    _LOG_FILE: _read_log,
-    "search": _read_search,
+    "keras": Reader("keras", _read_keras, _make_keras),
+    "tflite": Reader("tflite", _read_tflite, _make_tflite),
+    "manifest": Reader("tflite", _read_tflite, _make_tflite),
+    "state": Reader("state", _read_state, lambda folder: _fit(folder, epochs=1)),
+    _LOG_FILE: Reader("log", _read_log, lambda folder: _logged(folder)),
+    "search": Reader("search", _read_search, _make_search),
 }

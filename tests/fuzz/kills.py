@@ -6,6 +6,7 @@ the other half come at a random operation on a file, which Python announces to i
 
 import collections
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -24,6 +25,7 @@ import tensorflow as tf
 
 import tfbnn
 from tests.fuzz.kinds import FAILED, KINDS, PASSED, Result, generator
+from tests.fuzz.made import made_once
 from tests.search import small_search
 
 _RNG = np.random.default_rng(0)
@@ -37,17 +39,6 @@ _EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", 
 _EVENTS += ("shutil.rmtree", "shutil.move", "shutil.copyfile", "os.truncate", "os.chmod")
 
 
-def prepare(folder: pathlib.Path) -> None:
-    """What each kind of work comes to when nothing kills it, and how long it takes."""
-    facts = {}
-    for work in _WORK:
-        (folder / work).mkdir()
-        if error := _in_child(_prepared, work, folder):
-            raise RuntimeError(error)
-        facts[work] = json.loads((folder / f"{work}.json").read_text())
-    (folder / "facts.json").write_text(json.dumps(facts))
-
-
 def run(seed: int, folder: pathlib.Path, prepared: pathlib.Path) -> Result:
     """One kill, or a few, and what is left.
 
@@ -56,11 +47,12 @@ def run(seed: int, folder: pathlib.Path, prepared: pathlib.Path) -> Result:
     random = generator("kills", seed)
     part = KINDS["kills"].part(seed)
     work = part.split()[0]
-    facts = json.loads((prepared / "facts.json").read_text())[work]
+    whole = made_once(prepared / work, functools.partial(_make, work))
+    facts = json.loads((whole / "facts.json").read_text())
     counts: collections.Counter[str] = collections.Counter()
     overwrites = "over" in part
     if overwrites:
-        _copied(prepared / work / "old", folder)
+        _copied(whole / "old", folder)
     kills = int(random.integers(1, 4)) if work in ("fit", "search") else 1
     for _ in range(kills):
         at_event = random.random() < 0.5
@@ -74,10 +66,10 @@ def run(seed: int, folder: pathlib.Path, prepared: pathlib.Path) -> Result:
         counts[f"{work}: killed {how}" if killed else f"{work}: ended before the kill"] += 1
         error = ""
         if work in _EXPORTS:
-            error = _in_child(_check_export, folder, prepared / work, overwrites)
+            error = _in_child(_check_export, work, folder, whole, overwrites)
         if error:
             return Result(FAILED, part, f"{how} {moment} of {facts}\n{error}", dict(counts))
-    error = _in_child(_finished, work, folder, prepared / work)
+    error = _in_child(_finished, work, folder, whole)
     return Result(FAILED if error else PASSED, part, error, dict(counts))
 
 
@@ -208,16 +200,19 @@ _WORK = {
 }
 
 
-def _prepared(work: str, prepared: pathlib.Path) -> None:
+def _make(work: str, folder: pathlib.Path) -> None:
+    if error := _in_child(_do_whole, work, folder):
+        raise RuntimeError(error)
+
+
+def _do_whole(work: str, folder: pathlib.Path) -> None:
     """Do the work once without a kill; note what came out, and what it took."""
-    folder = prepared / work / "whole"
-    folder.mkdir()
+    old, whole = folder / "old", folder / "whole"
+    old.mkdir()
     if work in _EXPORTS:
         # Old files lie there, as in half of the cases.
-        old = prepared / work / "old"
-        old.mkdir()
         _WORK[work](old, False)
-        _copied(old, folder)
+    _copied(old, whole)
     count = 0
 
     def hook(event: str, arguments: Any) -> None:
@@ -226,15 +221,17 @@ def _prepared(work: str, prepared: pathlib.Path) -> None:
 
     sys.addaudithook(hook)
     start = time.monotonic()
-    _WORK[work](folder, work in _EXPORTS)
+    _WORK[work](whole, work in _EXPORTS)
     facts = {"events": int(count), "seconds": time.monotonic() - start}
-    (prepared / f"{work}.json").write_text(json.dumps(facts))
+    (folder / "facts.json").write_text(json.dumps(facts))
 
 
 # What must be true after a kill, and in the end. -------------------------------------------------
 
 
-def _check_export(folder: pathlib.Path, prepared: pathlib.Path, overwrites: bool) -> None:
+def _check_export(
+    work: str, folder: pathlib.Path, prepared: pathlib.Path, overwrites: bool
+) -> None:
     """Nothing or a whole export; of an overwritten one the old or the new."""
     out = folder / "out"
     visible = sorted(p.name for p in out.glob("*") if not p.name.startswith("."))
@@ -243,7 +240,6 @@ def _check_export(folder: pathlib.Path, prepared: pathlib.Path, overwrites: bool
     whole = sorted(p.name for p in (prepared / "old" / "out").iterdir())
     if visible != whole:
         raise AssertionError(f"{visible} in place of {whole}")
-    work = prepared.name
     found = _read(work, out)
     states = [_read(work, prepared / state / "out") for state in ("old", "whole")]
     if found not in states:

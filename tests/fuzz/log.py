@@ -22,6 +22,7 @@ class Log:
     """
 
     def __init__(self, folder: pathlib.Path):
+        self.folder = folder
         self.path = folder / _FILE
         self._lock = threading.Lock()
         # The last result of a seed counts: a failure that was mended is tried again.

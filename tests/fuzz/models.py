@@ -104,10 +104,16 @@ def _functional(random: np.random.Generator, rows: int, policy: str) -> Network:
     several = random.random() < 0.2
     inputs, x, tensors = [], [], []
     for _ in range(2 if several else 1):
-        entry, data, _ = _input(random, rows, may_mask=False)
+        if random.random() < 0.1:
+            # Words, as whole numbers.
+            entry = keras.Input((4,), dtype="int32")
+            data, tensor = random.integers(0, 7, (rows, 4)), _LAYERS.Embedding(7, 3)(entry)
+        else:
+            entry, data, _ = _input(random, rows, may_mask=False)
+            tensor = entry
         inputs.append(entry)
         x.append(data)
-        tensors.append(_body(random, entry))
+        tensors.append(_body(random, tensor))
     if several:
         vectors = [_as_vector(random, tensor) for tensor in tensors]
         tensor = _LAYERS.Concatenate()(vectors)
@@ -247,24 +253,29 @@ def _input(
     random: np.random.Generator, rows: int, may_mask: bool = True
 ) -> tuple[Any, np.ndarray, np.ndarray | None]:
     """An input, its data, and the steps that a `Masking` layer leaves, if there is to be one."""
-    choice = random.random()
-    if choice < 0.4:
-        shape = (int(random.integers(1, 9)),)
-    elif choice < 0.65:
-        shape = (int(random.integers(3, 8)), int(random.integers(1, 4)))
-    elif choice < 0.9:
-        shape = (int(random.integers(4, 8)), int(random.integers(4, 8)), int(random.integers(1, 3)))
-    else:
-        shape = (3, int(random.integers(3, 5)), 4, int(random.integers(1, 3)))
+
+    def whole(low: int, high: int) -> int:
+        return int(random.integers(low, high))
+
+    shapes = {
+        "vector": lambda: (whole(1, 9),),
+        "sequence": lambda: (whole(3, 8), whole(1, 4)),
+        "image": lambda: (whole(4, 8), whole(4, 8), whole(1, 3)),
+        "volume": lambda: (3, whole(3, 5), 4, whole(1, 3)),
+    }
+    kind = str(random.choice(list(shapes), p=[0.4, 0.28, 0.22, 0.1]))
+    shape = shapes[kind]()
     x = random.normal(size=(rows, *shape)).astype(np.float32)
-    mask = None
-    if may_mask and len(shape) == 2 and random.random() < 0.4:
+    choice = random.random()
+    if kind == "sequence" and may_mask and choice < 0.4:
         lengths = random.integers(1, shape[0] + 1, rows)
         mask = np.arange(shape[0]) < lengths[:, np.newaxis]
         x[~mask] = MASK_VALUE
-    if random.random() < 0.1:
-        x = x.astype(np.float64)
-    return keras.Input(shape), x, mask
+        return keras.Input(shape), x, mask
+    if kind == "sequence" and choice < 0.6:
+        # Its length is not known when the model is made.
+        return keras.Input((None, shape[1])), x, None
+    return keras.Input(shape), x.astype(np.float64) if choice > 0.9 else x, None
 
 
 def _through(layers: list[Any], tensor: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfbnn
-from tests.fuzz import objective
+from tests.fuzz import answers, objective
 from tests.fuzz.checks import Checks, close, same
 from tests.fuzz.models import Network
 from tfbnn.posterior import posterior_of
@@ -51,12 +51,12 @@ def check(
         _check_saved(network, folder)
     with checks.part("clone_model"):
         _check_clone(network)
-    draw = None
+    drawn, seed = None, int(random.integers(1000))
     with checks.part("predict"):
-        draw = _check_predict(network, int(random.integers(1000)))
-    if draw is not None and len(network.outputs) == 1:
+        drawn = _check_predict(network, seed)
+    if drawn is not None and len(network.outputs) == 1:
         with checks.part("evaluate"):
-            _check_evaluate(network, draw)
+            _check_evaluate(network, drawn, seed)
     with checks.part("check_elbo"):
         report = tfbnn.check_elbo(network.model, (network.x, _targets(network)), 2, verbose=0)
         close("check_elbo: nll_at_mean", report.nll_at_mean, _mean_nll(network), 2e-4)
@@ -142,10 +142,10 @@ def _check_history(model: Any, history: dict[str, list[float]]) -> None:
         expected = np.full(len(values["kl"]), model.objective.beta / model.num_examples)
         close("history: kl_weight", values["kl_weight"], expected, 1e-6)
         close("history: weighted_kl", values["weighted_kl"], values["kl"] * expected, 1e-4)
-    if not _has_penalties(model):
-        # Means over batches weigh by rows in `loss` and `nll`, and not in `weighted_kl`.
-        parts = values["nll"] + values["weighted_kl"]
-        close("history: loss", values["loss"], parts, 0.2)
+        if not _has_penalties(model):
+            # Means over batches weigh by rows in `loss` and `nll`, and not in `weighted_kl`.
+            parts = values["nll"] + values["weighted_kl"]
+            close("history: loss", values["loss"], parts, 0.2)
 
 
 def _has_penalties(model: Any) -> bool:
@@ -172,8 +172,8 @@ def _check_saved(network: Network, folder: pathlib.Path) -> None:
 
 def _prediction(model: Any, network: Network, seed: int) -> list[np.ndarray]:
     answer = tfbnn.predict(model, network.x, _NUM_SAMPLES, seed=seed, verbose=0)
-    answers = answer if isinstance(answer, list) else [answer]
-    return [np.asarray(a.prediction) for a in answers]
+    listed = answer if isinstance(answer, list) else [answer]
+    return [np.asarray(one.prediction) for one in listed]
 
 
 def _check_clone(network: Network) -> None:
@@ -224,16 +224,17 @@ def _check_predict(network: Network, seed: int) -> list[np.ndarray]:
     return networks
 
 
-def _check_evaluate(network: Network, networks: list[np.ndarray]) -> None:
-    """The NLL of the mean over networks, on rows of which each is one observation or more."""
-    output, model = network.outputs[0], network.model
-    if network.masks[0] is not None:
-        return
-    seed_free = tfbnn.evaluate(model, network.x, network.targets[0], 64, seed=1, verbose=0)
-    for name, score in seed_free.scores().items():
+def _check_evaluate(network: Network, networks: list[np.ndarray], seed: int) -> None:
+    """The NLL of the mean over the same networks: in nats per example, of the steps that count."""
+    output, y, model = network.outputs[0], network.targets[0], network.model
+    found = tfbnn.evaluate(model, network.x, y, _NUM_SAMPLES, seed=seed, verbose=0).scores()
+    for name, score in found.items():
         if not np.isfinite(score):
             raise AssertionError(f"evaluate: {name} is {score}")
-    del output, networks
+    scale = objective.learned_scales(model)[0]
+    log_prob = np.stack([output.log_prob(y, values, scale) for values in networks[0]])
+    rows = answers.rows_of(answers.mean_over_networks(log_prob), network.masks[0])
+    close("evaluate: nll", found["nll"], -rows.mean(), 5 * objective.tolerance(model))
 
 
 def _mean_nll(network: Network) -> float:

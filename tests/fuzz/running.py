@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.log import Log
+from tests.fuzz.made import version
 from tests.fuzz.workers import Worker
 
 Report = Callable[[str, int, dict], None]
@@ -33,8 +34,9 @@ class Run:
         self._seconds = dict.fromkeys(kinds, 0.0)
         self._seeds = {kind: self._new_seeds(kind, first_seed) for kind in kinds}
 
-    def until(self, end: float, jobs: int) -> None:
-        """Work on new seeds until `time.monotonic()` is `end`."""
+    def for_seconds(self, seconds: float, jobs: int) -> None:
+        """Work on new seeds for a time."""
+        end = time.monotonic() + seconds
         self._work(jobs, lambda: self._next_stint(end), lambda: time.monotonic() < end)
 
     def these(self, cases: Sequence[tuple[str, int]], jobs: int) -> None:
@@ -49,10 +51,6 @@ class Run:
     def _work(self, jobs: int, next_stint: Callable, go_on: Callable[[], bool]) -> None:
         with tempfile.TemporaryDirectory(prefix="tfbnn-fuzz-") as name:
             folder = pathlib.Path(name)
-            for kind in self.kinds:
-                prepared = folder / "prepared" / kind
-                prepared.mkdir(parents=True)
-                Worker(kind, folder / "worker", prepared).prepare()
             threads = [
                 threading.Thread(
                     target=self._job, args=(folder, str(number), next_stint, go_on), daemon=True
@@ -71,7 +69,7 @@ class Run:
             if stint is None:
                 return
             kind, seeds = stint
-            worker = Worker(kind, folder / name, folder / "prepared" / kind)
+            worker = Worker(kind, folder / name, prepared(self.log, kind))
             with contextlib.ExitStack() as stack:
                 stack.callback(worker.stop)
                 for seed in seeds:
@@ -96,3 +94,10 @@ class Run:
 
     def _new_seeds(self, kind: str, first: int) -> Iterator[int]:
         return (seed for seed in itertools.count(first) if (kind, seed) not in self.log.cases)
+
+
+def prepared(log: Log, kind: str) -> pathlib.Path:
+    """Where the cases of a kind find what others have made, with the same code."""
+    folder = log.folder / "prepared" / version() / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from tests.fuzz.kinds import CRASHED, FAILED, HUNG, KINDS, UNPROTECTED, Result
@@ -31,11 +32,22 @@ class Worker:
     Args:
         kind: Name of the kind.
         folder: Where the worker may write; it must be its own.
-        prepared: The folder that `prepare` has filled.
+        prepared: Where cases find what others have made.
+        work: What the process does with the tasks that it is sent.
+        seconds: Time limit of a case; that of its kind by default.
     """
 
-    def __init__(self, kind: str, folder: pathlib.Path, prepared: pathlib.Path):
+    def __init__(
+        self,
+        kind: str,
+        folder: pathlib.Path,
+        prepared: pathlib.Path,
+        work: Callable[..., None] | None = None,
+        seconds: float | None = None,
+    ):
         self.kind = kind
+        self._work = work or _work
+        self._seconds = seconds or KINDS[kind].seconds
         self.folder = folder
         self.prepared = prepared
         self.cases = 0
@@ -49,17 +61,8 @@ class Worker:
         start = time.monotonic()
         self.cases += 1
         self._connection.send(seed)
-        result = self._received(seed)
+        result = self._received(seed, self._seconds)
         return result, time.monotonic() - start
-
-    def prepare(self) -> None:
-        """Make what the cases need, in a process of its own."""
-        self._start()
-        self._connection.send("prepare")
-        result = self._received(0, seconds=600)
-        self.stop()
-        if result.outcome in (FAILED, CRASHED, HUNG):
-            raise RuntimeError(f"The files for {self.kind} could not be made:\n{result.detail}")
 
     def stop(self) -> None:
         """End the process, if there is one."""
@@ -79,17 +82,15 @@ class Worker:
         self.cases = 0
         self._connection, theirs = _CONTEXT.Pipe()
         arguments = (theirs, self.kind, str(self.folder), str(self.prepared))
-        self._process = _CONTEXT.Process(target=_work, args=arguments)
+        self._process = _CONTEXT.Process(target=self._work, args=arguments)
         self._process.start()
         theirs.close()
 
-    def _received(self, seed: int, seconds: float | None = None) -> Result:
-        kind = KINDS[self.kind]
-        limit = kind.seconds if seconds is None else seconds
+    def _received(self, seed: int, seconds: float) -> Result:
         try:
-            if self._connection.poll(limit):
+            if self._connection.poll(seconds):
                 return self._connection.recv()
-            outcome, detail = HUNG, f"no answer in {limit} s"
+            outcome, detail = HUNG, f"no answer in {seconds} s"
         except (EOFError, OSError):
             self._process.join(_SECONDS_TO_STOP)
             outcome, detail = CRASHED, f"the process ended with code {self._process.exitcode}"
@@ -98,9 +99,10 @@ class Worker:
         self._connection.close()
         self._process = None
         printed = (self.folder / "printed.txt").read_text(errors="replace")[-_TAIL:]
-        if kind.part(seed) in kind.unprotected:
+        part = KINDS[self.kind].part(seed)
+        if part in KINDS[self.kind].unprotected:
             outcome = UNPROTECTED
-        return Result(outcome, kind.part(seed), f"{detail}\n{printed}")
+        return Result(outcome, part, f"{detail}\n{printed}")
 
 
 def run_case(kind: str, seed: int, folder: pathlib.Path, prepared: pathlib.Path) -> Result:
@@ -123,16 +125,7 @@ def _work(connection: Any, kind: str, folder: str, prepared: str) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as own:
             # What libraries leave behind when they crash lies there as well.
             tempfile.tempdir = own
-            if task == "prepare":
-                connection.send(_prepared(kind, pathlib.Path(prepared)))
-            else:
-                connection.send(run_case(kind, task, pathlib.Path(own), pathlib.Path(prepared)))
+            os.chdir(own)
+            connection.send(run_case(kind, task, pathlib.Path(own), pathlib.Path(prepared)))
             tempfile.tempdir = folder
-
-
-def _prepared(kind: str, folder: pathlib.Path) -> Result:
-    try:
-        KINDS[kind].prepare(folder)
-    except Exception:
-        return Result(FAILED, detail=traceback.format_exc())
-    return Result("passed")
+            os.chdir(folder)
