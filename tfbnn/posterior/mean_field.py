@@ -3,7 +3,7 @@
 from typing import Any
 
 from tfbnn.posterior.variational import MeanFieldPosterior, posterior_of
-from tfbnn.training.bayesian_model import BayesianModel
+from tfbnn.training.plain_models import check_bayesian
 
 
 def mean_field(model: Any) -> MeanFieldPosterior:
@@ -29,12 +29,15 @@ def mean_field(model: Any) -> MeanFieldPosterior:
     True
     """
     posterior = posterior_of(model)
-    if type(posterior) is not MeanFieldPosterior or not isinstance(posterior.model, BayesianModel):
+    check_bayesian(
+        posterior.model,
+        "Pruning, distillation and export need a `tfbnn.Sequential` or a `tfbnn.Model`.",
+    )
+    if type(posterior) is not MeanFieldPosterior:
         raise TypeError(
             "Pruning, distillation and export read the law of each weight from the layers of a "
-            "`tfbnn.Sequential` or `tfbnn.Model`; they take such a model, or the posterior that "
-            "`fit` has optimised in it, exactly `MeanFieldPosterior`. `tfbnn.predict`, "
-            "`tfbnn.evaluate` and `tfbnn.calibrate` take any posterior. "
-            f"Received: model of type {type(model).__name__}"
+            "model; they take the model, or the posterior that `fit` has optimised in it, exactly "
+            "`MeanFieldPosterior`. `tfbnn.predict`, `tfbnn.evaluate` and `tfbnn.calibrate` take "
+            f"any posterior. Received: model of type {type(model).__name__}"
         )
     return posterior
