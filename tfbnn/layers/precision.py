@@ -52,7 +52,8 @@ def _changes(layer: keras.Layer) -> Iterator[tuple[Any, str, Any]]:
         yield layer, "_dtype_policy", keras.DTypePolicy("float32")
     # Constants in a layer's own type, such as the statistics of an adapted `Normalization`.
     for name, value in vars(layer).items():
-        if isinstance(value, tf.Tensor) and value.dtype.is_floating:
+        # No symbolic ones, which a layer may hold from a graph that has gone.
+        if isinstance(value, tf.Tensor) and value.dtype.is_floating and hasattr(value, "numpy"):
             yield layer, name, tf.cast(value, tf.float32)
     # A model casts its inputs to the types of these.
     graph = getattr(layer, "_functional", None) or layer
