@@ -1,7 +1,9 @@
 """What every test gets: a quiet TensorFlow, a fresh Keras, and real data where there are any."""
 
+import contextlib
 import os
 import pathlib
+from collections.abc import Callable, Iterator
 
 # Before TensorFlow is imported, or it has no effect.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -43,6 +45,23 @@ def fresh_keras():
     keras.utils.clear_session(free_memory=False)
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(SEED)
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], contextlib.AbstractContextManager]:
+    """`with full_disk(number)`: the system writes no file beyond so many bytes."""
+    resource = pytest.importorskip("resource", reason="this system limits no file sizes")
+
+    @contextlib.contextmanager
+    def limited(number: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (number, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,8 @@ class BayesianModel:
         # What the user said, as opposed to what a `fit` counted in its own data.
         self._given_num_examples = num_examples
         self.num_draws = 1
+        # Whether it had been, when the model was saved that this one is loaded from.
+        self._optimizer_built = True
         # A few rows of what `fit` saw, on which an export can be compared with this model.
         self.example_rows: np.ndarray | None = None
         self.likelihoods: list[AbstractLikelihood] = []
@@ -341,6 +343,7 @@ class BayesianModel:
                 "kl_schedule": schedule and keras.saving.serialize_keras_object(schedule),
                 "num_draws": self.num_draws,
                 "masked": any(layer.masked for layer in variational_layers(self)),
+                "optimizer_built": bool(getattr(getattr(self, "optimizer", None), "built", False)),
             },
         }
 
@@ -363,7 +366,9 @@ class BayesianModel:
         )
         for likelihood, temperature in zip(self.likelihoods, temperatures, strict=False):
             likelihood.temperature = temperature
-        if self.built and self.optimizer is not None:
+        # As when it was saved: Keras warns of a state that the file lacks, and of one that has no
+        # place.
+        if self.built and self.optimizer is not None and self._optimizer_built:
             self.optimizer.build(self.trainable_variables)
 
     def _flatten_metrics_in_order(self, logs: dict[str, Any]) -> Any:
@@ -391,7 +396,9 @@ class BayesianModel:
         kl_schedule: Any,
         num_draws: int,
         masked: bool,
+        optimizer_built: bool = True,
     ) -> None:
+        self._optimizer_built = optimizer_built
         for layer in variational_layers(self):
             # A subclass makes its layers itself; that they were pruned is not in its configuration.
             layer.masked |= masked and not layer.built

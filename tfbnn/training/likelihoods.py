@@ -36,6 +36,10 @@ class AbstractLikelihood(abc.ABC):
     def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
         """`log(p(y | outputs))` in nats, of shape `(batch, *event)`; nothing is summed."""
 
+    def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Outputs of the same kind at the temperature: those of which predictions are made."""
+        return outputs
+
     @abc.abstractmethod
     def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """The parameters of the law of `y`, in float32, that a prediction averages over draws."""
@@ -127,10 +131,15 @@ class Categorical(AbstractLikelihood):
             outputs = tf.math.log(tf.maximum(outputs, 1e-37))
         return outputs / self.temperature
 
+    def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
+        if self.temperature == 1.0:
+            return tf.cast(outputs, tf.float32)
+        logits = self.logits(outputs)
+        return logits if self.from_logits else tf.nn.softmax(logits)
+
     def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        if not self.from_logits and self.temperature == 1.0:
-            return (tf.cast(outputs, tf.float32),)
-        return (tf.nn.softmax(self.logits(outputs)),)
+        outputs = self.tempered(outputs)
+        return (tf.nn.softmax(outputs) if self.from_logits else outputs,)
 
     def targets_shape(self, outputs_shape: Any) -> Any:
         return outputs_shape[:-1] if self.sparse else outputs_shape
@@ -187,10 +196,15 @@ class Bernoulli(AbstractLikelihood):
             outputs = tf.math.log(tf.maximum(outputs, 1e-37)) - tf.math.log1p(-outputs)
         return outputs / self.temperature
 
+    def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
+        if self.temperature == 1.0:
+            return tf.cast(outputs, tf.float32)
+        logits = self.logits(outputs)
+        return logits if self.from_logits else tf.nn.sigmoid(logits)
+
     def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        if not self.from_logits and self.temperature == 1.0:
-            return (tf.cast(outputs, tf.float32),)
-        return (tf.nn.sigmoid(self.logits(outputs)),)
+        outputs = self.tempered(outputs)
+        return (tf.nn.sigmoid(outputs) if self.from_logits else outputs,)
 
     def require_possible(
         self, targets: tf.Tensor, outputs_shape: Any, counts: tf.Tensor | None = None

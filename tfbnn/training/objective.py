@@ -150,7 +150,7 @@ def mean_nll(
         output_likelihoods, weights, flat_targets, flat_outputs, flat_weights, strict=True
     ):
         mask = getattr(output, "_keras_mask", None)
-        factors = [factor for factor in (mask, _counts(rows)) if factor is not None]
+        factors = [factor for factor in (mask, observations(rows)) if factor is not None]
         y = likelihood.checked(y, output, factors)
         log_prob = likelihood.log_prob(y, output)
         nll -= weight * tf.reduce_sum(likelihoods.sum_events(log_prob, factors))
@@ -166,7 +166,7 @@ def global_batch_size(batch: Any) -> tf.Tensor:
     return replica.all_reduce(tf.distribute.ReduceOp.SUM, local)
 
 
-def _counts(sample_weight: Any) -> tf.Tensor | None:
+def observations(sample_weight: Any) -> tf.Tensor | None:
     """Sample weights, each a number of observations, if there are any."""
     if sample_weight is None:
         return None
