@@ -64,6 +64,8 @@ def run(seed: int, folder: pathlib.Path, prepared: pathlib.Path) -> Result:
         killed = _killed(_WORK[work], folder, moment, overwrites)
         how = "at a file operation" if at_event else "at a time"
         counts[f"{work}: killed {how}" if killed else f"{work}: ended before the kill"] += 1
+        if not killed and work not in _EXPORTS:
+            break
         error = ""
         if work in _EXPORTS:
             error = _in_child(_check_export, work, folder, whole, overwrites)
@@ -234,10 +236,9 @@ def _check_export(
 ) -> None:
     """Nothing or a whole export; of an overwritten one the old or the new."""
     out = folder / "out"
-    visible = sorted(p.name for p in out.glob("*") if not p.name.startswith("."))
+    visible, whole = _visible(out), _visible(prepared / "old" / "out")
     if not visible and not overwrites:
         return
-    whole = sorted(p.name for p in (prepared / "old" / "out").iterdir())
     if visible != whole:
         raise AssertionError(f"{visible} in place of {whole}")
     found = _read(work, out)
@@ -275,7 +276,7 @@ def _trials(folder: pathlib.Path) -> list[Any]:
 def _read(work: str, out: pathlib.Path) -> dict[str, bytes]:
     """What an export holds: its answers, or where those would take a compiler, its text."""
     if work == "c":
-        return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        return {name: (out / name).read_bytes() for name in _visible(out)}
     if work == "tflite":
         answers = tfbnn.lite.Model(out / "model.tflite").predict(_X).outputs
         json.loads((out / "model.tflite.json").read_text())
@@ -284,6 +285,12 @@ def _read(work: str, out: pathlib.Path) -> dict[str, bytes]:
         answers = loaded.signatures["serving_default"](inputs=tf.constant(_X))
         json.loads((out / "saved.json").read_text())
     return {name: np.asarray(value).tobytes() for name, value in answers.items()}
+
+
+def _visible(folder: pathlib.Path) -> list[str]:
+    """The files in a folder, without those that are hidden."""
+    names = [p.relative_to(folder) for p in folder.rglob("*") if p.is_file()]
+    return sorted(str(n) for n in names if not any(part.startswith(".") for part in n.parts))
 
 
 def _copied(source: pathlib.Path, target: pathlib.Path) -> None:

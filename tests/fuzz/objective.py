@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -99,7 +100,8 @@ def _check_noisy_loss(network: Network) -> None:
     with scopes.collect_draws() as collector:
         outputs = model(tf.nest.map_structure(tf.convert_to_tensor, network.x), training=True)
         loss = model.compute_loss(network.x, targets, outputs, None, training=True)
-        others = sum(float(other) for other in model.losses)
+        # Those of Keras: penalties of layers and regularizers of what has no law.
+        others = sum(float(other) for other in keras.Layer.losses.fget(model))
     values = [np.asarray(value) for value in tf.nest.flatten(outputs)]
     weights = variational_weights(model)
     missing = [w.name for w in weights if w not in collector.divergences]
