@@ -16,7 +16,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfbnn.weights.compilation import LARGE, compiled
+from tfbnn.weights.compilation import LARGE, compiled, traced
 from tfbnn.weights.divergences import kl_divergence
 from tfbnn.weights.priors import PRIORS, AbstractPrior
 from tfbnn.weights.softplus import softplus
@@ -115,8 +115,7 @@ class Realisation:
 
             with tf.init_scope():
                 specifications = [tf.TensorSpec(self._shape)] * sum(given)
-                traced = tf.function(of_given, autograph=False)
-                self._traced[given] = traced.get_concrete_function(*specifications)
+                self._traced[given] = traced(of_given).get_concrete_function(*specifications)
         return self._traced[given](*(tensor for tensor in tensors if tensor is not None))
 
     def _realise(
