@@ -1,7 +1,9 @@
 """What every test gets: a quiet TensorFlow, a fresh Keras, and real data where there are any."""
 
+import contextlib
 import os
 import pathlib
+from collections.abc import Callable, Iterator
 
 # Before TensorFlow is imported, or it has no effect.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -63,6 +65,23 @@ def converted(monkeypatch):
     monkeypatch.setattr(autograph, "_convert_actual", noted)
     yield names
     assert not names, f"give these to `traced` (tfbnn/weights/compilation.py): {names}"
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], contextlib.AbstractContextManager]:
+    """`with full_disk(number)`: the system writes no file beyond so many bytes."""
+    resource = pytest.importorskip("resource", reason="this system limits no file sizes")
+
+    @contextlib.contextmanager
+    def limited(number: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (number, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,8 @@ from tfbnn.export.freeze import (
     MonteCarloRule,
     count_calls,
     freeze,
-    in_float32,
 )
+from tfbnn.layers.precision import in_float32
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.steps import steps_of
 from tfbnn.layers.variational import AbstractVariationalLayer
