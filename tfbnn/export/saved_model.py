@@ -1,6 +1,5 @@
 """`tfbnn.export.saved_model`: a TensorFlow SavedModel with sparse weights, which needs no tfbnn."""
 
-import functools
 import os
 import pathlib
 from typing import Any
@@ -19,6 +18,7 @@ from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction.answers import answer
 from tfbnn.weights import noise
+from tfbnn.weights.compilation import traced
 
 # Float32 sums in another order; the same operations otherwise.
 TOLERANCE = 1e-4
@@ -164,11 +164,10 @@ class _Builder:
         shape = verification.input_shape(self._posterior.model)
         inputs = tf.TensorSpec(shape, tf.float32, name="inputs")
         scalar = tf.TensorSpec([], tf.int64)
-        function = functools.partial(tf.function, autograph=False)
-        module.mean = function(self._mean, input_signature=[inputs])
+        module.mean = traced(self._mean, input_signature=[inputs])
         if with_uncertainty:
-            module.predict = function(self._predict, input_signature=[inputs, scalar, scalar])
-            module.predict_with_uncertainty = function(
+            module.predict = traced(self._predict, input_signature=[inputs, scalar, scalar])
+            module.predict_with_uncertainty = traced(
                 self._predict_with_uncertainty, input_signature=[inputs]
             )
         return module

@@ -16,6 +16,7 @@ from tfbnn.prediction.predictive import num_rows
 from tfbnn.prediction.summaries import NormalPrediction, Prediction
 from tfbnn.training.data import check_arrays
 from tfbnn.training.likelihoods import AbstractLikelihood, sum_events
+from tfbnn.weights.sums import total
 
 _ROUTES = ("moments", "mean")
 # At so few points the mean of a softmax is right to 1e-3, which is enough for a gradient.
@@ -120,7 +121,7 @@ class _Distillation(keras.Model):
         with tf.GradientTape() as tape:
             terms = _terms(self._likelihood.kind, targets, self._answers(x))
             terms = [_mean_over_rows(term, mask) for term in terms[: len(self._means)]]
-            loss = tf.add_n(terms)
+            loss = total(terms)
         variables = self.student.trainable_variables
         # The mean does not depend on the standard deviations.
         pairs = zip(tape.gradient(loss, variables), variables, strict=True)

@@ -28,6 +28,7 @@ from tfbnn.training.requirements import clear_errors, require_finite
 from tfbnn.training.resuming import forget_resuming, resuming_callback
 from tfbnn.training.terms import Term
 from tfbnn.training.updates import apply_gradients, batches_seen
+from tfbnn.weights.sums import total
 
 _EXAMPLE_ROWS = 256
 _TERMS = ("nll", "kl", "kl_weight", "weighted_kl")
@@ -266,7 +267,7 @@ class BayesianModel:
                 with scopes.collect_draws():
                     y_pred = self(x, training=True)
                     losses.append(self.compute_loss(x, y, y_pred, sample_weight, training=True))
-            loss = tf.add_n(losses) / self.num_draws
+            loss = total(losses) / self.num_draws
             scaled_loss = self.optimizer.scale_loss(loss)
         self._track_loss(loss, y_pred)
         variables = self.trainable_weights
@@ -303,7 +304,7 @@ class BayesianModel:
             raise ValueError("Call `compile(loss=...)` before training or evaluating the model.")
         require_finite("x", x)
         rows, replicas = global_batch_size(y_pred), distribution.num_replicas()
-        loss = mean_nll(
+        nll = mean_nll(
             self.likelihoods,
             self._loss_weights,
             outputs.in_order(self, y),
@@ -312,12 +313,10 @@ class BayesianModel:
             outputs.in_order(self, sample_weight),
         )
         # Every replica counts the same, however few rows it has: its share knows.
-        self._track("nll", loss * replicas, rows / replicas)
-        if training:
-            loss += self._weighted_kl() / replicas
-        for other in self._losses_but_kl():
-            loss += tf.reduce_sum(tf.cast(other, tf.float32)) / replicas
-        return loss
+        self._track("nll", nll * replicas, rows / replicas)
+        others = [self._weighted_kl()] if training else []
+        others += [tf.reduce_sum(tf.cast(other, tf.float32)) for other in self._losses_but_kl()]
+        return total([nll, *(other / replicas for other in others)])
 
     @property
     def losses(self) -> list[Any]:

@@ -23,6 +23,7 @@ from tfbnn.training.data import TrainingSize
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.requirements import require
 from tfbnn.weights import noise
+from tfbnn.weights.sums import total
 
 
 class Objective:
@@ -99,15 +100,15 @@ def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:
         A float32 scalar.
     """
     known = {} if collector is None else collector.divergences
-    total = tf.zeros([])
+    terms = [tf.zeros([])]
     for layer in variational_layers(model):
         for weight in layer.variational_weights:
             if weight in known:
-                total += known[weight]
+                terms.append(known[weight])
             else:
                 exact = weight.kl_is_exact
-                total += weight.kl(None if exact else noise.next_seed(layer.seed_generator))
-    return total
+                terms.append(weight.kl(None if exact else noise.next_seed(layer.seed_generator)))
+    return total(terms)
 
 
 def mean_nll(
