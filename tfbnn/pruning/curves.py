@@ -131,7 +131,7 @@ def _checked(sparsities: Sequence[float], removed: float) -> list[float]:
 
 _PANELS = {
     "error": ("error (%)", 100.0),
-    "nll": ("NLL (nats per example)", 1.0),
+    "nll": ("NLL (nats)", 1.0),
     "ece": ("calibration error (%)", 100.0),
     "mean_entropy": ("mean entropy (nats)", 1.0),
     "rmse": ("RMSE", 1.0),
