@@ -66,7 +66,8 @@ def reliability_diagram(
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])
     _draw_gaps(top, bins)
     _draw_counts(bottom, bins)
-    top.set_title(f"{title or f'{bins.count.sum():,} examples'}: ECE {calibration_error(bins):.4f}")
+    rows = title or f"{bins.count.sum():,} examples"
+    top.set_title(f"{rows}\nECE {calibration_error(bins):.4f}")
     if path is not None:
         save(figure, path)
     return figure
