@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from tfbnn.prediction import uncertainty
 from tfbnn.prediction.evaluation import ClassEvaluation
+from tfbnn.training.whole_files import save_figure
 
 _COLUMNS = {
     "sparsity": ("sparsity", "{:.4g} %", 100.0),
@@ -154,4 +155,4 @@ def draw_extremes(
             axes.set_xlabel(text, fontsize=8, color=_WRONG if wrong else _RIGHT)
             for spine in axes.spines.values():
                 spine.set(color=_WRONG if wrong else "#bbbbbb", linewidth=2 if wrong else 1)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)

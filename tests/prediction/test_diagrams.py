@@ -22,6 +22,14 @@ def test_reliability_diagram_shows_the_numbers():
     assert [patch.get_height() for patch in bottom.patches] == [0, 0, 2, 2]
 
 
+def test_reliability_diagram_of_weighted_labels():
+    weights = [0.5, 0.0, 1.5, 2.0]
+    figure = diagrams.reliability_diagram(PROBABILITIES, LABELS, num_bins=4, weights=weights)
+    top, bottom = figure.axes
+    assert "(4 examples)" in top.get_title()
+    assert [patch.get_height() for patch in bottom.patches] == [0, 0, 3.5, 0.5]
+
+
 def test_reliability_diagram_leaves_pyplot_alone():
     before = "matplotlib.pyplot" in sys.modules
     diagrams.reliability_diagram(PROBABILITIES, LABELS)
@@ -42,7 +50,7 @@ def test_failed_save_leaves_the_old_picture(tmp_path, monkeypatch):
     path.write_text("old")
 
     def fail(self, target, **options):
-        target.write_text("half")
+        target.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)

@@ -88,12 +88,12 @@ def test_temperature_is_used():
 )
 def test_picture(kind, sparsities, tmp_path):
     if kind == "classes":
-        model, y, panels = make_model(), Y, ["error (%)", "NLL (nats)"]
+        model, y, panels = make_model(), Y, ["error (%)", "NLL (nats per example)"]
     else:
         model, y, panels = (
             make_model(tfbnn.losses.NormalNLL(1.0), 1),
             X[:, 0],
-            ["NLL (nats)", "RMSE"],
+            ["NLL (nats per example)", "RMSE"],
         )
     curve = tfbnn.pruning_curve(model, (X, y), sparsities, **SETTINGS)
     figure = curve.plot(tmp_path / "curve.png", "12 validation rows")

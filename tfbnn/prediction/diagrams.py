@@ -8,14 +8,13 @@ display.
 """
 
 import os
-import pathlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tfbnn.prediction.calibration import Reliability, calibration_error, reliability
-from tfbnn.training.whole_files import whole_file
+from tfbnn.training.whole_files import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +29,7 @@ def reliability_diagram(
     labels: ArrayLike,
     num_bins: int = 15,
     path: str | os.PathLike | None = None,
+    weights: ArrayLike | None = None,
     title: str | None = None,
 ) -> "Figure":
     """Picture of `reliability`: accuracy against confidence, and how many examples are where.
@@ -40,6 +40,7 @@ def reliability_diagram(
         num_bins: Number of bins, 1 or more.
         path: Where to save it; the ending gives the format (`.png`, `.svg`, `.pdf`). The file
             appears whole or not at all. `None` saves nothing.
+        weights: How much each label counts, as in `reliability`.
         title: Which rows it shows, such as `"360 test rows"`; their number by default.
 
     Returns:
@@ -61,23 +62,17 @@ def reliability_diagram(
     # Here and not above: scores are needed where nothing is drawn.
     from matplotlib.figure import Figure
 
-    bins = reliability(probabilities, labels, num_bins)
+    bins = reliability(probabilities, labels, num_bins, weights)
     figure = Figure(figsize=(5.0, 6.2), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])
     _draw_gaps(top, bins)
     _draw_counts(bottom, bins)
-    rows = title or f"{bins.count.sum():,} examples"
+    # Weights need not add up to a whole number.
+    rows = title or f"{float(bins.count.sum()):,.10g} examples"
     top.set_title(f"{rows}\nECE {calibration_error(bins):.4f}")
     if path is not None:
-        save(figure, path)
+        save_figure(figure, path)
     return figure
-
-
-def save(figure: "Figure", path: str | os.PathLike) -> None:
-    """Write a figure so that a reader never sees half a picture."""
-    path = pathlib.Path(path)
-    with whole_file(path, several_writers=True) as unfinished:
-        figure.savefig(unfinished, format=path.suffix[1:] or "png")
 
 
 def _draw_gaps(axes: "Axes", bins: Reliability) -> None:

@@ -5,20 +5,21 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 from matplotlib.figure import Figure
 
-from tfbnn.prediction import diagrams
+from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction.evaluation import evaluate
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import num_weights, set_masks, sparsity_of
 from tfbnn.pruning.prune import (
     check_granularity,
-    check_prunable,
     check_ranking,
     emptied_layer,
     ranking_of,
 )
 from tfbnn.training.models import BayesianModel
+from tfbnn.training.whole_files import save_figure
 
 DEFAULT_SPARSITIES = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98)
 
@@ -41,7 +42,7 @@ class PruningCurve:
         """
         figure = _plot(self.rows, title)
         if path is not None:
-            diagrams.save(figure, path)
+            save_figure(figure, path, dpi=150)
         return figure
 
 
@@ -64,7 +65,7 @@ def pruning_curve(
 
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model`.
-        data: `(x, y)`, or a batched `tf.data.Dataset` of such pairs.
+        data: `(x, y)` or `(x, y, sample_weight)`, or a batched `tf.data.Dataset` of such tuples.
         sparsities: Shares of the kernel weights to remove, in [0, 1). Those below what the model
             has lost already stand for that.
         criterion: As in `tfbnn.prune`.
@@ -93,10 +94,10 @@ def pruning_curve(
     """
     check_ranking(criterion, scope)
     check_granularity(granularity, block_size)
-    check_prunable(model)
+    model = mean_field(model).model
     sparsities = _checked(sparsities, sparsity_of(model))
-    x, y = data if isinstance(data, tuple | list) else (data, None)
-    pruned = masked_clone(model)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    pruned = masked_clone(model, for_training=False)
     ranking = ranking_of(pruned, criterion, granularity, block_size)
     rows = []
     for wanted in sparsities:
@@ -105,7 +106,8 @@ def pruning_curve(
         if emptied_layer(pruned, selection) is not None:
             break
         set_masks(pruned, selection)
-        scored = evaluate(pruned, x, y, num_samples, seed=seed, verbose=verbose).scores()
+        options = {"seed": seed, "verbose": verbose, "sample_weight": sample_weight}
+        scored = evaluate(pruned, x, y, num_samples, **options).scores()
         sparsity = wanted if granularity == "weight" else sparsity_of(pruned)
         rows.append({"sparsity": sparsity, "weights": num_weights(pruned), **scored})
     if not rows:
@@ -129,7 +131,7 @@ def _checked(sparsities: Sequence[float], removed: float) -> list[float]:
 
 _PANELS = {
     "error": ("error (%)", 100.0),
-    "nll": ("NLL (nats)", 1.0),
+    "nll": ("NLL (nats per example)", 1.0),
     "ece": ("calibration error (%)", 100.0),
     "mean_entropy": ("mean entropy (nats)", 1.0),
     "rmse": ("RMSE", 1.0),

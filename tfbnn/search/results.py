@@ -11,6 +11,8 @@ from keras_tuner.engine.trial import TrialStatus
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tfbnn.training.whole_files import save_figure
+
 Row = dict[str, Any]
 
 # Told apart by red-green blind readers (Wong 2011).
@@ -95,7 +97,7 @@ def plot(
             panel.set_visible(False)
         below[0].supylabel(label, fontsize=10)
     if path is not None:
-        figure.savefig(path, dpi=150)
+        save_figure(figure, path, dpi=150)
     return figure
 
 

@@ -25,12 +25,13 @@ class SigmaFile:
         """What the file holds; nothing if there is no file.
 
         Raises:
-            ValueError: If it has other columns, or a line that is not its own.
+            ValueError: If it has other columns, or a line that is not its own; the line is named.
         """
         if not os.path.exists(self.path):
             return []
         by_step: dict[int, dict[str, dict[str, float]]] = {}
-        with open(self.path, newline="", encoding="utf-8") as file:
+        # What is not UTF-8 is no number either, and is then named with its line.
+        with open(self.path, newline="", encoding="utf-8", errors="replace") as file:
             lines = csv.reader(file)
             columns = next(lines, [])
             if columns != self.columns:
@@ -39,12 +40,18 @@ class SigmaFile:
                     f"choose another `log_dir`. Received: {self.path} with columns={columns}, "
                     f"expected {self.columns}"
                 )
-            for line in lines:
-                if len(line) != len(columns):
-                    # The last line of a run that was killed while it wrote.
-                    continue
-                values = zip(self.statistics, map(float, line[4:]), strict=True)
-                by_step.setdefault(int(line[0]), {})[f"{line[2]}/{line[3]}"] = dict(values)
+            try:
+                for line in lines:
+                    if len(line) != len(columns):
+                        # The last line of a run that was killed while it wrote.
+                        continue
+                    values = zip(self.statistics, map(float, line[4:]), strict=True)
+                    by_step.setdefault(int(line[0]), {})[f"{line[2]}/{line[3]}"] = dict(values)
+            except (ValueError, csv.Error) as error:
+                raise ValueError(
+                    f"The log {self.path} is damaged in line {lines.line_num}; choose another "
+                    f"`log_dir`. Received: {error}"
+                ) from error
         return sorted(by_step.items(), key=lambda item: item[0])
 
     def add(self, step: int, epoch: int, statistics: dict[str, dict[str, float]]) -> None:
