@@ -68,8 +68,8 @@ def reliability_diagram(
     _draw_gaps(top, bins)
     _draw_counts(bottom, bins)
     # Weights need not add up to a whole number.
-    title = title or f"{float(bins.count.sum()):,.10g} examples"
-    top.set_title(f"{title}: ECE {calibration_error(bins):.4f}")
+    rows = title or f"{float(bins.count.sum()):,.10g} examples"
+    top.set_title(f"{rows}\nECE {calibration_error(bins):.4f}")
     if path is not None:
         save_figure(figure, path)
     return figure

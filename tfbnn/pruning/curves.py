@@ -158,7 +158,8 @@ def _plot(rows: list[dict[str, float]], title: str | None) -> Figure:
         axes.minorticks_off()
         axes.invert_xaxis()
         if min(values) >= 0:
-            axes.set_ylim(bottom=0)
+            # Room for the highest mark, where all are nearly equal too.
+            axes.set_ylim(0, 1.08 * max(values) or 1)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#dddddd", linewidth=0.6)
     if title:
