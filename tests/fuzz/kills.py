@@ -36,7 +36,14 @@ _LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 # Seconds that no process of a case takes.
 _LIMIT = 240
 _EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink")
-_EVENTS += ("shutil.rmtree", "shutil.move", "shutil.copyfile", "os.truncate", "os.chmod")
+_EVENTS += (
+    "ctypes.dlsym",
+    "shutil.rmtree",
+    "shutil.move",
+    "shutil.copyfile",
+    "os.truncate",
+    "os.chmod",
+)
 
 
 def run(seed: int, folder: pathlib.Path, prepared: pathlib.Path) -> Result:
@@ -67,12 +74,13 @@ def run(seed: int, folder: pathlib.Path, prepared: pathlib.Path) -> Result:
         if not killed and work not in _EXPORTS:
             break
         error = ""
+        counts[f"{work}: left in parts"] += _is_in_parts(folder)
         if work in _EXPORTS:
             error = _in_child(_check_export, work, folder, whole, overwrites)
         if error:
             return Result(FAILED, part, f"{how} {moment} of {facts}\n{error}", dict(counts))
     error = _in_child(_finished, work, folder, whole)
-    return Result(FAILED if error else PASSED, part, error, dict(counts))
+    return Result(FAILED if error else PASSED, part, error, dict(+counts))
 
 
 def _killed(
@@ -235,16 +243,45 @@ def _check_export(
     work: str, folder: pathlib.Path, prepared: pathlib.Path, overwrites: bool
 ) -> None:
     """Nothing or a whole export; of an overwritten one the old or the new."""
-    out = folder / "out"
-    visible, whole = _visible(out), _visible(prepared / "old" / "out")
+    out, states = folder / "out", [prepared / state / "out" for state in ("old", "whole")]
+    visible, whole = _visible(out), _visible(states[0])
     if not visible and not overwrites:
+        return
+    if _is_in_parts(folder):
+        _check_parts(work, out, states, overwrites)
         return
     if visible != whole:
         raise AssertionError(f"{visible} in place of {whole}")
     found = _read(work, out)
-    states = [_read(work, prepared / state / "out") for state in ("old", "whole")]
-    if found not in states:
+    if found not in [_read(work, state) for state in states]:
         raise AssertionError(f"neither the old nor the new files: {sorted(found)}")
+
+
+def _is_in_parts(folder: pathlib.Path) -> bool:
+    """Whether new files are complete, and some of them not yet in their places."""
+    return any(folder.rglob(".*.unfinished/whole"))
+
+
+def _check_parts(
+    work: str, out: pathlib.Path, states: list[pathlib.Path], overwrites: bool
+) -> None:
+    """No file is lost or half written, and a reader says that they do not belong together."""
+    if overwrites and _visible(out) != _visible(states[0]):
+        raise AssertionError(f"{_visible(out)} is not all that was there")
+    if work != "saved_model":
+        for name in _visible(out):
+            if not any(_same(out, state, name) for state in states):
+                raise AssertionError(f"{name} is neither the old nor the new one")
+    try:
+        found = _read(work, out)
+    except (ValueError, FileNotFoundError):
+        return
+    if work != "c" and found not in [_read(work, state) for state in states]:
+        raise AssertionError(f"other answers from files that are in parts: {sorted(found)}")
+
+
+def _same(one: pathlib.Path, other: pathlib.Path, name: str) -> bool:
+    return (one / name).read_bytes() == (other / name).read_bytes()
 
 
 def _finished(work: str, folder: pathlib.Path, prepared: pathlib.Path) -> None:
