@@ -24,6 +24,7 @@ def in_float32(*layers: Any) -> Iterator[None]:
     >>> import keras, tensorflow as tf
     >>> from tfbnn.layers.precision import in_float32
     >>> layer = keras.layers.Dense(2, dtype="float64")
+    >>> layer.build((None, 3))
     >>> with in_float32(layer):
     ...     print(layer(tf.ones((1, 3))).dtype, layer.kernel.value.dtype)
     <dtype: 'float32'> <dtype: 'float32'>
