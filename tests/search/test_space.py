@@ -50,7 +50,7 @@ def test_an_empty_range_is_an_error(low, high, log):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"estimators": ("flipout",)}, r"`estimators` must be some of \['Flipout', .*=\['flipout"),
+        ({"estimators": ("flipout",)}, r"`estimators` must be some of \['Flipout', .*=\('flipout"),
         ({"priors": {"gauss": {}}}, "`priors` must be some of .*'scale_mixture'.* Received"),
         ({"priors": {}}, "`priors` must be some of"),
         ({"widths": ()}, r"`widths` must be a `Range` or a tuple .* widths=\(\)"),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tfbnn.prediction.calibration import Reliability, calibration_error, reliability
-from tfbnn.training.whole_files import save_figure
+from tfbnn.training.whole_files import picture_path, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,6 +62,7 @@ def reliability_diagram(
     # Here and not above: scores are needed where nothing is drawn.
     from matplotlib.figure import Figure
 
+    path = None if path is None else picture_path("path", path)
     bins = reliability(probabilities, labels, num_bins, weights)
     figure = Figure(figsize=(5.0, 6.2), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])

@@ -51,7 +51,7 @@ class BayesianModel:
         super().__init__(*args, **kwargs)
         self.objective = Objective(num_examples)
         # What the user said, as opposed to what a `fit` counted in its own data.
-        self._given_num_examples = num_examples
+        self._given_num_examples = self.objective.num_examples
         self.num_draws = 1
         # Whether it had been, when the model was saved that this one is loaded from.
         self._optimizer_built = True
@@ -69,7 +69,7 @@ class BayesianModel:
     @num_examples.setter
     def num_examples(self, value: int) -> None:
         self.objective.set_num_examples(value)
-        self._given_num_examples = value
+        self._given_num_examples = self.objective.num_examples
 
     @property
     def likelihood(self) -> AbstractLikelihood:
@@ -109,12 +109,14 @@ class BayesianModel:
         Raises:
             ValueError: If a loss is no likelihood, or an argument is out of its range.
         """
-        num_draws = arguments.whole_number("num_draws", num_draws, minimum=1)
+        num_draws = arguments.count("num_draws", num_draws)
         for weight in tf.nest.flatten(loss_weights):
             if weight is not None:
                 arguments.real_number("loss_weights", weight, minimum=0.0)
-        kl_schedule = schedules.get(kl_schedule)
-        self.objective.check_beta(beta)
+        beta = arguments.real_number("beta", beta, 0)
+        kl_schedule = arguments.interpreted(
+            "kl_schedule", kl_schedule, schedules.get, "a schedule of the KL"
+        )
         # All checks come first: a model must not be left half compiled.
         new = self.likelihoods
         if loss is not None:

@@ -47,18 +47,13 @@ class Objective:
 
     def set_num_examples(self, num_examples: int) -> None:
         """Set the number of training examples in the whole data set, over all workers."""
-        self.num_examples = arguments.whole_number("num_examples", num_examples, minimum=1)
+        self.num_examples = arguments.count("num_examples", num_examples, most=2**63 - 1)
         self._variables["num_examples"].assign(float(self.num_examples))
 
     def set_beta(self, beta: float) -> None:
         """Set the factor of the KL: 1 is the ELBO, less is a cold posterior."""
-        self.beta = self.check_beta(beta)
+        self.beta = arguments.real_number("beta", beta, 0)
         self._variables["beta"].assign(self.beta)
-
-    @staticmethod
-    def check_beta(beta: float) -> float:
-        """The factor as a plain number."""
-        return arguments.real_number("beta", beta, minimum=0.0)
 
     def set_size(self, size: TrainingSize) -> None:
         """Set the numbers of examples and of batches in an epoch."""

@@ -16,6 +16,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfbnn.arguments import SMALLEST_SCALE
 from tfbnn.weights.compilation import LARGE, compiled, traced
 from tfbnn.weights.divergences import kl_divergence
 from tfbnn.weights.priors import PRIORS, AbstractPrior
@@ -55,9 +56,6 @@ OPERANDS = {
         lambda loc, scale, noise, operand: loc + scale * noise,
     ),
 }
-
-# Far below any useful scale, far above where 1 / scale**2 overflows float32.
-_SMALLEST_SCALE = 1e-12
 
 _ZERO = {"unconnected_gradients": tf.UnconnectedGradients.ZERO}
 
@@ -209,7 +207,7 @@ def _can_be_compiled(prior: AbstractPrior) -> bool:
 
 def scale_of(rho: tf.Tensor) -> tf.Tensor:
     """`softplus(rho)`, kept away from zero."""
-    return tf.maximum(softplus(rho), _SMALLEST_SCALE)
+    return tf.maximum(softplus(rho), SMALLEST_SCALE)
 
 
 def masked(value: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
