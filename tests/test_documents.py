@@ -1,10 +1,13 @@
 """The documents tell the truth: their code runs, their links lead somewhere."""
 
+import ast
 import pathlib
 import re
 from typing import NamedTuple
 
 import pytest
+
+import tfbnn
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -40,14 +43,42 @@ def test_blocks_are_found():
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_code_runs(path, tmp_path, monkeypatch):
-    blocks = runnable_blocks(path.read_text())
-    if not blocks:
+    if not runnable_blocks(path.read_text()):
         pytest.skip("no code in it")
     monkeypatch.chdir(tmp_path)
+    run(path)
+
+
+def run(path: pathlib.Path) -> None:
     namespace = {"__name__": "__main__"}
-    for code, line in blocks:
+    for code, line in runnable_blocks(path.read_text()):
         # Empty lines in front, so that a traceback names the line of the document.
         exec(compile("\n" * line + code, str(path), "exec"), namespace)
+
+
+@pytest.mark.filterwarnings("ignore:Sigma never left its start")
+def test_the_readme_runs_again_in_the_same_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fit = tfbnn.Sequential.fit
+    # What two epochs learn will do.
+    monkeypatch.setattr(tfbnn.Sequential, "fit", lambda *a, **k: fit(*a, **(k | {"epochs": 2})))
+    written = []
+    for _ in range(2):
+        run(ROOT / "README.md")
+        written.append((tmp_path / "out" / "model.tflite").stat().st_mtime_ns)
+    assert written[0] < written[1]
+    for log in (tmp_path / "logs", tmp_path / "logs" / "run_2"):
+        assert {"sigma.csv", "sigma.png"} <= {path.name for path in log.iterdir()}
+
+
+# For the others it is enough that none writes a file that must not exist: what takes time has run.
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_what_a_document_exports_may_exist(path):
+    for code, _ in runnable_blocks(path.read_text()):
+        calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+        exports = [text for text in map(ast.unparse, calls) if text.startswith("tfbnn.export.")]
+        for text in exports:
+            assert "overwrite=True" in text or "'overwrite': True" in ast.unparse(ast.parse(code))
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=name_of)

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,17 @@ def test_inputs_are_converted(exported):
         np.testing.assert_array_equal(model.predict(x)[0], expected)
 
 
+def test_the_parts_of_the_uncertainty_have_one_name_for_both_kinds(exported):
+    answer = tfbnn.lite.Model(exported / "m.tflite").predict(inputs_of(4))
+    assert answer.epistemic is answer.mutual_information
+    np.testing.assert_allclose(answer.aleatoric + answer.epistemic, answer[1], atol=1e-6)
+    total, part = np.array([[5.0, 1.0]]), np.array([[3.0, 1.1]])
+    numbers = tfbnn.lite.Answer({"prediction": total, "uncertainty": total, "epistemic": part})
+    assert numbers.epistemic is part
+    # Not NaN where rounding makes the part larger than the whole.
+    np.testing.assert_allclose(numbers.aleatoric, [[4.0, 0.0]])
+
+
 def test_manifest_is_read(exported):
     model = tfbnn.lite.Model(exported / "m.tflite")
     assert model.manifest["uncertainty"] == "predictive entropy, nats"
@@ -116,18 +128,132 @@ def test_altered_file(copied):
         tfbnn.lite.Model(copied)
 
 
-@pytest.mark.parametrize("text", ["{", "[1, 2]", "3"])
-def test_damaged_manifest(text, copied):
-    copied.with_name("m.tflite.json").write_text(text)
+MANIFESTS = {
+    "cut off": b"{",
+    "empty": b"",
+    "an array": b"[1, 2]",
+    "an array of pairs": b'[["sha256", "0"]]',
+    "a number": b"3",
+    "deep": b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    "deep objects": b'{"a":' * 200_000,
+    "not UTF-8": b'{"a": "\xff\xfe"}',
+    "another encoding": '{"a": 1}'.encode("utf-16"),
+    "a number of many digits": b'{"bytes": ' + b"9" * 10_000 + b"}",
+    "huge": b'{"a": "' + b"x" * 2**24 + b'"}',
+}
+
+
+@pytest.mark.parametrize("content", MANIFESTS.values(), ids=MANIFESTS)
+def test_damaged_manifest(content, copied):
+    copied.with_name("m.tflite.json").write_bytes(content)
     with pytest.raises(ValueError, match="The manifest .*m.tflite.json is damaged"):
         tfbnn.lite.Model(copied)
 
 
+@pytest.mark.parametrize("kind", ["a folder", "a link to nothing", "a loop", "a pipe"])
+def test_a_manifest_that_is_no_file(kind, copied):
+    # As if there were none, the file would go unchecked.
+    manifest = copied.with_name("m.tflite.json")
+    manifest.unlink()
+    if kind == "a folder":
+        manifest.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(manifest)
+    else:
+        manifest.symlink_to(manifest if kind == "a loop" else copied.with_name("nothing"))
+    with pytest.raises(ValueError, match="The manifest .*m.tflite.json is damaged or cannot be"):
+        tfbnn.lite.Model(copied)
+
+
+_MISSING = object()
+
+
+@pytest.mark.parametrize("checksum", [_MISSING, None, 0, "", [], {}, True, ["0"], 1.5])
+def test_a_manifest_without_its_checksum(checksum, copied):
+    manifest = copied.with_name("m.tflite.json")
+    facts = json.loads(manifest.read_text()) | {"sha256": checksum}
+    if checksum is _MISSING:
+        del facts["sha256"]
+    manifest.write_text(json.dumps(facts))
+    match = "m.tflite.json has no checksum|is not the file that its manifest"
+    with pytest.raises(ValueError, match=match):
+        tfbnn.lite.Model(copied)
+
+
+@pytest.mark.parametrize("facts", [{"bytes": "many"}, {"bytes": None}, {"bytes": {}}, {}])
+def test_numbers_of_a_manifest_are_not_relied_on(facts, copied):
+    manifest = copied.with_name("m.tflite.json")
+    whole = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({"sha256": whole["sha256"], **facts}))
+    assert tfbnn.lite.Model(copied).predict(inputs_of(2))[0].shape == (2, 3)
+    copied.write_bytes(copied.read_bytes() + b" ")
+    with pytest.raises(ValueError, match="is not the file that its manifest"):
+        tfbnn.lite.Model(copied)
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, "2", None, True])
+def test_threads_are_a_number(number, exported):
+    with pytest.raises(ValueError, match=f"`num_threads` must be .*num_threads={number!r}"):
+        tfbnn.lite.Model(exported / "m.tflite", number)
+
+
+def _written(path, function, dtype=tf.float32):
+    """A file of a function, which takes one row of three numbers."""
+    module = tf.Module()
+    module.function = tf.function(function, autograph=False)
+    graph = module.function.get_concrete_function(tf.TensorSpec((1, 3), dtype, name="x"))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], module)
+    path.write_bytes(converter.convert())
+
+
+@pytest.mark.parametrize(
+    "function, dtype, match",
+    [
+        (lambda x: {"prediction": x, "uncertainty": x[0, 0]}, tf.float32, "'uncertainty' of shape"),
+        (
+            lambda x: {"prediction": x, "uncertainty": tf.cast(x[:, 0], tf.int32)},
+            tf.float32,
+            "'uncertainty' of shape .*int32",
+        ),
+        (
+            lambda x: {"prediction": 1.0 * tf.cast(x, tf.float32), "uncertainty": x[:, 0]},
+            tf.int64,
+            "an input of shape .*int64",
+        ),
+        (
+            # An index beyond the end: what a change of one constant makes of a sound file.
+            lambda x: {
+                "prediction": tf.gather(x, tf.cast(x[0, :1], tf.int32) + 7, axis=1),
+                "uncertainty": x[:, 0],
+            },
+            tf.float32,
+            "cannot be run by LiteRT; it is damaged",
+        ),
+    ],
+    ids=["a scalar", "whole numbers", "an input of whole numbers", "an index beyond the end"],
+)
+def test_a_file_that_is_none_of_ours_is_found_when_it_is_opened(function, dtype, match, tmp_path):
+    path = tmp_path / "other.tflite"
+    _written(path, function, dtype=dtype)
+    with pytest.raises(ValueError, match=f"{path} cannot be r.*LiteRT; it is damaged") as caught:
+        tfbnn.lite.Model(path)
+    assert re.search(match, str(caught.value))
+
+
+def test_an_error_of_the_runtime_in_predict_names_the_file(exported, monkeypatch):
+    model = tfbnn.lite.Model(exported / "m.tflite")
+
+    def fail(**inputs):
+        raise RuntimeError("Node number 3 (GATHER) failed to invoke.")
+
+    monkeypatch.setattr(model, "_runner", fail)
+    with pytest.raises(ValueError, match=r"m.tflite cannot be run by LiteRT.*\(Node number 3"):
+        model.predict(inputs_of(2))
+
+
 def test_foreign_file(tmp_path):
-    function = tf.function(lambda x: {"y": x + 1.0}, autograph=False)
-    graph = function.get_concrete_function(tf.TensorSpec((1, 3), tf.float32, name="x"))
     path = tmp_path / "foreign.tflite"
-    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert())
+    _written(path, lambda x: {"y": x + 1.0})
     with pytest.raises(ValueError, match="was not written by `tfbnn.export.tflite`"):
         tfbnn.lite.Model(path)
 
@@ -139,9 +265,16 @@ import numpy as np
 import tfbnn.lite
 for path in sorted(pathlib.Path(sys.argv[1]).glob("*.tflite")):
     try:
-        tfbnn.lite.Model(path).predict(np.ones((1, 5)))
+        model = tfbnn.lite.Model(path)
+    except ValueError as error:
+        assert path.name in str(error), error
+        print(path.name, "ValueError", error)
+        continue
+    try:
+        model.predict(np.ones((1, 5)))
         print(path.name, "ran")
     except ValueError as error:
+        assert "must have the shape" in str(error) or path.name in str(error), error
         print(path.name, "ValueError", error)
 """
 

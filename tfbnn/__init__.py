@@ -9,8 +9,9 @@ first used, so that `import tfbnn.lite` works on a device without TensorFlow.
 """
 
 import importlib
-import sys
 from typing import Any
+
+from tfbnn import registration
 
 __version__ = "0.1.0"
 
@@ -55,7 +56,4 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
-# `keras.models.load_model` finds classes that are registered, and registers none by itself: where
-# Keras is there already, `import tfbnn` has to bring them in.
-if "keras" in sys.modules:
-    importlib.import_module("tfbnn.training.models")
+registration.install()

@@ -16,13 +16,14 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
@@ -32,14 +33,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in every worker until all end well.
 
     Returns:
-        0, or the exit code of the first worker that failed in the last attempt.
+        0, or the exit code of the first worker that failed in the last attempt: as in a shell,
+        128 + n after signal n.
+
+    Raises:
+        SystemExit: With code 127, if there is no such command; with 126, if it cannot be run.
     """
     settings = _settings(argv)
     # What schedulers send: as an exception it reaches the workers, which would live on else.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return _attempts(settings)
+    except KeyboardInterrupt:
+        print("launch: interrupted, so all workers were stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _attempts(settings: argparse.Namespace) -> int:
     for attempt in range(settings.restarts + 1):
         if attempt:
-            print(f"launch: starting all workers again ({attempt} of {settings.restarts})")
+            _say(f"starting all workers again ({attempt} of {settings.restarts})")
         code = _attempt(settings.command, settings.workers)
         if code == 0:
             return 0
@@ -69,9 +82,11 @@ def _settings(argv: Sequence[str] | None) -> argparse.Namespace:
 def _attempt(command: list[str], workers: int) -> int:
     """Run all workers once; the exit code of the first that failed, or 0."""
     ports = _free_ports(workers)
-    processes = [_start(command, ports, index) for index in range(workers)]
-    printers = [_print_lines(process, index) for index, process in enumerate(processes)]
+    processes, printers = [], []
     try:
+        for index in range(workers):
+            processes.append(_start(command, ports, index))
+            printers.append(_print_lines(processes[-1], index))
         failed = _first_failure(processes)
     finally:
         _stop(processes)
@@ -81,23 +96,37 @@ def _attempt(command: list[str], workers: int) -> int:
         return 0
     code = processes[failed].returncode
     how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    print(f"launch: worker {failed} ended ({how}), so all were stopped")
-    return code
+    _say(f"worker {failed} ended ({how}), so all were stopped")
+    return 128 - code if code < 0 else code
+
+
+def _say(line: str) -> None:
+    # At once: the workers' own lines, of which it is one, are printed so.
+    print(f"launch: {line}", flush=True)
 
 
 def _start(command: list[str], ports: list[int], index: int) -> subprocess.Popen:
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
     config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-    return subprocess.Popen(
-        command,
-        env={**os.environ, "TF_CONFIG": json.dumps(config)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        # A group of its own, so that its children are stopped with it.
-        start_new_session=True,
-    )
+    try:
+        return subprocess.Popen(
+            command,
+            env={**os.environ, "TF_CONFIG": json.dumps(config)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            # A group of its own, so that its children are stopped with it.
+            start_new_session=True,
+        )
+    except OSError as error:
+        print(
+            f"launch: cannot run the command ({error.strerror}), so all workers were stopped. Give "
+            f"after -- a program that can be found, as in a shell. Received: {shlex.join(command)}",
+            file=sys.stderr,
+        )
+        # An end, and no failure: it would be missing in the next attempt too.
+        sys.exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
 def _first_failure(processes: list[subprocess.Popen]) -> int | None:
@@ -113,6 +142,23 @@ def _first_failure(processes: list[subprocess.Popen]) -> int | None:
 
 
 def _stop(processes: list[subprocess.Popen]) -> None:
+    with _uninterrupted():
+        _stop_groups(processes)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Whoever presses ctrl-C twice must not leave workers behind."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _stop_groups(processes: list[subprocess.Popen]) -> None:
     for process in processes:
         _signal_group(process, signal.SIGTERM)
     end = time.monotonic() + _GRACE_SECONDS

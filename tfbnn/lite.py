@@ -5,16 +5,22 @@ On a device nothing else has to be installed. Either `pip install --no-deps tfbn
 and `import lite`.
 """
 
+import contextlib
 import hashlib
 import json
+import operator
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 _OUTPUTS = {"prediction", "uncertainty"}
+_INPUT_TYPES = ("float32", "uint8")
+# Bytes. Names of a thousand classes take a thousandth of it.
+_LARGEST_MANIFEST = 2**24
 
 
 class Answer(tuple):
@@ -23,7 +29,8 @@ class Answer(tuple):
     Attributes:
         outputs: Arrays by name; beside the pair `"mutual_information"` (classes: the part of the
             uncertainty that is about the weights, in nats, `(rows,)`), or `"epistemic"` (real
-            numbers: the standard deviation that is about the weights, `(rows, targets)`).
+            numbers: the standard deviation that is about the weights, `(rows, targets)`). The same
+            under one name for both, and what is left, are `epistemic` and `aleatoric`.
     """
 
     outputs: dict[str, np.ndarray]
@@ -32,6 +39,18 @@ class Answer(tuple):
         answer = super().__new__(cls, (outputs["prediction"], outputs["uncertainty"]))
         answer.outputs = outputs
         return answer
+
+    @property
+    def epistemic(self) -> np.ndarray:
+        """The part of the uncertainty that is about the weights, as in `tfbnn.predict`."""
+        return self.outputs.get("epistemic", self.outputs.get("mutual_information"))
+
+    @property
+    def aleatoric(self) -> np.ndarray:
+        """The part that is about the labels: expected entropy, or a standard deviation."""
+        if "epistemic" in self.outputs:
+            return np.sqrt(np.maximum(np.square(self[1]) - np.square(self.epistemic), 0))
+        return np.maximum(self[1] - self.epistemic, 0)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Answer, (self.outputs,)
@@ -49,6 +68,12 @@ class Answer(tuple):
 class Model:
     """A `.tflite` file that answers with a prediction and an uncertainty.
 
+    Opening a file allocates its memory and looks at what goes in and comes out; a file without a
+    manifest is run once. That finds many damaged files, and not all: it is the manifest that
+    protects. LiteRT for Python does not verify the structure of a file, and there are damaged ones
+    with which it crashes, or never ends. So keep the manifest beside a file that has travelled, and
+    open one of unknown origin in a process of its own, or not at all.
+
     Args:
         path: The file. If its manifest `<path>.json` is beside it, the file is checked against
             it, which finds any change; without it a change of the stored numbers is not seen.
@@ -56,7 +81,8 @@ class Model:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no LiteRT model, is damaged, or was not written by tfbnn.
+        ValueError: If the file is no LiteRT model, is damaged, or was not written by tfbnn, or if
+            its manifest is damaged or has no checksum.
 
     Example:
 
@@ -64,27 +90,32 @@ class Model:
     """
 
     def __init__(self, path: str | os.PathLike, num_threads: int = 1):
+        num_threads = _checked_threads(num_threads)
         self.path = pathlib.Path(path)
         self.manifest = _checked_manifest(self.path)
-        try:
+        with self._blamed_on_the_file("read"):
             self._interpreter = Interpreter(str(self.path), num_threads=num_threads)
             signatures = self._interpreter.get_signature_list()
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"{self.path} cannot be read by LiteRT; it is damaged or needs a newer runtime "
-                f"({_first_line(error)})."
-            ) from error
         names = signatures.get("serving_default", {"inputs": [], "outputs": []})
         if not set(names["outputs"]) >= _OUTPUTS or len(names["inputs"]) != 1:
             raise ValueError(
                 f"{self.path} was not written by `tfbnn.export.tflite`: it must have one input and "
                 f"the outputs {sorted(_OUTPUTS)}. Received: signatures={signatures}"
             )
-        self._runner = self._interpreter.get_signature_runner("serving_default")
         self._name = names["inputs"][0]
-        details = self._runner.get_input_details()[self._name]
-        self.input_shape = tuple(int(n) for n in details["shape"])
-        self.input_type = np.dtype(details["dtype"])
+        with self._blamed_on_the_file("read"):
+            self._interpreter.allocate_tensors()
+            self._runner = self._interpreter.get_signature_runner("serving_default")
+            details = self._runner.get_input_details()[self._name]
+            self.input_shape = tuple(int(n) for n in details["shape"])
+            self.input_type = np.dtype(details["dtype"])
+            if self.input_type not in _INPUT_TYPES or not all(
+                n > 0 for n in self.input_shape or [0]
+            ):
+                raise ValueError(f"an input of shape {self.input_shape}, {self.input_type}")
+            blank = None if self.manifest else np.zeros(self.input_shape, self.input_type)
+        if blank is not None:
+            self._run(blank)
 
     def predict(self, x: Any) -> Answer:
         """Prediction and uncertainty, however the file comes by them.
@@ -111,15 +142,31 @@ class Model:
         missing = self.input_shape[0] - len(rows)
         if missing:
             rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
-        outputs = self._runner(**{self._name: rows})
+        with self._blamed_on_the_file("run"):
+            outputs = self._runner(**{self._name: rows})
+            for name, value in outputs.items():
+                if value.shape[:1] != rows.shape[:1] or value.dtype.kind != "f":
+                    raise ValueError(f"{name!r} of shape {value.shape}, {value.dtype}")
         kept = slice(0, len(rows) - missing)
         return {name: value[kept] for name, value in outputs.items()}
+
+    @contextlib.contextmanager
+    def _blamed_on_the_file(self, done: str) -> Iterator[None]:
+        """Turns whatever the runtime says of a file into an error that names it."""
+        try:
+            yield
+        except Exception as error:
+            raise ValueError(
+                f"{self.path} cannot be {done} by LiteRT; it is damaged or needs a newer runtime "
+                f"({_first_line(error)})."
+            ) from error
 
     def _checked(self, x: Any) -> np.ndarray:
         given = np.asarray(x)
         if given.shape[1:] != self.input_shape[1:] or not len(given):
             raise ValueError(
-                f"`x` must have the shape (rows, {', '.join(map(str, self.input_shape[1:]))}). "
+                f"`x` must have the shape (rows, {', '.join(map(str, self.input_shape[1:]))}): all "
+                "sizes of a file were fixed when it was written. "
                 f"Received: x.shape={given.shape}"
             )
         with np.errstate(over="ignore", invalid="ignore"):
@@ -140,28 +187,69 @@ class Model:
 
 
 def _checked_manifest(path: pathlib.Path) -> dict[str, Any] | None:
-    """The manifest beside the file, or None if there is none."""
+    """The manifest beside the file, which it describes, or None if there is none."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    content = path.read_bytes()
-    # The identifier of the format, which every LiteRT file has at this place.
-    if content[4:8] != b"TFL3":
-        raise ValueError(f"{path} is not a LiteRT model: it does not have the identifier 'TFL3'.")
+    with open(path, "rb") as file:
+        # The identifier of the format, which every LiteRT file has at this place.
+        if file.read(8)[4:] != b"TFL3":
+            raise ValueError(
+                f"{path} is not a LiteRT model: it does not have the identifier 'TFL3'."
+            )
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
     beside = path.with_name(f"{path.name}.json")
-    if not beside.is_file():
+    # An export that was killed after the file took its place has left the manifest here.
+    whole = path.with_name(f".{path.name}.unfinished") / "whole"
+    if (whole / beside.name).is_file() and not (whole / path.name).exists():
+        beside = whole / beside.name
+    if not os.path.lexists(beside):
         return None
-    try:
-        manifest = dict(json.loads(beside.read_text()))
-    except (ValueError, TypeError) as error:
+    manifest = _read_manifest(beside)
+    expected = manifest.get("sha256")
+    if not isinstance(expected, str):
         raise ValueError(
-            f"The manifest {beside} is damaged: it is no JSON object ({_first_line(error)})."
-        ) from error
-    if manifest.get("sha256") not in (None, hashlib.sha256(content).hexdigest()):
+            f"The manifest {beside} has no checksum, so {path.name} cannot be checked; one that "
+            f"`tfbnn.export.tflite` wrote has it. Received: sha256={expected!r}"
+        )
+    if expected != digest:
         raise ValueError(
             f"{path} is not the file that its manifest {beside.name} describes: it was truncated "
-            f"or altered. Received: {len(content)} bytes, expected {manifest.get('bytes')}"
+            f"or altered. Received: {size} bytes, expected {manifest.get('bytes')}"
         )
     return manifest
+
+
+def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        # A pipe would keep the reader waiting.
+        if not path.is_file():
+            raise ValueError("it is no file")
+        with open(path, "rb") as file:
+            content = file.read(_LARGEST_MANIFEST + 1)
+        if len(content) > _LARGEST_MANIFEST:
+            raise ValueError(f"it has more than {_LARGEST_MANIFEST} bytes")
+        manifest = json.loads(content.decode())
+        if not isinstance(manifest, dict):
+            raise ValueError("it is no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"The manifest {path} is damaged or cannot be read ({_first_line(error)})."
+        ) from error
+    return manifest
+
+
+def _checked_threads(number: Any) -> int:
+    try:
+        checked = 0 if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        checked = 0
+    if checked < 1:
+        raise ValueError(
+            f"`num_threads` must be a whole number, at least 1. Received: num_threads={number!r}"
+        )
+    return checked
 
 
 def _first_line(error: Exception) -> str:

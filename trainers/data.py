@@ -4,6 +4,7 @@
 |---|---|---|---|
 | `digits` | scikit-learn, no network | 1,077 / 360 / 360 | `(8, 8, 1)`, pixels / 16 |
 | `mnist` | tensorflow-datasets | 50,000 / 10,000 / 10,000 | `(28, 28, 1)`, pixels / 126 |
+| `cifar10` | tensorflow-datasets | 45,000 / 5,000 / 10,000 | `(32, 32, 3)`, pixels / 255 |
 
 Choices are made on the validation part; the test part is for the last number only.
 """
@@ -22,7 +23,8 @@ Part = tuple[np.ndarray, np.ndarray]
 
 # The split is part of the data set: the seed of a run does not change it.
 _SPLIT_SEED = 0
-_MNIST_VALIDATION = 10_000
+# For an answer, before the download: what waits longer than a page is no network.
+_NETWORK_SECONDS = 5
 _SMOKE_ROWS = 64
 
 
@@ -31,7 +33,7 @@ class Dataset:
     """Images and labels.
 
     Attributes:
-        train: `(x, y)`: float32 images `(rows, height, width, 1)` and int32 labels `(rows,)`.
+        train: `(x, y)`: float32 images `(rows, height, width, channels)`, int32 labels `(rows,)`.
         validation: The same; part of `train` if that was asked for.
         test: The same.
         class_names: Names of the labels, in order.
@@ -43,6 +45,10 @@ class Dataset:
     test: Part
     class_names: list[str]
     preprocessing: str
+
+    def title(self, part: str) -> str:
+        """`360 test rows`, for a picture of them."""
+        return f"{len(getattr(self, part)[1]):,} {part} rows"
 
 
 def load(
@@ -112,31 +118,58 @@ def mnist(data_dir: str | None = None) -> Dataset:
 
     Pixels are divided by 126, as in Blundell et al. 2015, sec. 5.1.
     """
-    train, test = _tfds_arrays("mnist", ("train", "test"), data_dir)
-    x, y = (train[0] / np.float32(126)), train[1].astype(np.int32)
+    address = "https://storage.googleapis.com/cvdf-datasets/mnist/train-labels-idx1-ubyte.gz"
+    names = [str(digit) for digit in range(10)]
+    return _from_tfds("mnist", address, 126, 10_000, names, data_dir)
+
+
+def cifar10(data_dir: str | None = None) -> Dataset:
+    """60,000 photographs of ten kinds of things; the last 5,000 training rows validate."""
+    address = "https://www.cs.toronto.edu/~kriz/cifar.html"
+    names = "airplane automobile bird cat deer dog frog horse ship truck".split()
+    return _from_tfds("cifar10", address, 255, 5_000, names, data_dir)
+
+
+DATASETS: dict[str, Callable[[str | None], Dataset]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "cifar10": cifar10,
+}
+
+
+def _from_tfds(
+    name: str,
+    address: str,
+    largest: int,
+    held_out: int,
+    class_names: list[str],
+    data_dir: str | None,
+) -> Dataset:
+    """A set of tensorflow-datasets: pixels over `largest`, the last rows of `train` held out."""
+    arrays = _tfds_arrays(name, address, data_dir)
+    (x, y), test = [(x / np.float32(largest), y.astype(np.int32)) for x, y in arrays]
     return Dataset(
-        (x[:-_MNIST_VALIDATION], y[:-_MNIST_VALIDATION]),
-        (x[-_MNIST_VALIDATION:], y[-_MNIST_VALIDATION:]),
-        (test[0] / np.float32(126), test[1].astype(np.int32)),
-        [str(digit) for digit in range(10)],
-        "pixels (0 to 255) / 126",
+        (x[:-held_out], y[:-held_out]),
+        (x[-held_out:], y[-held_out:]),
+        test,
+        class_names,
+        f"pixels (0 to 255) / {largest}",
     )
 
 
-DATASETS: dict[str, Callable[[str | None], Dataset]] = {"digits": digits, "mnist": mnist}
-
-
-def _tfds_arrays(name: str, splits: tuple[str, ...], data_dir: str | None) -> list[Part]:
-    """Whole splits of a tensorflow-datasets set, prepared first if it is not there."""
+def _tfds_arrays(name: str, address: str, data_dir: str | None) -> list[Part]:
+    """Training and test rows of a tensorflow-datasets set, prepared if it is not there."""
     import tensorflow_datasets as tfds
 
     folder = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
     folder = pathlib.Path(folder).expanduser()
     try:
         if not (folder / name).is_dir():
+            _check_reachable(address)
             _prepare(tfds, name, folder)
         options = {"batch_size": -1, "as_supervised": True, "download": False}
-        return list(tfds.as_numpy(tfds.load(name, split=list(splits), data_dir=folder, **options)))
+        sets = tfds.load(name, split=["train", "test"], data_dir=folder, **options)
+        return list(tfds.as_numpy(sets))
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise OSError(
@@ -145,6 +178,15 @@ def _tfds_arrays(name: str, splits: tuple[str, ...], data_dir: str | None) -> li
             "--data-dir to a folder where tensorflow-datasets has prepared it. "
             f"Received: {type(error).__name__}: {reason}"
         ) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raise an `OSError` in seconds where a download would be tried again for minutes."""
+    # What tensorflow-datasets downloads with: the same proxies and certificates.
+    import requests
+
+    print(f"Asking {address} for the data set", flush=True)
+    requests.get(address, stream=True, timeout=_NETWORK_SECONDS).close()
 
 
 def _prepare(tfds: Any, name: str, folder: pathlib.Path) -> None:

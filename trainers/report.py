@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from tfbnn.prediction import uncertainty
 from tfbnn.prediction.evaluation import ClassEvaluation
+from tfbnn.training.whole_files import save_figure
 
 _COLUMNS = {
     "sparsity": ("sparsity", "{:.4g} %", 100.0),
@@ -118,33 +119,40 @@ def _cell(value: Any, form: str, factor: float) -> str:
 
 
 def draw_extremes(
-    evaluation: ClassEvaluation, images: np.ndarray, class_names: list[str], path: pathlib.Path
+    evaluation: ClassEvaluation,
+    images: np.ndarray,
+    class_names: list[str],
+    path: pathlib.Path,
+    of: str,
 ) -> None:
     """A picture of the rows the model is surest of and least sure of, with what it says of them.
 
     Args:
         evaluation: What the model says about the images.
-        images: Images `(rows, height, width, 1)`.
+        images: Images `(rows, height, width, channels)`, of 1 channel or of 3 from 0 to 1.
         class_names: Names of the labels.
         path: The `.png` to write.
+        of: Which rows the images are.
     """
     probabilities, labels = evaluation.probabilities, evaluation.labels
     entropy = uncertainty.entropy(probabilities)
     order = np.argsort(entropy, kind="stable")
     shown = min(_SHOWN, len(order))
-    rows = {"most certain": order[:shown], "least certain": order[::-1][:shown]}
-    figure = Figure(figsize=(1.15 * shown + 0.4, 3.5), layout="constrained")
+    rows = {"most": order[:shown], "least": order[::-1][:shown]}
+    figure = Figure(figsize=(1.15 * shown + 0.4, 3.8), layout="constrained")
     for panel, (title, chosen) in zip(figure.subfigures(2, 1), rows.items(), strict=True):
-        panel.suptitle(f"{title}: prediction (its probability), entropy", fontsize=10)
+        heading = f"{title} certain of {of}: prediction (its probability), entropy"
+        panel.suptitle(heading, fontsize=10)
         for axes, row in zip(panel.subplots(1, shown, squeeze=False)[0], chosen, strict=True):
-            axes.imshow(images[row, ..., 0], cmap="gray_r")
+            # The colours of the map are for one channel; three are colours themselves.
+            axes.imshow(images[row].squeeze(-1) if images.shape[-1] == 1 else images[row], "gray_r")
             axes.set(xticks=[], yticks=[])
             said = int(probabilities[row].argmax())
             wrong = said != labels[row]
             text = f"{class_names[said]} ({probabilities[row, said]:.2f})"
-            text += f", is {class_names[labels[row]]}" if wrong else ""
+            text += f"\nis {class_names[labels[row]]}" if wrong else ""
             text += f"\n{entropy[row]:.3f} nats"
             axes.set_xlabel(text, fontsize=8, color=_WRONG if wrong else _RIGHT)
             for spine in axes.spines.values():
                 spine.set(color=_WRONG if wrong else "#bbbbbb", linewidth=2 if wrong else 1)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)

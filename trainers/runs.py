@@ -115,8 +115,8 @@ def read_json(path: pathlib.Path) -> Any:
 def write_json(content: Any, path: str | os.PathLike) -> None:
     """Write JSON so that a reader sees all of it or nothing."""
     # The processes of a search may all claim its folder.
-    with whole_file(pathlib.Path(path), several_writers=True) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    with whole_file(pathlib.Path(path), several_writers=True) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 def _refuse_existing(target: pathlib.Path) -> None:

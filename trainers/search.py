@@ -180,7 +180,8 @@ def _found(
     reference = None
     if baseline and settings.objective == "nll":
         reference = ("default recipe", baseline["nll"])
-    search.plot(rows, folder / "search.png", _label(settings), reference)
+    label = _label(settings, dataset)
+    search.plot(rows, folder / "search.png", label, reference)
     return {
         "settings": dataclasses.asdict(settings),
         "trials": rows,
@@ -213,9 +214,9 @@ def _scores(model: Any, part: Any, settings: SearchSettings) -> dict[str, float]
     }
 
 
-def _label(settings: SearchSettings) -> str:
+def _label(settings: SearchSettings, dataset: Dataset) -> str:
     if settings.objective == "nll":
-        return "validation NLL (nats)"
+        return f"NLL of {dataset.title('validation')} (nats)"
     return "gzipped bytes of the file"
 
 

@@ -2,7 +2,16 @@
 
 import dataclasses
 
-from trainers.settings import check, check_at_least, check_types, is_folder_name, option
+from trainers.data import DATASETS
+from trainers.settings import (
+    check,
+    check_at_least,
+    check_places,
+    check_seeds,
+    check_types,
+    is_folder_name,
+    option,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +22,7 @@ class SearchSettings:
         ValueError: If a value is out of its range.
     """
 
-    dataset: str = option("digits", "data set", ("digits", "mnist"))
+    dataset: str = option("digits", "data set", tuple(DATASETS))
     data_dir: str | None = option(None, "folder of tensorflow-datasets; else TFDS_DATA_DIR")
     tuner: str = option("random", "how trials are chosen", ("random", "bayesian", "hyperband"))
     objective: str = option("nll", "what trials are scored by", ("nll", "bytes"))
@@ -41,6 +50,8 @@ class SearchSettings:
     def __post_init__(self) -> None:
         check_types(self)
         check_at_least(self, 1, "trials", "epochs", "batch_size", "widths", "seed")
+        check_seeds(self, "seed")
+        check_places(self, "output", "data_dir")
         check_at_least(self, 1, "num_samples", "export_samples")
         check_at_least(self, 0, "depth", "filters", "beta", "warm_up")
         check(self, "error_budget", 0 <= self.error_budget <= 1, "in [0, 1]")
@@ -68,6 +79,14 @@ SEARCHES = {
         depth=2,
         warm_up=(0.0,),
         # Forty epochs on two layers of 400 units: longer than the search.
+        baseline=False,
+    ),
+    "cifar10": SearchSettings(
+        dataset="cifar10",
+        epochs=10,
+        batch_size=128,
+        filters=(16, 32),
+        warm_up=(0.0,),
         baseline=False,
     ),
 }

@@ -16,17 +16,29 @@ from typing import Any
 import numpy as np
 
 from trainers import classification, command, runs
-from trainers.settings import RECIPES, Settings, option
+from trainers.settings import RECIPES, Settings, check, check_seeds, option
 
 
 @dataclasses.dataclass(frozen=True)
 class SeedSettings(Settings):
-    """Settings of `trainers.classification`, and the seeds; `seed` is not used."""
+    """Settings of `trainers.classification`, and the seeds in place of one.
 
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    seed: int = option(0, None)
     name: str | None = option(None, "start of the names of the runs; else <dataset>-seed")
     json: str | None = option(None, "file for the summary; else <output>/<name>.json")
     seeds: tuple[int, ...] = option((0, 1, 2), "seeds to run")
     export: bool = option(False, "write and run the SavedModel and the .tflite files")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_seeds(self, "seeds")
+        # A run that counts twice would make the standard error smaller than it is.
+        different = len(set(self.seeds)) == len(self.seeds) > 0
+        check(self, "seeds", different, "one or more, all different")
 
 
 def main(settings: SeedSettings) -> dict[str, Any]:

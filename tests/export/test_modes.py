@@ -1,7 +1,6 @@
 """One file, four ways of being uncertain: the same outputs by name, and the answers of Keras."""
 
 import functools
-import itertools
 import sys
 
 import flatbuffers
@@ -272,22 +271,58 @@ def test_wrong_numbers_are_found(mode, model, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_pruned_units_leave_with_their_bytes(tmp_path):
-    """The small kernels on which the converter's own sparse format failed."""
+# The small kernels on which the converter's own sparse format failed.
+SMALL = [(20, 10, 3), (3, 8, 2)]
+
+
+def pruned_network(sizes, granularity):
     keras.utils.set_random_seed(0)
-    cases = itertools.product(enumerate([(20, 10, 3), (3, 8, 2)]), enumerate(["weight", "unit"]))
-    for (row, sizes), (column, granularity) in cases:
-        layers = [LAYERS.DenseFlipout(sizes[1], activation="relu"), LAYERS.DenseFlipout(sizes[2])]
-        model = tfbnn.Sequential([keras.Input(sizes[:1]), *layers])
-        model.compile(loss=LOGITS)
-        pruned = tfbnn.prune(model, sparsity=0.5, granularity=granularity)
-        options = {"overwrite": True, "check_data": rows_of(model)}
-        # Every mode with all that a case is made of, if not in every case.
-        for number, mode in enumerate(MODES):
-            exported = pruned if (row + column + number) % 2 else tfbnn.compact(pruned)
-            # Answers of few drawn networks have heavy tails, which the check might refuse.
-            options["num_samples"] = 16 if mode == "monte_carlo" else 4
-            tfbnn.export.tflite(exported, tmp_path / "m.tflite", mode, **options)
+    layers = [
+        LAYERS.DenseFlipout(sizes[1], activation="relu", posterior=family()),
+        LAYERS.DenseFlipout(sizes[2], posterior=family()),
+    ]
+    model = tfbnn.Sequential([keras.Input(sizes[:1]), *layers])
+    model.compile(loss=LOGITS)
+    return tfbnn.prune(model, sparsity=0.5, granularity=granularity)
+
+
+@pytest.mark.parametrize("sizes", SMALL)
+@pytest.mark.parametrize("mode", ["none", "moments"])
+def test_pruned_units_leave_with_their_bytes(mode, sizes, tmp_path):
+    pruned = pruned_network(sizes, "unit")
+    smaller, x = tfbnn.compact(pruned), rows_of(pruned)
+    answers, num_bytes = [], []
+    for number, model in enumerate((pruned, smaller)):
+        path = tmp_path / f"{number}.tflite"
+        manifest = tfbnn.export.tflite(model, path, mode, sparse=False, check_data=x)
+        answers.append(tfbnn.lite.Model(path).predict(x).outputs)
+        num_bytes.append(manifest["bytes"])
+    for name, value in answers[0].items():
+        np.testing.assert_allclose(answers[1][name], value, atol=1e-5, err_msg=name)
+    # Half of the units: their rows, columns and biases, and for moments the same of the variances.
+    gone = sizes[1] - smaller.layers[0].units
+    assert gone == sizes[1] // 2
+    weights = gone * (sizes[0] + sizes[2] + 1) * (1 if mode == "none" else 2)
+    assert num_bytes[0] - num_bytes[1] >= 4 * weights - 4 * gone - 64
+
+
+@pytest.mark.parametrize("sizes", SMALL)
+@pytest.mark.parametrize("mode", MODES)
+def test_small_kernels_with_few_weights_left(mode, sizes, tmp_path):
+    pruned = pruned_network(sizes, "weight")
+    path, x = tmp_path / "m.tflite", rows_of(pruned, 200)
+    # Every stored network costs time in the conversion; few scatter by more.
+    count = {"monte_carlo": 32, "ensemble": 12}.get(mode)
+    tfbnn.export.tflite(pruned, path, mode, num_samples=count, check_data=x)
+    answer = tfbnn.lite.Model(path).predict(x)
+    if mode == "none":
+        expected = keras.ops.softmax(pruned(x)).numpy()
+        np.testing.assert_allclose(answer.prediction, expected, atol=1e-5)
+        return
+    expected = tfbnn.predict(pruned, x, num_samples=512, seed=0, verbose=0)
+    for name in ("prediction", "uncertainty", "mutual_information"):
+        difference = answer.outputs[name] - getattr(expected, name)
+        assert np.abs(difference).mean() < (0.1 if mode == "ensemble" else 0.05), name
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -215,6 +216,60 @@ def test_sparse_weight_that_is_all_zero():
     zeros = np.zeros((4, 2), np.float32)
     weight = sparse.SparseWeight(freeze.FrozenWeight(zeros, zeros), with_scale=True)
     np.testing.assert_array_equal(weight.decode().sample([1, 2]), zeros)
+
+
+def test_sizes_that_vary_vary_in_the_folder_too(tmp_path):
+    family = tfbnn.families.Normal(0.3)
+    layers = [
+        tfbnn.layers.Convolution1DFlipout(4, 2, posterior=family),
+        keras.layers.GlobalMaxPooling1D(),
+    ]
+    layers += [tfbnn.layers.DenseFlipout(3, posterior=family)]
+    model = tfbnn.Sequential([keras.Input((None, 2)), *layers])
+    model.compile(loss=LOGITS)
+    manifest = tfbnn.export.saved_model(
+        model, tmp_path / "m", num_samples=2, check_data=inputs_of((7, 2), 8)
+    )
+    assert manifest["input_shape"] == [None, None, 2]
+    loaded = tf.saved_model.load(str(tmp_path / "m"))
+    for size in (2, 7, 30):
+        x = inputs_of((size, 2), 8)
+        answer = loaded.signatures["serving_default"](inputs=tf.constant(x))
+        np.testing.assert_allclose(answer["prediction"], tf.nn.softmax(model(x)), atol=1e-5)
+        drawn = loaded.predict(tf.constant(x), num_samples=3, seed=4)["prediction"]
+        np.testing.assert_allclose(np.sum(drawn, -1), 1.0, atol=1e-5)
+
+
+def test_a_full_disk_is_an_os_error(tmp_path):
+    """A file system of 64 kB, where the tests may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("may not mount a file system")
+    try:
+        layers = [tfbnn.layers.DenseFlipout(64), tfbnn.layers.DenseFlipout(3)]
+        model = tfbnn.Sequential([keras.Input((256,)), *layers])
+        model.compile(loss=LOGITS)
+        with pytest.raises(OSError, match="Cannot write .*No space left.*nothing of it was kept"):
+            tfbnn.export.saved_model(model, disk / "m", check_data=inputs_of((256,), 8))
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+ERRORS = [tf.errors.ResourceExhaustedError, tf.errors.UnknownError, tf.errors.PermissionDeniedError]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_errors_of_tensorflow_while_it_writes(error, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise error(None, None, "variables; No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    with pytest.raises(OSError, match="Cannot write .*variables; No space left on device"):
+        tfbnn.export.saved_model(network(), tmp_path / "m", check_data=X[:4])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The `.tflite` file against the Keras model, and against the closed form of its noise."""
 
+import errno
 import functools
 import json
+import os
 import sys
 
 import ai_edge_litert.interpreter as litert
@@ -239,6 +241,74 @@ def test_layer_that_does_not_convert_is_an_error(tmp_path, capfd):
     assert not list(tmp_path.iterdir())
     captured = capfd.readouterr()
     assert "MatrixSolve" not in captured.out + captured.err
+
+
+def test_a_reader_finds_what_a_killed_export_has_not_put_in_place(tmp_path, monkeypatch):
+    x, path, replace = inputs_of((5,), 8), tmp_path / "m.tflite", os.replace
+    options = {"check_data": x, "overwrite": True}
+    tfbnn.export.tflite(model_of("dense"), path, "none", **options)
+
+    def refuse(source, target):
+        if str(target).endswith(".json"):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(OSError, match="will be put in place by the next export"):
+            tfbnn.export.tflite(model_of("dense"), path, "moments", **options)
+    assert json.loads((tmp_path / "m.tflite.json").read_text())["mode"] == "none"
+    assert tfbnn.lite.Model(path).manifest["mode"] == "moments"
+    with pytest.raises(FileExistsError):
+        tfbnn.export.tflite(model_of("dense"), path, "none", check_data=x)
+    assert json.loads((tmp_path / "m.tflite.json").read_text())["mode"] == "moments"
+    assert {file.name for file in tmp_path.iterdir()} == {"m.tflite", "m.tflite.json"}
+
+
+# Layers that repeat themselves.
+
+RECURRENT = {
+    "LSTM": (lambda **o: keras.layers.LSTM(3, name="cell", **o), "'cell' .LSTM."),
+    "GRU": (
+        lambda **o: keras.layers.Bidirectional(keras.layers.GRU(3, name="cell", **o)),
+        "'backward_cell' .GRU., 'forward_cell' .GRU.",
+    ),
+    "cells": (
+        lambda **o: keras.layers.RNN(
+            [keras.layers.LSTMCell(3), keras.layers.SimpleRNNCell(2)], name="cell", **o
+        ),
+        "'cell' .RNN.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_loop_is_refused_by_the_name_of_its_layer_and_written_without(name, tmp_path):
+    make, named = RECURRENT[name]
+    x, path = inputs_of((4, 2), 64), tmp_path / "m.tflite"
+    with pytest.raises(ValueError, match=f"`unroll=True`.*Received: the layers {named}$"):
+        tfbnn.export.tflite(sequential((4, 2), make(), dense(3)), path, "none", check_data=x)
+    assert not list(tmp_path.iterdir())
+    model = sequential((4, 2), make(unroll=True), dense(3))
+    tfbnn.export.tflite(model, path, "none", check_data=x)
+    prediction, _ = tfbnn.lite.Model(path).predict(x)
+    np.testing.assert_allclose(prediction, expected_answer(model, x)[0], atol=1e-4)
+
+
+# Sizes that vary.
+
+
+def test_the_manifest_has_the_sizes_of_the_file(tmp_path):
+    pooling = keras.layers.GlobalMaxPooling1D()
+    model = sequential((None, 2), convolution(1, 4, 2), pooling, dense(3))
+    path, x = tmp_path / "m.tflite", inputs_of((7, 2), 8)
+    manifest = tfbnn.export.tflite(model, path, "none", check_data=x)
+    assert manifest["input_shape"] == [None, 7, 2]
+    runtime = tfbnn.lite.Model(path)
+    assert runtime.input_shape[1:] == (7, 2)
+    np.testing.assert_allclose(runtime.predict(x)[0], expected_answer(model, x)[0], atol=1e-4)
+    with pytest.raises(ValueError, match=r"\(rows, 7, 2\): all sizes.*fixed.*x.shape=\(8, 5, 2\)"):
+        runtime.predict(x[:, :5])
 
 
 # The noise.

@@ -112,7 +112,7 @@ def test_without_noise_it_is_its_keras_namesake(linear_map, options, jit_compile
     namesake.set_weights([weight.loc.numpy() for weight in weights])
 
     # One graph, which is traced and compiled once.
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def outputs():
         return namesake(x), [(layer(x), layer(x, training=True)) for layer in layers]
 

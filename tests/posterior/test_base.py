@@ -7,9 +7,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import special, stats
 
 import tfbnn
 from tfbnn.posterior import AbstractPosterior
+from tfbnn.posterior.base import mask_of
 from tfbnn.training import likelihoods
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import LARGE
@@ -95,8 +97,33 @@ def test_stddev_is_none_unless_gaussian(posterior):
 
 
 def test_any_posterior_predicts(posterior):
-    prediction, uncertainty = tfbnn.predict(posterior, X, num_samples=4, seed=0)
-    assert prediction.shape == (5, 2) and uncertainty.shape == (5,)
+    prediction, uncertainty = tfbnn.predict(posterior, X, num_samples=4, seed=7)
+    networks = [posterior.draw(noise.fold_in(SEED, number)) for number in range(4)]
+    logits = [posterior.network(values, X) for values in networks]
+    expected = special.softmax(logits, axis=-1).mean(axis=0)
+    np.testing.assert_allclose(prediction, expected, atol=1e-6)
+    np.testing.assert_allclose(uncertainty, stats.entropy(expected, axis=-1), atol=1e-5)
+    labels = np.array([0, 1, 1, 0, 1])
+    scores = tfbnn.evaluate(posterior, X, labels, num_samples=4, seed=7)
+    nll = -np.log(expected[np.arange(5), labels]).mean()
+    assert scores.nll == pytest.approx(nll, rel=1e-5)
+    assert scores.error == np.mean(expected.argmax(-1) != labels)
+
+
+def test_outputs_carry_the_masks_of_the_networks():
+    inputs = keras.Input((4, 3))
+    masked = keras.layers.Masking()(inputs)
+    steps = keras.layers.Dense(2)(masked)
+    pooled = keras.layers.GlobalAveragePooling1D()(masked)
+    model = keras.Model(inputs, [steps, keras.layers.Dense(2)(pooled)])
+    posterior = Jitter(model, [likelihoods.likelihood_of(LOSS)] * 2)
+    x = np.random.default_rng(1).normal(size=(3, 4, 3)).astype("float32")
+    x[0, 2:] = x[2, :1] = 0
+    first, second = posterior.outputs(posterior.draws(SEED, 0, 2), tf.constant(x))
+    assert (first.shape, second.shape) == ((2, 3, 4, 2), (2, 3, 2))
+    expected = [[1, 1, 0, 0], [1, 1, 1, 1], [0, 1, 1, 1]]
+    np.testing.assert_array_equal(mask_of(first), [expected] * 2)
+    assert mask_of(second) is None
 
 
 def test_many_posteriors_do_not_warn_of_retracing(caplog):

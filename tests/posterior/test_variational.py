@@ -140,7 +140,7 @@ def test_models_without_a_posterior(make, message):
         tfbnn.predict(make(), np.ones((2, 3)))
 
 
-@pytest.mark.parametrize("other", [None, "model.keras", keras.Sequential([keras.layers.Dense(2)])])
+@pytest.mark.parametrize("other", [None, "model.keras", keras.layers.Dense(2)])
 def test_no_model_of_ours(other):
     with pytest.raises(TypeError, match="a `tfbnn.Model` or a posterior. Received: model of type"):
         posterior_of(other)

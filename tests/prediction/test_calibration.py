@@ -115,8 +115,31 @@ def test_event_axes_are_flattened(score):
     logits, labels = calibrated(2, 60)
     probabilities = special.softmax(logits, axis=-1)
     expected = score(probabilities, labels)
-    assert score(probabilities.reshape(10, 3, 2, 5), labels.reshape(10, 3, 2)) == expected
     assert score(probabilities, labels[:, None]) == expected
+    value = score(probabilities.reshape(10, 3, 2, 5), labels.reshape(10, 3, 2))
+    # The likelihood is that of an example, which has six labels here.
+    per_example = 6 if score is calibration.negative_log_likelihood else 1
+    assert value == pytest.approx(per_example * expected)
+
+
+@pytest.mark.parametrize("score", SCORES, ids=lambda score: score.__name__)
+def test_a_weight_counts_labels(score):
+    logits, labels = calibrated(2, 60)
+    probabilities = special.softmax(logits, axis=-1)
+    weights = np.random.default_rng(0).integers(0, 4, size=60)
+    rows = np.repeat(np.arange(60), weights)
+    expected = score(probabilities[rows], labels[rows])
+    value = score(probabilities, labels, weights=weights)
+    # The mean likelihood divides by the number of examples, as the objective does.
+    per_example = len(rows) / 60 if score is calibration.negative_log_likelihood else 1
+    assert value == pytest.approx(per_example * expected)
+
+
+@pytest.mark.parametrize("weights", [[1, 1], [0, 0, 0, 0], [1, -1, 1, 1], [1, np.nan, 1, 1]])
+@pytest.mark.parametrize("score", SCORES, ids=lambda score: score.__name__)
+def test_bad_weights(score, weights):
+    with pytest.raises(ValueError, match="`weights` must (have a number for each label|be finite)"):
+        score(PROBABILITIES, LABELS, weights=weights)
 
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda score: score.__name__)
@@ -209,6 +232,14 @@ def test_temperature_flattens_event_axes():
     expected = calibration.fit_temperature(logits[None], labels)
     value = calibration.fit_temperature(logits.reshape(1, 20, 10, 5), labels.reshape(20, 10))
     assert value == expected
+
+
+def test_temperature_of_weighted_labels():
+    logits, labels = calibrated(8, 200)
+    weights = np.random.default_rng(0).integers(0, 4, size=200)
+    rows = np.repeat(np.arange(200), weights)
+    expected = calibration.fit_temperature(logits[None, rows], labels[rows])
+    assert calibration.fit_temperature(logits[None], labels, weights) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

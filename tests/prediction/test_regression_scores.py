@@ -19,13 +19,16 @@ def test_normal_likelihood_of_one_draw():
     ) == pytest.approx(expected)
 
 
-def test_normal_likelihood_mixes_draws_after_joining_outputs():
+def test_normal_likelihood_mixes_draws_of_each_output_and_adds_outputs():
     rng = np.random.default_rng(8)
     loc, targets = rng.normal(size=(7, 4, 3)), rng.normal(size=(4, 3))
     scale = np.exp(rng.normal(size=(7, 1, 3)))
-    densities = stats.norm.pdf(targets, loc, scale).prod(axis=-1).mean(axis=0)
-    value = regression_scores.normal_negative_log_likelihood(loc, scale, targets)
-    assert value == pytest.approx(-np.log(densities).mean())
+    nll = -np.log(stats.norm.pdf(targets, loc, scale).mean(axis=0))
+    score = regression_scores.normal_negative_log_likelihood
+    assert score(loc, scale, targets) == pytest.approx(nll.sum(axis=-1).mean())
+    weights = rng.integers(0, 3, size=(4, 3))
+    expected = (weights * nll).sum(axis=-1).mean()
+    assert score(loc, scale, targets, weights) == pytest.approx(expected)
 
 
 def test_normal_likelihood_far_from_the_data_is_finite():
@@ -39,6 +42,17 @@ def test_root_mean_squared_error_matches_scikit_learn():
     value = regression_scores.root_mean_squared_error(predictions, targets)
     assert value == pytest.approx(metrics.root_mean_squared_error(targets, predictions))
     assert regression_scores.root_mean_squared_error(predictions, targets[:, 0]) == value
+
+
+def test_a_weight_counts_targets():
+    rng = np.random.default_rng(9)
+    mean, targets = rng.normal(size=(2, 20, 2))
+    weights = rng.integers(0, 3, size=(20, 2))
+    repeat = [np.repeat(array.reshape(-1), weights.reshape(-1)) for array in (mean, targets)]
+    rmse, coverage = regression_scores.root_mean_squared_error, regression_scores.interval_coverage
+    assert rmse(mean, targets, weights) == pytest.approx(rmse(*repeat))
+    expected = coverage(repeat[0] - 1, repeat[0] + 1, repeat[1])
+    assert coverage(mean - 1, mean + 1, targets, weights) == pytest.approx(expected)
 
 
 def test_credible_interval_covers_its_mass():

@@ -17,6 +17,10 @@ def test_classes():
     result = summarise("categorical", (PROBABILITIES,), keep_samples=True)
     prediction, uncertainty = result
     assert isinstance(result, ClassPrediction) and len(result) == 2
+    assert result[0] is prediction and result[1] is result[-1] is uncertainty
+    assert [id(part) for part in result[:]] == [id(prediction), id(uncertainty)]
+    with pytest.raises(IndexError):
+        result[2]
     np.testing.assert_allclose(prediction, PROBABILITIES.mean(0), rtol=1e-6)
     np.testing.assert_allclose(
         uncertainty, stats.entropy(PROBABILITIES.mean(0), axis=-1), rtol=1e-5
@@ -28,6 +32,8 @@ def test_classes():
     np.testing.assert_allclose(
         result.mutual_information, uncertainty - result.expected_entropy, atol=1e-6
     )
+    assert result.epistemic is result.mutual_information
+    assert result.aleatoric is result.expected_entropy
     np.testing.assert_allclose(result.variance, PROBABILITIES.var(0), rtol=1e-5)
     votes = PROBABILITIES.argmax(-1)
     share = [np.bincount(column).max() / 6 for column in votes.T]
@@ -75,15 +81,22 @@ def test_real_numbers():
     ("kind", "parameters"), [("categorical", (PROBABILITIES,)), ("normal", (LOC, SCALE))]
 )
 def test_concatenate(kind, parameters):
-    whole = summarise(kind, parameters, keep_samples=True)
+    mask = np.array([True, False, True, True, False])
+    whole = summarise(kind, parameters, keep_samples=True, mask=mask)
     parts = [
-        summarise(kind, tuple(p[:, rows] for p in parameters), keep_samples=True)
+        summarise(kind, tuple(p[:, rows] for p in parameters), True, mask[rows])
         for rows in (slice(0, 2), slice(2, 3), slice(3, 5))
     ]
     joined = Prediction.concatenate(parts)
     assert type(joined) is type(whole) and joined.num_samples == 6
     for name, value in vars(whole).items():
         np.testing.assert_array_equal(getattr(joined, name), value, err_msg=name)
+
+
+def test_answers_of_several_shapes_are_not_one_array():
+    parts = [summarise("categorical", (p,), False) for p in (PROBABILITIES, PROBABILITIES[:, None])]
+    with pytest.raises(ValueError, match=r"pad the sequences.*shapes \[\(3,\), \(5, 3\)\]"):
+        Prediction.concatenate(parts)
 
 
 def test_samples_are_kept_whole_or_not_at_all():

@@ -96,7 +96,8 @@ def test_picture(kind, sparsities, tmp_path):
             ["NLL (nats)", "RMSE"],
         )
     curve = tfbnn.pruning_curve(model, (X, y), sparsities, **SETTINGS)
-    figure = curve.plot(tmp_path / "curve.png")
+    figure = curve.plot(tmp_path / "curve.png", "12 validation rows")
+    assert figure.get_suptitle() == "12 validation rows"
     pixels = image.imread(tmp_path / "curve.png")
     assert pixels.ndim == 3 and pixels.std() > 0.01
     labels = {axes.get_title() for axes in figure.axes}

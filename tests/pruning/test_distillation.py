@@ -53,6 +53,31 @@ def test_a_student_learns_prediction_and_uncertainty(answers):
     assert history.history["epistemic"][-1] < history.history["epistemic"][0]
 
 
+def test_masked_steps_teach_nothing():
+    def student():
+        model = tfbnn.Sequential(
+            [keras.Input((None, 4)), keras.layers.Masking(), LAYERS.DenseFlipout(3)]
+        )
+        model.compile(loss=LOGITS)
+        return model
+
+    keras.utils.set_random_seed(2)
+    teacher, one = student(), student()
+    other = tfbnn.clone_model(one)
+    other.compile(loss=LOGITS)
+    other.set_weights(one.get_weights())
+    x = rows(24).reshape(8, 3, 4)
+    padded = np.pad(x, [(0, 0), (0, 2), (0, 0)])
+    histories = []
+    for model, inputs in ((one, x), (other, padded)):
+        said = tfbnn.predict(teacher, inputs, num_samples=4, seed=0, verbose=0)
+        options = {"epochs": 2, "batch_size": 8, "learning_rate": 0.1, "verbose": 0}
+        histories.append(tfbnn.distill(model, inputs, said, "mean", **options).history)
+    assert histories[0]["cross_entropy"] == pytest.approx(histories[1]["cross_entropy"], rel=1e-5)
+    for first, second in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
+
+
 def test_the_mean_route_leaves_standard_deviations_alone(answers):
     student = network([8], seed=1)
     scales = [layer.kernel.scale.numpy() for layer in student.layers]

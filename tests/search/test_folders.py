@@ -1,6 +1,5 @@
-import errno
+import contextlib
 import json
-import pathlib
 import shutil
 import time
 
@@ -8,6 +7,7 @@ import pytest
 from keras_tuner.engine.trial import TrialStatus
 
 from tfbnn import search
+from tfbnn.search import folders
 
 PATIENCE = 90
 
@@ -86,20 +86,19 @@ def test_killed_after_its_score_a_trial_is_scored_anew(small_search, whole, copy
     assert rows[2]["score"] == pytest.approx(whole[1][2]["score"], rel=1e-5)
 
 
-def test_a_full_disk_costs_no_finished_trial(small_search, whole, tmp_path, monkeypatch):
+def test_a_full_disk_costs_no_finished_trial(small_search, whole, tmp_path, monkeypatch, full_disk):
     folder = tmp_path / "full"
     tuner = small_search.opened(folder)
-    write = pathlib.Path.write_text
+    write = folders._write
 
-    def write_half(path, text):
-        if path.name == "oracle.unfinished" and '"end_order": ["0", "1"]' in text:
-            write(path, text[: len(text) // 2])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write(path, text)
+    def write_half(state, path):
+        full = path.name == "oracle.json" and state["end_order"] == ["0", "1"]
+        with full_disk(len(json.dumps(state)) // 2) if full else contextlib.nullcontext():
+            write(state, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pathlib.Path, "write_text", write_half)
-        with pytest.raises(OSError, match="No space left"):
+        patch.setattr(folders, "_write", write_half)
+        with pytest.raises(OSError, match="Cannot write .*full/oracle.json'"):
             small_search.run(tuner)
     tuner = small_search.opened(folder)
     rows = search.trials(tuner)
@@ -119,17 +118,36 @@ def test_a_chief_continues_what_one_process_began(small_search, whole, copy, mon
 
 
 @pytest.mark.parametrize("name", ["oracle.json", "tuner0.json", "trial_1/trial.json"])
-@pytest.mark.parametrize("content", ["half", "[]", "\x00\xff"])
+@pytest.mark.parametrize("content", [b"half", b"[]", b"\x00\xff", b"[" * 200_000, b"3", b""])
 def test_a_damaged_file_is_an_error_that_names_it(name, content, small_search, copy):
     path = copy / name
-    text = path.read_text()
-    path.write_text(text[: len(text) // 2] + "{" if content == "half" else content)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + b"{" if content == b"half" else content)
     with pytest.raises(ValueError, match=f"{path} is damaged: choose another folder, or remove"):
         small_search.opened(copy)
 
 
-def test_a_state_without_its_keys_is_an_error_that_names_it(small_search, copy):
-    (copy / "oracle.json").write_text("{}")
+@pytest.mark.parametrize("name", ["oracle.json", "tuner0.json", "trial_1/trial.json"])
+def test_what_cannot_be_read_is_an_error_that_names_it(name, small_search, copy):
+    (copy / name).unlink()
+    (copy / name).mkdir()
+    with pytest.raises(IsADirectoryError, match=f"Cannot read .*remove this one.*{copy / name}'"):
+        small_search.opened(copy)
+
+
+@pytest.mark.parametrize("name", ["/../../elsewhere", "7", 1, None])
+def test_a_trial_of_another_name_than_its_folder_is_an_error(name, small_search, copy):
+    # keras-tuner would write wherever the name leads to.
+    path = copy / "trial_1" / "trial.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "trial_id": name}))
+    with pytest.raises(ValueError, match=f"{path} is damaged.*trial_id="):
+        small_search.opened(copy)
+    assert not (copy.parent / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", '{"hyperparameters": {"space": [{"class_name": 3}]}}'])
+def test_a_state_without_its_keys_is_an_error_that_names_it(content, small_search, copy):
+    (copy / "oracle.json").write_text(content)
     with pytest.raises(ValueError, match=f"{copy}/oracle.json is damaged, or was written by"):
         small_search.opened(copy)
 

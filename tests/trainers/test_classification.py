@@ -10,8 +10,9 @@ import tensorflow as tf
 from matplotlib.image import imread
 
 import tfbnn
+from tfbnn.prediction import evaluation as evaluation_module
 from tfbnn.pruning import masks
-from trainers import classification, command, runs, shipping
+from trainers import classification, command, report, runs, shipping
 from trainers.data import load
 from trainers.settings import RECIPES
 
@@ -84,6 +85,45 @@ def test_the_exported_files_run_and_know_their_preprocessing(smoke):
     answer = loaded.signatures["predict_with_uncertainty"](inputs=tf.constant(x[:3]))
     np.testing.assert_allclose(answer["prediction"].numpy().sum(axis=1), 1, rtol=1e-4)
     assert (folder / "saved_model.json").exists()
+
+
+@pytest.mark.parametrize(("train_on_all", "part"), [(False, "validation"), (True, "test")])
+def test_the_pruning_curve_is_of_rows_that_were_not_trained_on(
+    train_on_all, part, tmp_path, monkeypatch
+):
+    drawn = {}
+    monkeypatch.setattr(classification, "_table", lambda *args: [])
+    monkeypatch.setattr(
+        classification.PruningCurve, "plot", lambda self, path, title: drawn.update({path: title})
+    )
+    dataset = load("digits", train_on_all=train_on_all, smoke=True)
+    settings = _settings(tmp_path, export=False, train_on_all=train_on_all)
+    # What is scored is what was not trained on, whatever the model.
+    model = classification.networks.build(settings.effective(), dataset)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    monkeypatch.setattr(classification, "_trained", lambda *args: (model, {}))
+    metrics = classification._run(settings.effective(), dataset, None, tmp_path)
+    assert drawn == {tmp_path / "pruning_curve.png": f"64 {part} rows"}
+    assert metrics["pruning_curve"]["part"] == part
+    scores = tfbnn.evaluate(model, *getattr(dataset, part), num_samples=4, seed=0)
+    assert metrics["pruning_curve"]["points"][0]["nll"] == pytest.approx(scores.nll, rel=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_extremes_are_drawn_in_grey_and_in_colour(channels, tmp_path):
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
+    labels = np.array([0, 0, 1])
+    evaluation = evaluation_module.ClassEvaluation(
+        *[0.0] * 5, num_samples=1, probabilities=probabilities, labels=labels
+    )
+    images = np.zeros((3, 4, 4, channels), np.float32)
+    images[:, :, 2:, 0] = 1.0
+    path = tmp_path / "extremes.png"
+    report.draw_extremes(evaluation, images, ["a", "b"], path, "3 test rows")
+    picture = imread(path)[..., :3]
+    # Full in the one channel is black, and in the first of three red.
+    expected = [0, 0, 0] if channels == 1 else [1, 0, 0]
+    assert np.mean(np.all(picture == expected, axis=-1)) > 0.15
 
 
 def test_everything_is_printed(smoke, tmp_path, capsys):

@@ -1,4 +1,5 @@
 import os
+import pathlib
 import re
 
 import numpy as np
@@ -37,13 +38,19 @@ def test_train_on_all_adds_the_validation_rows_only():
     assert np.array_equal(full.test[0], plain.test[0])
 
 
+def test_a_part_has_a_title_for_pictures():
+    assert data.load("digits").title("validation") == "360 validation rows"
+    assert data.load("digits", train_on_all=True).title("train") == "1,437 train rows"
+
+
 def test_an_unknown_name_is_an_error():
     with pytest.raises(ValueError, match="`name` must be one of .*Received: name='cats'"):
         data.load("cats")
 
 
-def _no_network(monkeypatch):
+def _broken_download(monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setattr(data, "_check_reachable", lambda address: None)
 
     def refuse(self, *args, **kwargs):
         # As the real downloader: it leaves a file behind before it fails.
@@ -55,8 +62,21 @@ def _no_network(monkeypatch):
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
 
 
-def test_without_a_network_the_error_says_what_to_set(tmp_path, monkeypatch):
-    _no_network(monkeypatch)
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_without_a_network_nothing_is_tried_for_minutes(name, tmp_path, monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setattr(tfds, "builder", lambda *a, **k: pytest.fail("tried to download"))
+    # A proxy at which nobody is: no name is looked up, no packet leaves.
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(OSError, match=f"{name!r} is not in .*--data-dir .*Received: ProxyError"):
+        data.load(name, str(tmp_path / "tfds"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_download_says_what_to_set(tmp_path, monkeypatch):
+    _broken_download(monkeypatch)
     folder = tmp_path / "new" / "tfds"
     expected = (
         f"The data set 'mnist' is not in {folder} .* TFDS_DATA_DIR or the flag --data-dir .*"
@@ -67,8 +87,8 @@ def test_without_a_network_the_error_says_what_to_set(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_network_the_data_folder_is_left_as_it_was(tmp_path, monkeypatch):
-    _no_network(monkeypatch)
+def test_a_broken_download_leaves_the_data_folder_as_it_was(tmp_path, monkeypatch):
+    _broken_download(monkeypatch)
     (tmp_path / "mine").write_text("kept")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(OSError, match=re.escape(str(tmp_path))):
@@ -104,6 +124,28 @@ def test_mnist_is_the_real_one():
     assert np.bincount(dataset.test[1]).tolist() == [
         980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009
     ]  # fmt: skip
+
+
+@pytest.mark.realdata
+def test_cifar10_is_the_real_one():
+    if not (pathlib.Path(os.environ.get("TFDS_DATA_DIR", ".")) / "cifar10").is_dir():
+        pytest.skip("TFDS_DATA_DIR is not set, or holds no cifar10 of tensorflow-datasets")
+    dataset = data.load("cifar10")
+    parts = (dataset.train, dataset.validation, dataset.test)
+    assert [len(labels) for _, labels in parts] == [45_000, 5_000, 10_000]
+    assert dataset.test[0].shape[1:] == (32, 32, 3)
+    assert (dataset.train[0].min(), dataset.train[0].max()) == (0.0, 1.0)
+    # As published, https://www.cs.toronto.edu/~kriz/cifar.html: as many of each class.
+    labels = np.concatenate([dataset.train[1], dataset.validation[1]])
+    assert np.bincount(labels).tolist() == [5000] * 10
+    assert np.bincount(dataset.test[1]).tolist() == [1000] * 10
+    # Ships and planes are before the sky and the sea: the bluest of all.
+    blueness = [
+        np.mean(dataset.test[0][dataset.test[1] == label] @ [-0.5, -0.5, 1.0])
+        for label in range(10)
+    ]
+    bluest = {dataset.class_names[label] for label in np.argsort(blueness)[-2:]}
+    assert bluest == {"airplane", "ship"}
 
 
 def _sorted_rows(rows: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import pytest
 
 from trainers import classification, seeds
 from trainers.seeds import SeedSettings
+from trainers.settings import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sigma never left its start")
 
@@ -48,3 +49,22 @@ def test_seeds_that_are_there_are_not_run_again(tmp_path, monkeypatch, capsys):
 
     with pytest.raises(ValueError, match="run with other settings.*Received: pi=0.25, not 0.5"):
         seeds.main(SeedSettings(output=str(tmp_path), smoke=True, seeds=(0,), pi=0.25))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["--seeds", "1", "1"],
+            "`seeds` must be one or more, all different. Received: seeds=(1, 1)",
+        ),
+        (["--seeds", "-1"], "`seeds` must be at least 0 and below 2**32. Received: seeds=(-1,)"),
+        # Not an abbreviation of it, and not without effect.
+        (["--seed", "1"], "unrecognized arguments: --seed 1"),
+    ],
+)
+def test_bad_seeds_are_errors(argv, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse({"digits": SeedSettings()}, argv=argv)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err

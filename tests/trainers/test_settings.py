@@ -35,6 +35,7 @@ def test_the_data_set_chooses_the_defaults():
         (["--sizes", "many"], "argument --sizes: invalid int value: 'many'"),
         (["--ratio", "half"], "argument --ratio: invalid float value: 'half'"),
         (["--dataset", "cats"], "argument --dataset: invalid choice: 'cats'"),
+        (["--dataset"], "argument --dataset: expected one argument"),
     ],
 )
 def test_unknown_flags_and_wrong_types_are_errors(argv, message, capsys):
@@ -50,7 +51,7 @@ def test_help_shows_every_field_with_its_help_and_default(capsys):
     assert stopped.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "What it does." in text
-    for part in ("50 % of what (default: None)", "--sizes INT", "(default: 3)", "--no-loud"):
+    for part in ("50 % of what (default: none)", "--sizes INT", "(default: 3)", "--no-loud"):
         assert part in text
 
 
@@ -70,6 +71,11 @@ def test_the_recipes_are_for_their_data_set_and_the_exact_elbo(dataset):
         {"learning_rate": float("nan")},
         {"sigma2": 0.0},
         {"pi": 1.0},
+        {"beta": float("inf")},
+        {"seed": -1},
+        {"seed": 2**32},
+        {"output": ""},
+        {"resume": ""},
         {"name": "a/b"},
         {"name": ".."},
     ],

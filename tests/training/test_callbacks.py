@@ -5,6 +5,7 @@ import functools
 import math
 import os
 import warnings
+from concurrent import futures
 
 import keras
 import matplotlib.image
@@ -17,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import tfbnn
 from tfbnn.callbacks import SigmaLogger, sigma_statistics
 from tfbnn.training import callbacks as callbacks_module
-from tfbnn.training import sigma
+from tfbnn.training import sigma, sigma_runs
 from tfbnn.weights import divergences
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -298,14 +299,64 @@ def test_steps_go_on_after_compiling_anew(tmp_path):
     assert steps_of(tmp_path) == [0, 4, 8]
 
 
-def test_the_log_of_another_run_is_never_overwritten(tmp_path):
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_another_run_is_logged_beside_and_nothing_is_overwritten(tmp_path):
     fit(new_model(), SigmaLogger(tmp_path), epochs=1)
-    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
-    with pytest.raises(FileExistsError, match="log of another run.*append=True.*step 4.*step 0"):
-        fit(new_model(), SigmaLogger(tmp_path))
-    with pytest.raises(FileExistsError, match="sigma.png"):
-        fit(new_model(), SigmaLogger(tmp_path, csv=False))
-    assert before == {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+    before = contents(tmp_path)
+    second = SigmaLogger(tmp_path)
+    fit(new_model(), second, epochs=2)
+    third = SigmaLogger(str(tmp_path), csv=False)
+    fit(new_model(), third, epochs=1)
+    assert (second.folder, third.folder) == (str(tmp_path / "run_2"), str(tmp_path / "run_3"))
+    assert steps_of(tmp_path / "run_2") == [0, 4, 8]
+    # Its picture and its events are with it, so that TensorBoard sees two runs.
+    names = [sorted(name[:6] for name in os.listdir(run.folder)) for run in (second, third)]
+    assert names == [["events", "sigma.", "sigma."], ["events", "sigma."]]
+    after = contents(tmp_path)
+    assert before == {path: after[path] for path in before}
+
+
+def test_each_model_finds_its_own_log(tmp_path):
+    model, other = make_model(), make_model()
+    for one, epochs in ((model, 1), (other, 2)):
+        fit(one, csv_logger(tmp_path), epochs=epochs)
+    before = contents(tmp_path / "run_2")
+    fit(model, csv_logger(tmp_path), epochs=3)
+    assert steps_of(tmp_path) == [0, 4, 8, 12, 16]
+    assert contents(tmp_path / "run_2") == before
+    # A model of other layers that happens to be at the same step is another run.
+    stranger = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2, name="else")])
+    stranger.compile(keras.optimizers.Adam(0.05), loss=LOSS, run_eagerly=True)
+    stranger.optimizer.build(stranger.trainable_variables)
+    stranger.optimizer.iterations.assign(8)
+    logger = csv_logger(tmp_path)
+    fit(stranger, logger, epochs=1)
+    assert os.path.basename(logger.folder) == "run_3" and steps_of(logger.folder) == [8, 12]
+    # The last run's, if any log is to be continued.
+    fit(new_model(), csv_logger(tmp_path / "run_2", append=True), epochs=1)
+    with pytest.raises(ValueError, match="other layers.*run_3"):
+        fit(new_model(), csv_logger(tmp_path, append=True))
+
+
+def test_a_damaged_log_is_left_alone(tmp_path):
+    (tmp_path / "sigma.csv").write_text("not,a,log\n")
+    logger = csv_logger(tmp_path)
+    fit(new_model(), logger, epochs=1)
+    assert steps_of(tmp_path / "run_2") == [0, 4]
+    assert (tmp_path / "sigma.csv").read_text() == "not,a,log\n"
+
+
+def test_processes_that_start_at_once_take_a_folder_each(tmp_path):
+    def claim(_):
+        return sigma_runs.find_run(str(tmp_path), ["kl"], {"a/kernel"}, 0).file.path
+
+    with futures.ThreadPoolExecutor(8) as pool:
+        paths = set(pool.map(claim, range(16)))
+    assert len(paths) == 16
+    assert all(os.path.exists(path) for path in paths)
 
 
 def test_append_continues_any_log_with_the_same_columns(tmp_path):

@@ -158,6 +158,20 @@ def test_several_inputs_and_outputs():
     assert any("loss_weights" in hint for hint in result.hints)
 
 
+def test_targets_and_weights_by_the_names_of_outputs():
+    inputs = keras.Input((3,))
+    # In an order that is not that of the alphabet.
+    outputs = [tfbnn.layers.DenseFlipout(n, name=name)(inputs) for name, n in (("z", 2), ("a", 3))]
+    model = tfbnn.Model(inputs, outputs, num_examples=64)
+    model.compile(loss={"z": LOSS, "a": LOSS})
+    weights = RNG.uniform(size=(2, 64)).astype("float32")
+    listed = check(model, (X, [Y, 2 * Y], list(weights)), num_draws=1)
+    named = check(
+        model, (X, {"z": Y, "a": 2 * Y}, dict(zip("za", weights, strict=True))), num_draws=1
+    )
+    assert named == listed
+
+
 # It leaves the model as it is.
 
 
@@ -240,9 +254,8 @@ def test_unknown_num_examples_is_an_error_that_says_what_to_pass():
 
 
 def test_models_that_have_no_elbo():
-    plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    with pytest.raises(TypeError, match="Expected a `tfbnn.Sequential`.*type Sequential"):
-        check(plain)
+    with pytest.raises(TypeError, match="Expected a `tfbnn.Sequential`.*type Dense"):
+        check(keras.layers.Dense(2))
     unbuilt = tfbnn.Sequential([tfbnn.layers.DenseFlipout(2)], num_examples=64)
     unbuilt.compile(loss=LOSS)
     with pytest.raises(ValueError, match="no weights yet.*Received: model="):

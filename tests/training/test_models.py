@@ -439,7 +439,7 @@ def test_several_draws_a_step_leave_the_expectation_and_lower_the_noise():
         results = []
         for _ in range(150):
             model.reset_metrics()
-            results.append(model.train_on_batch(X, Y)[0])
+            results.append(model.train_on_batch(X, Y))
         return results
 
     one, eight = losses(1), losses(8)
@@ -466,6 +466,23 @@ def test_regression_round_trip(tmp_path, scale, compile_again):
     assert np.allclose(loaded.evaluate(X, target, verbose=0), expected, rtol=1e-5)
     assert loaded.num_examples == 40
     assert len(loaded.trainable_weights) == len(model.trainable_weights)
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "loss_scale"])
+def test_the_optimizer_is_as_it_was_saved_without_a_warning(tmp_path, optimizer, epochs):
+    if optimizer == "loss_scale":
+        optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
+    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    model.compile(optimizer, loss=tfbnn.losses.NormalNLL(), run_eagerly=True)
+    model.fit(X, X[:, :2], epochs=epochs, verbose=0)
+    model.save(tmp_path / "model.keras")
+    # A warning would be an error here.
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    pairs = zip(model.optimizer.variables, loaded.optimizer.variables, strict=True)
+    assert all(np.array_equal(one, other) for one, other in pairs)
+    assert loaded.optimizer.iterations == 2 * epochs
+    loaded.fit(X, X[:, :2], verbose=0)
 
 
 def test_a_learned_scale_finds_the_noise():

@@ -151,17 +151,62 @@ def test_the_launcher_stops_what_a_worker_leaves_behind(capsys):
     assert launch.main(["--restarts", "0", "--", sys.executable, "-c", code]) == 4
 
 
-def test_a_stopped_launcher_stops_its_workers(tmp_path):
-    code = f"import os, time; open(r'{tmp_path}/' + str(os.getpid()), 'w'); time.sleep(300)"
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=["terminate", "ctrl-C"])
+def test_a_stopped_launcher_stops_its_workers(tmp_path, stop):
+    # Workers that do not want to end, and somebody who is in a hurry.
+    code = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        f"open(r'{tmp_path}/' + str(os.getpid()), 'w'); time.sleep(300)"
+    )
     command = [sys.executable, "-m", "tfbnn.launch", "--", sys.executable, "-c", code]
-    with subprocess.Popen(command, env=_environment()) as launcher:
+    with subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE) as launcher:
         while len(list(tmp_path.iterdir())) < 2:
             time.sleep(0.1)
-        launcher.terminate()
-        assert launcher.wait(30) == 128 + signal.SIGTERM
+        launcher.send_signal(stop)
+        time.sleep(0.5)
+        launcher.send_signal(stop)
+        assert launcher.wait(30) == 128 + stop
+        assert b"Traceback" not in launcher.stderr.read()
     for worker in tmp_path.iterdir():
         with pytest.raises(ProcessLookupError):
             os.kill(int(worker.name), 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "reason"),
+    [
+        (["no-such-command", "-x"], 127, "No such file or directory"),
+        (["/"], 126, "Permission denied"),
+    ],
+)
+def test_a_command_that_cannot_be_run_is_one_clear_line(command, code, reason, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        launch.main(["--", *command])
+    assert stopped.value.code == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"launch: cannot run the command ({reason}), so all workers were")
+    assert line.endswith(f"Received: {' '.join(command)}")
+
+
+def test_workers_that_had_started_are_stopped_when_one_cannot(monkeypatch):
+    started = []
+
+    def start(*args, **options):
+        if started:
+            raise PermissionError(13, "Permission denied")
+        started.append(popen(*args, **options))
+        return started[0]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(launch.subprocess, "Popen", start)
+    with pytest.raises(SystemExit, match="126"):
+        launch.main(["--", "sleep", "300"])
+    assert started[0].returncode == -signal.SIGTERM
+
+
+def test_the_code_of_a_killed_worker_is_that_of_a_shell():
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert launch.main(["--restarts", "0", "--", sys.executable, "-c", code]) == 128 + 9
 
 
 def test_workers_with_other_folders_are_refused(together):

@@ -1,6 +1,10 @@
 """Resuming in one process: the same end, whatever the data, and no damage done to anybody."""
 
 import functools
+import io
+import pathlib
+import pickle
+import zipfile
 
 import keras
 import numpy as np
@@ -186,6 +190,8 @@ def test_the_state_is_removed_at_the_end_or_kept(tmp_path):
     model, resume = _new(), tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
     model.fit(X, Y, epochs=2, verbose=0, callbacks=[resume])
     assert resume.position() == (2, 0)
+    # Also asked by a program that has not begun yet.
+    assert tfbnn.callbacks.ResumeTraining(tmp_path).position() == (2, 0)
     # Nothing is left to do, and the next `fit` without the callback starts at its own first epoch.
     assert len(model.fit(X, Y, verbose=0).history["loss"]) == 1
 
@@ -199,17 +205,138 @@ def test_a_state_of_another_model_is_refused(tmp_path):
         other.fit(X, Y, verbose=0, callbacks=[resume])
 
 
-def test_a_damaged_state_is_refused_and_stays(tmp_path):
+def _npz(**changes):
+    """The bytes of a state with other arrays, or without those that are None."""
+    arrays = {"run": np.array([23, 1, 0]), "position": np.array([1, 0]), **changes}
+    file = io.BytesIO()
+    np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+    return file.getvalue()
+
+
+def _zip(compression=zipfile.ZIP_STORED, **members):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return file.getvalue()
+
+
+def _npy(array):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+class _Opened:
+    """Says so when somebody unpickles it."""
+
+    def __reduce__(self):
+        return pathlib.Path.write_text, (pathlib.Path("opened"), "")
+
+
+_HEADER = _npy(np.zeros(3))
+DAMAGED = {
+    "empty": b"",
+    "text": b"not a state",
+    "an array": _npy(np.zeros(3)),
+    "half": _npz()[:300],
+    "one bit": _npz().replace(b"descr", b"eescr", 1),
+    "no position": _npz(position=None),
+    "no run": _npz(run=None),
+    "position of three": _npz(position=np.zeros(3)),
+    "position of words": _npz(position=np.array(["a", "b"])),
+    "run of one number": _npz(run=np.array(3)),
+    "no arrays": _zip(run=b"", position=b""),
+    "larger than any memory": _zip(run=_HEADER.replace(b"(3,)", b"(%d,)" % 10**15)),
+    "a bomb": _zip(zipfile.ZIP_DEFLATED, run=_npy(np.zeros(10**6, np.int8))),
+    "a pickle": pickle.dumps(_Opened()),
+    "arrays of objects": _npz(position=np.array([_Opened(), 0], object)),
+    "a pickle inside": _zip(run=pickle.dumps(_Opened())),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_state_is_refused_and_stays(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    resume = tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
+    resume.path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged: .*training.npz"):
+        resume.position()
+    assert resume.path.read_bytes() == content
+    # No code in it has run.
+    assert list(tmp_path.iterdir()) == [resume.path]
+
+
+def test_fit_refuses_a_damaged_state(tmp_path):
     resume = tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
     _new().fit(X, Y, verbose=0, callbacks=[resume])
-    whole = resume.path.read_bytes()
-    resume.path.write_bytes(whole[: len(whole) // 2])
+    half = resume.path.read_bytes()[:500]
+    resume.path.write_bytes(half)
     with pytest.raises(ValueError, match=r"damaged: .*training.npz"):
         _new().fit(X, Y, verbose=0, callbacks=[resume])
-    assert resume.path.stat().st_size == len(whole) // 2
-    np.savez(resume.path, something=np.zeros(3))
-    with pytest.raises(ValueError, match="damaged"):
+    assert resume.path.read_bytes() == half
+
+
+@pytest.mark.parametrize("name", ["variable_00000", "metric_00000"])
+@pytest.mark.parametrize("change", [lambda a: a.astype(str), lambda a: a.reshape(1, *a.shape)])
+def test_arrays_of_another_kind_are_refused(tmp_path, name, change):
+    resume = tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
+    with pytest.raises(InterruptedError):
+        _new().fit(X, Y, batch_size=7, verbose=0, callbacks=[_every_batch(resume), Interrupt(2)])
+    with np.load(resume.path) as arrays:
+        state = {**arrays}
+    np.savez(resume.path, **{**state, name: change(state[name])})
+    with pytest.raises(ValueError, match="training.npz .*of another model|with other metrics"):
+        _new().fit(X, Y, batch_size=7, verbose=0, callbacks=[resume])
+
+
+def _every_batch(resume):
+    resume.every = 1
+    return resume
+
+
+def test_variables_of_half_precision_come_back(tmp_path):
+    keras.config.set_dtype_policy("bfloat16")
+    model = tfbnn.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(4), tfbnn.layers.DenseFlipout(2)]
+    )
+    model.compile(keras.optimizers.SGD(0.1), loss=LOSS, run_eagerly=True)
+    resume = tfbnn.callbacks.ResumeTraining(tmp_path, keep=True)
+    model.fit(X, Y, batch_size=23, verbose=0, callbacks=[resume])
+    kernel = model.layers[0].kernel
+    expected = keras.ops.convert_to_numpy(kernel).astype("float32")
+    assert kernel.dtype == "bfloat16"
+    kernel.assign(keras.ops.zeros_like(kernel))
+    model.fit(X, Y, batch_size=23, verbose=0, callbacks=[resume])
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(kernel).astype("float32"), expected)
+
+
+@pytest.mark.parametrize("kind", ["a file for the folder", "a folder for the file", "a loop"])
+def test_what_cannot_be_read_or_written_is_named(tmp_path, kind):
+    resume = tfbnn.callbacks.ResumeTraining(tmp_path / "state")
+    if kind == "a file for the folder":
+        resume.folder.write_text("")
+    elif kind == "a folder for the file":
+        resume.path.mkdir(parents=True)
+    else:
+        resume.folder.symlink_to(resume.folder)
+    named = {"a file for the folder": "state", "a folder for the file": "state/training.npz"}
+    with pytest.raises(OSError, match="Cannot (read|make).*choose another") as caught:
         _new().fit(X, Y, verbose=0, callbacks=[resume])
+    assert caught.value.filename.startswith(str(tmp_path / named.get(kind, "state")))
+
+
+def test_a_full_disk_leaves_the_last_state(tmp_path, full_disk):
+    resume = _every_batch(tfbnn.callbacks.ResumeTraining(tmp_path, keep=True))
+    with pytest.raises(InterruptedError):
+        _new().fit(X, Y, batch_size=7, verbose=0, callbacks=[resume, Interrupt(1)])
+    whole = resume.path.read_bytes()
+    with full_disk(len(whole) // 2), pytest.raises(OSError, match="Cannot write.*training.npz'"):
+        _other().fit(X, Y, batch_size=7, verbose=0, callbacks=[resume])
+    assert resume.path.read_bytes() == whole and list(tmp_path.iterdir()) == [resume.path]
+    assert resume.position() == (0, 1)
+    _other().fit(X, Y, batch_size=7, verbose=0, callbacks=[resume])
+    assert resume.position() == (1, 0)
 
 
 def test_callbacks_in_every_form_that_keras_takes(tmp_path):

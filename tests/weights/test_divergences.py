@@ -197,7 +197,7 @@ def test_own_draw_against_quadrature(prior, log_prob, centres):
 @each_case
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_gradients_are_finite(prior, log_prob, centres, jit_compile):
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def kl_and_gradients(loc, scale):
         with tf.GradientTape() as tape:
             tape.watch([loc, scale])

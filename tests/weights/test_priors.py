@@ -75,7 +75,7 @@ def test_log_prob_takes_half_precision_and_integers(prior):
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("sigma2", [1.0, 0.0025, 1e-6])
 def test_scale_mixture_is_finite_everywhere(sigma2, jit_compile):
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def value_and_gradient(w):
         with tf.GradientTape() as tape:
             tape.watch(w)

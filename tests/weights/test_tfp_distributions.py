@@ -26,7 +26,7 @@ def test_float64_distribution_is_computed_in_float32():
 def test_distribution_made_and_restored_inside_a_graph():
     config = priors.serialize(priors.Distribution(tfd.Logistic(0.0, 1.0)))
 
-    @tf.function
+    @tf.function(autograph=False)
     def log_prob(w):
         made = priors.Distribution(tfd.Normal(0.0, 1.0))
         return priors.get(config).log_prob(w), made.log_prob(w)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.export.freeze import FrozenModel, MeanRule, in_float32
+from tfbnn.export.freeze import FrozenModel, MeanRule
 from tfbnn.layers import linear_maps
+from tfbnn.layers.precision import in_float32
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior

@@ -11,6 +11,8 @@ _BYTES = {
     schema.TensorType.FLOAT16: 2,
     schema.TensorType.INT32: 4,
     schema.TensorType.INT64: 8,
+    schema.TensorType.FLOAT64: 8,
+    schema.TensorType.INT16: 2,
     schema.TensorType.INT8: 1,
     schema.TensorType.UINT8: 1,
     schema.TensorType.BOOL: 1,
@@ -23,6 +25,11 @@ _RUNTIMES = {
     (schema.BuiltinOperator.FULLY_CONNECTED, 12): "2.17.0",
 }
 _NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+
+
+def num_graphs(content: bytes) -> int:
+    """Number of graphs in a file: a loop has one for its condition and one for its body."""
+    return len(schema.ModelT.InitFromPackedBuf(content, 0).subgraphs)
 
 
 def operations(path: pathlib.Path) -> list[str]:

@@ -4,18 +4,17 @@ A file has no Keras layers, no `rho` and no masks: only means, standard deviatio
 weight is pruned) and rules that stand in for the layers while the graph is traced.
 """
 
-import contextlib
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbnn.export.variances import FactorisedVariance, factorise
+from tfbnn.layers.precision import in_float32
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.variational import AbstractVariationalLayer, variational_layers
 from tfbnn.posterior.base import AbstractPosterior
@@ -231,20 +230,6 @@ def count_calls(posterior: AbstractPosterior, inputs: Any) -> Counter:
     with forward_rule(counting), in_float32(posterior.model):
         posterior.model(inputs, training=False)
     return calls
-
-
-@contextlib.contextmanager
-def in_float32(model: keras.Model) -> Iterator[None]:
-    """Let every layer of a model compute in float32: runtimes have few operations in float16."""
-    layers = list(model._flatten_layers())
-    policies = [layer.dtype_policy for layer in layers]
-    try:
-        for layer in layers:
-            layer.dtype_policy = "float32"
-        yield
-    finally:
-        for layer, policy in zip(layers, policies, strict=True):
-            layer.dtype_policy = policy
 
 
 def _second(

@@ -4,10 +4,10 @@ import hashlib
 import importlib.metadata
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from tfbnn.export.files import num_bytes, num_gzip_bytes
-from tfbnn.export.verification import input_shape
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.pruning.masks import num_weights, sparsity_of
 from tfbnn.weights import priors
@@ -20,12 +20,15 @@ def manifest_path(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f"{path.name}.json")
 
 
-def describe(posterior: AbstractPosterior, path: pathlib.Path, **facts: Any) -> dict[str, Any]:
+def describe(
+    posterior: AbstractPosterior, path: pathlib.Path, sizes: Sequence[int | None], **facts: Any
+) -> dict[str, Any]:
     """The manifest of an exported file.
 
     Args:
         posterior: What was exported.
         path: The written file or folder.
+        sizes: Shape of one input as the file takes it, None for a size that may vary.
         **facts: What the exporter knows: format, mode, tolerances and so on.
 
     Returns:
@@ -37,7 +40,7 @@ def describe(posterior: AbstractPosterior, path: pathlib.Path, **facts: Any) -> 
     return {
         **facts,
         "model": model.name,
-        "input_shape": list(input_shape(model)),
+        "input_shape": [None, *sizes],
         "likelihood": {
             "kind": likelihood.kind,
             "loss": type(likelihood.loss).__name__,

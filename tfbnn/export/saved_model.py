@@ -1,6 +1,5 @@
 """`tfbnn.export.saved_model`: a TensorFlow SavedModel with sparse weights, which needs no tfbnn."""
 
-import functools
 import os
 import pathlib
 from typing import Any
@@ -11,15 +10,17 @@ import tensorflow as tf
 from tfbnn import arguments
 from tfbnn.export import manifest, verification
 from tfbnn.export.files import written_whole
-from tfbnn.export.freeze import freeze, in_float32
+from tfbnn.export.freeze import freeze
 from tfbnn.export.options import checked_class_names, checked_tolerance, checked_words
 from tfbnn.export.sparse import SparseWeight
+from tfbnn.layers.precision import in_float32
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction.answers import answer
 from tfbnn.weights import noise
+from tfbnn.weights.compilation import traced
 
 # Float32 sums in another order; the same operations otherwise.
 TOLERANCE = 1e-4
@@ -51,7 +52,8 @@ def saved_model(
     seed.
 
     Args:
-        model: A trained `tfbnn.Sequential` or `tfbnn.Model` with one input and one output.
+        model: A trained `tfbnn.Sequential` or `tfbnn.Model` with one input and one output. A size
+            that may vary, as in `keras.Input((None, 3))`, may vary in the file too.
         path: Folder to write; the manifest goes to `<path>.json`.
         uncertainty: `"monte_carlo"`, or `"none"` for the posterior mean alone, in half the bytes.
         num_samples: Number of networks in the signature `predict_with_uncertainty`.
@@ -66,6 +68,7 @@ def saved_model(
         The manifest.
 
     Raises:
+        TypeError: If `model` is another posterior than the mean-field one.
         ValueError: If an argument is out of its range.
         RuntimeError: If the written model disagrees with the Keras model.
         FileExistsError: If `path` or its manifest exists.
@@ -83,7 +86,7 @@ def saved_model(
     >>> sorted(answer)
     ['mutual_information', 'prediction', 'uncertainty']
     """
-    posterior = posterior_of(model)
+    posterior = mean_field(model)
     arguments.one_of("uncertainty", uncertainty, ("monte_carlo", "none"))
     num_samples = arguments.count("num_samples", num_samples)
     overwrite, path = arguments.boolean("overwrite", overwrite), arguments.path("path", path)
@@ -97,11 +100,12 @@ def saved_model(
     builder = _Builder(posterior, num_samples, with_uncertainty=uncertainty == "monte_carlo")
     targets = [path, manifest.manifest_path(path)]
     with written_whole(targets, overwrite) as (temporary, description):
-        tf.saved_model.save(builder.module, str(temporary), signatures=builder.signatures())
+        builder.save(temporary)
         agreement = _verify(posterior, temporary, rows, num_samples, tolerance)
         described = manifest.describe(
             posterior,
             temporary,
+            verification.input_shape(posterior.model)[1:],
             format="saved_model",
             mode=uncertainty,
             num_samples=num_samples,
@@ -132,7 +136,19 @@ class _Builder:
         }
         self.module = self._module(with_uncertainty)
 
-    def signatures(self) -> dict[str, Any]:
+    def save(self, path: pathlib.Path) -> None:
+        """Write the folder.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        try:
+            tf.saved_model.save(self.module, str(path), signatures=self._signatures())
+        except tf.errors.OpError as error:
+            # TensorFlow has errors of its own for a full disk.
+            raise OSError(error.message) from error
+
+    def _signatures(self) -> dict[str, Any]:
         """The functions that a server calls by name."""
         functions = {"serving_default": self.module.mean}
         if hasattr(self.module, "predict"):
@@ -150,11 +166,10 @@ class _Builder:
         shape = verification.input_shape(self._posterior.model)
         inputs = tf.TensorSpec(shape, tf.float32, name="inputs")
         scalar = tf.TensorSpec([], tf.int64)
-        function = functools.partial(tf.function, autograph=False)
-        module.mean = function(self._mean, input_signature=[inputs])
+        module.mean = traced(self._mean, input_signature=[inputs])
         if with_uncertainty:
-            module.predict = function(self._predict, input_signature=[inputs, scalar, scalar])
-            module.predict_with_uncertainty = function(
+            module.predict = traced(self._predict, input_signature=[inputs, scalar, scalar])
+            module.predict_with_uncertainty = traced(
                 self._predict_with_uncertainty, input_signature=[inputs]
             )
         return module

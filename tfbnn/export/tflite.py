@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 
 from tfbnn import arguments, lite
@@ -19,7 +20,7 @@ from tfbnn.export.graph import MODES, Graph
 from tfbnn.export.options import checked_class_names, checked_tolerance, checked_words
 from tfbnn.export.variances import FORMS
 from tfbnn.layers.steps import steps_of
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction import moments
 from tfbnn.pruning.masks import sparsity_of
 
@@ -74,7 +75,8 @@ def tflite(
     own noise.
 
     Args:
-        model: A trained `tfbnn.Sequential` or `tfbnn.Model` with one input and one output.
+        model: A trained `tfbnn.Sequential` or `tfbnn.Model` with one input and one output. A size
+            that may vary, as in `keras.Input((None, 3))`, is in the file that of `check_data`.
         path: Where to write, `.../model.tflite`; the manifest goes to `<path>.json`.
         uncertainty: `"moments"`: one pass with means and variances, which is fast and repeats;
             for layers that `tfbnn.prediction.moments` can pass. `"monte_carlo"`: `num_samples`
@@ -110,6 +112,7 @@ def tflite(
         The manifest.
 
     Raises:
+        TypeError: If `model` is another posterior than the mean-field one.
         ValueError: If an argument is out of its range, the runtime computes the combination
             wrongly, or a layer has no builtin operation or no moments.
         RuntimeError: If the written file disagrees with the Keras model.
@@ -127,7 +130,7 @@ def tflite(
     >>> prediction.shape, uncertainty.shape
     ((3, 2), (3,))
     """
-    posterior = posterior_of(model)
+    posterior = mean_field(model)
     _check_choices(uncertainty=uncertainty, precision=precision, scale=scale, input_type=input_type)
     num_samples = _NUM_SAMPLES[uncertainty] if num_samples is None else num_samples
     num_samples = arguments.count("num_samples", num_samples)
@@ -141,9 +144,12 @@ def tflite(
     _check_combination(uncertainty, num_samples, precision, sparse)
     verification.check_model(posterior)
     if uncertainty == "moments":
-        moments.check(steps_of(model))
+        moments.check(steps_of(posterior.model))
     if sparse is None:
-        sparse = precision in _SPARSE_PRECISIONS and sparsity_of(model) >= _WORTH_STORING_SPARSE
+        sparse = (
+            precision in _SPARSE_PRECISIONS
+            and sparsity_of(posterior.model) >= _WORTH_STORING_SPARSE
+        )
     tolerance = checked_tolerance(
         tolerance, lambda: max(TOLERANCES[precision], verification.keras_tolerance(posterior))
     )
@@ -217,6 +223,7 @@ def _write(
         described = manifest.describe(
             graph.posterior,
             temporary,
+            graph.shape[1:],
             **facts,
             format="tflite",
             mode=graph.mode,
@@ -241,6 +248,7 @@ def _write_agreeing(
 ) -> tuple[Bits, verification.Agreement]:
     """Write the file, with kernels as narrow as the check lets them be; what it found."""
     converted = storage.converted(graph)
+    _check_no_loops(graph.posterior.model, converted)
     bits = storage.bits(graph, converted, rows)
     while True:
         path.write_bytes(storage.content(converted, bits))
@@ -254,6 +262,18 @@ def _write_agreeing(
             if min(bits.values(), default=UNROUNDED) == UNROUNDED:
                 raise
             bits = wider(bits)
+
+
+def _check_no_loops(model: keras.Model, converted: bytes) -> None:
+    if flatbuffer.num_graphs(converted) == 1:
+        return
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
+    names = [f"{layer.name!r} ({type(layer).__name__})" for layer in layers if not layer.unroll]
+    raise ValueError(
+        "The model computes in a loop, and a file with one is not written. Build recurrent layers "
+        "with `unroll=True`, replace others that repeat themselves, or export with "
+        f"`tfbnn.export.saved_model`. Received: the layers {', '.join(names) or 'of the model'}"
+    )
 
 
 def _answers(graph: Graph, model: lite.Model, x: np.ndarray) -> list[np.ndarray]:

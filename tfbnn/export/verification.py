@@ -16,7 +16,6 @@ from tfbnn.export.graph import Graph
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.prediction.predictive import sampled_blocks
-from tfbnn.prediction.summaries import summarise
 from tfbnn.training.data import check_arrays
 from tfbnn.training.likelihoods import AbstractLikelihood
 
@@ -263,7 +262,7 @@ def draws_difference(
     """
     kind = posterior.likelihoods[0].kind
     block = next(iter(sampled_blocks(posterior, rows, _NUM_DRAWS, seed=0, verbose=0)))
-    drawn = summarise(kind, block[0], keep_samples=False)
+    drawn = block.answers[0].prediction(keep_samples=False)
     difference = np.abs(prediction - drawn.prediction)
     if kind == "normal":
         difference = difference / drawn.uncertainty
@@ -350,8 +349,8 @@ def replicated_answers(
     posterior: AbstractPosterior, rows: np.ndarray, num_samples: int
 ) -> dict[str, np.ndarray]:
     """Answers of `_GROUPS` independent predictions in Keras, `(_GROUPS, rows, ...)` each."""
-    blocks = sampled_blocks(posterior, rows, _GROUPS * num_samples, seed=0, verbose=0, outputs=True)
-    outputs = np.concatenate([block[0][0] for block in blocks], axis=1)
+    blocks = sampled_blocks(posterior, rows, _GROUPS * num_samples, seed=0, verbose=0)
+    outputs = np.concatenate([block.answers[0].outputs for block in blocks], axis=1)
     likelihood = posterior.likelihoods[0]
     return _stacked(likelihood, [answer(likelihood, g) for g in np.split(outputs, _GROUPS)])
 

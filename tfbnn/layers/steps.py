@@ -56,6 +56,11 @@ class Steps:
     output: Value
     entries: tuple[Entry, ...] = ()
 
+    @property
+    def layers(self) -> list[keras.Layer]:
+        """The layers that it calls; operations of `keras.ops` are none."""
+        return [step.layer for step in self.steps if isinstance(step.layer, keras.Layer)]
+
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)
 

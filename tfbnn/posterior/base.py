@@ -1,7 +1,6 @@
 """The waist between what was learnt and what is done with it."""
 
 import abc
-import functools
 from typing import Any
 
 import keras
@@ -9,6 +8,12 @@ import tensorflow as tf
 
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.weights import noise
+from tfbnn.weights.compilation import traced
+
+
+def mask_of(output: tf.Tensor) -> tf.Tensor | None:
+    """The Keras mask of an output: True where a step counts; None if all do."""
+    return getattr(output, "_keras_mask", None)
 
 
 class AbstractPosterior(abc.ABC):
@@ -64,12 +69,17 @@ class AbstractPosterior(abc.ABC):
             inputs: A batch, in the structure that the model takes.
 
         Returns:
-            The model's outputs with a leading axis: `(count, batch, ...)`.
+            The model's outputs with a leading axis: `(count, batch, ...)`. As those of `network`
+            they carry their Keras masks, which have the same leading axis.
         """
-        return self._outputs(draws, inputs)
+        outputs, masks = self._outputs(draws, inputs)
+        for output, mask in zip(tf.nest.flatten(outputs), masks, strict=True):
+            if mask is not None:
+                output._keras_mask = mask
+        return outputs
 
     def network(self, values: list[tf.Tensor], inputs: Any) -> Any:
-        """The outputs `(batch, ...)` of the network that `values` stand for."""
+        """The outputs `(batch, ...)` of the network that `values` stand for, with Keras' masks."""
         mapping = list(zip(self.variables, values, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
             return self.model(inputs, training=False)
@@ -103,15 +113,22 @@ class AbstractPosterior(abc.ABC):
             fn_output_signature=signature,
         )
 
-    def _map_network(self, draws: list[tf.Tensor], inputs: Any) -> Any:
+    def _map_network(self, draws: list[tf.Tensor], inputs: Any) -> tuple[Any, list[Any]]:
+        """The outputs, and the mask of each or None: the map would drop what hangs on a tensor."""
+        masks: list[Any] = []
+
+        def network(values: list[tf.Tensor]) -> tuple[Any, list[tf.Tensor]]:
+            outputs = self.network(values, inputs)
+            masks[:] = [mask_of(output) for output in tf.nest.flatten(outputs)]
+            return outputs, [mask for mask in masks if mask is not None]
+
         # Operations that cannot be vectorised (Conv3D) are looped over, without a warning for each.
-        return tf.vectorized_map(lambda values: self.network(values, inputs), draws, warn=False)
+        outputs, mapped = tf.vectorized_map(network, draws, warn=False)
+        rest = iter(mapped)
+        return outputs, [None if mask is None else next(rest) for mask in masks]
 
     def _cached(self, name: str, function: Any) -> Any:
         functions = self.__dict__.setdefault("_functions", {})
         if name not in functions:
-            # TensorFlow counts tracings by code object, over all posteriors, and would warn of too
-            # many; of a partial it counts each on its own.
-            function = functools.partial(function)
-            functions[name] = tf.function(function, reduce_retracing=True)
+            functions[name] = traced(function, reduce_retracing=True)
         return functions[name]

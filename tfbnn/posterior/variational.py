@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfbnn.layers.variational import variational_weights
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.training.bayesian_model import BayesianModel
+from tfbnn.training.plain_models import likelihoods_of
 from tfbnn.weights import noise
 from tfbnn.weights.families import NormalWeight
 
@@ -19,7 +20,7 @@ class MeanFieldPosterior(AbstractPosterior):
     is the draw. Pruned weights are zero in every draw.
 
     Args:
-        model: A built model with variational layers, compiled with a likelihood.
+        model: A built Keras model with variational layers, compiled with a likelihood.
 
     Raises:
         ValueError: If the model is not built, has no random weights, or has no likelihood.
@@ -28,9 +29,9 @@ class MeanFieldPosterior(AbstractPosterior):
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 3.2.
     """
 
-    def __init__(self, model: BayesianModel):
+    def __init__(self, model: keras.Model):
         _check(model)
-        super().__init__(model, model.likelihoods)
+        super().__init__(model, likelihoods_of(model))
         self.weights: list[NormalWeight] = variational_weights(model)
 
     @property
@@ -55,31 +56,35 @@ def posterior_of(model: Any) -> AbstractPosterior:
     likelihoods, so that its traced functions are reused.
 
     Args:
-        model: A trained `tfbnn.Model` or `tfbnn.Sequential`, or a posterior.
+        model: A trained `tfbnn.Model` or `tfbnn.Sequential`, a plain Keras model with variational
+            layers whose losses are likelihoods, or a posterior.
 
     Returns:
         The posterior.
 
     Raises:
-        TypeError: If `model` is neither.
+        TypeError: If `model` is none of these.
         ValueError: If the model is not built, has no random weights, or has no likelihood.
     """
     if isinstance(model, AbstractPosterior):
         return model
-    if not isinstance(model, BayesianModel):
+    if not isinstance(model, keras.Model):
         raise TypeError(
             "Expected a `tfbnn.Sequential`, a `tfbnn.Model` or a posterior. "
             f"Received: model of type {type(model).__name__}"
         )
+    # Another object after each compilation that changes the likelihoods.
+    compiled = model.likelihoods if isinstance(model, BayesianModel) else model._compile_loss
     # On the model, so that it lives as long as the model does; a plain dict entry, so that Keras
     # does not track the posterior's variables a second time.
-    known = model.__dict__.get("_posterior")
-    if known is None or known.likelihoods is not model.likelihoods:
-        known = model.__dict__["_posterior"] = MeanFieldPosterior(model)
-    return known
+    known, posterior = model.__dict__.get("_posterior", (None, None))
+    if posterior is None or known is not compiled:
+        posterior = MeanFieldPosterior(model)
+        model.__dict__["_posterior"] = (compiled, posterior)
+    return posterior
 
 
-def _check(model: BayesianModel) -> None:
+def _check(model: keras.Model) -> None:
     if not model.built:
         raise ValueError(
             "The model has no weights yet: train it, or build it by calling it on a batch. "
@@ -90,7 +95,7 @@ def _check(model: BayesianModel) -> None:
             "The model has no random weights, so it has no posterior: use layers of "
             f"`tfbnn.layers`. Received: model={model.name!r}"
         )
-    if not model.likelihoods:
+    if not likelihoods_of(model):
         raise ValueError(
             "The model has no likelihood: call `compile(loss=...)` first. "
             f"Received: model={model.name!r}"

@@ -5,5 +5,6 @@
 * `summaries`: what it returns.
 * `uncertainty`: entropy, mutual information, epistemic and aleatoric parts, quantiles.
 * `evaluation`: `tfbnn.evaluate` and `tfbnn.calibrate`.
+* `labelled`: what networks say of rows whose answer is known, and how much each label counts.
 * `calibration`, `diagrams`, `regression_scores`: scores of mean predictions, and pictures of them.
 """

@@ -17,8 +17,10 @@ perfectly calibrated. `fit_temperature` mends confidence on held-out data withou
 `tfbnn.prediction.diagrams` draws `reliability`; `tfbnn.prediction.regression_scores` has the scores
 of predicted real numbers.
 
-Extra event axes (pixels, time steps) are flattened: each position counts as one example. Binary
-probabilities of shape `(batch, ..., 1)` are read as the probability of label 1.
+Each position of extra event axes (pixels, time steps) has a label. Shares are means over labels;
+the likelihood is per example, the sum over the labels of one, as in the objective. Binary
+probabilities of shape `(batch, ..., 1)` are read as the probability of label 1. `weights` say how
+much each label counts: 0 for a masked step.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,7 +50,7 @@ class Reliability(NamedTuple):
     Attributes:
         confidence: Mean probability of the predicted class, shape `(num_bins,)`; NaN where empty.
         accuracy: Share of right answers, shape `(num_bins,)`; NaN where empty.
-        count: Number of examples, integers, shape `(num_bins,)`.
+        count: Number of labels, integers, shape `(num_bins,)`; with weights, the sum of theirs.
     """
 
     confidence: np.ndarray
@@ -88,15 +90,19 @@ def as_categorical(probabilities: ArrayLike) -> np.ndarray:
     return np.concatenate([1.0 - array, array], axis=-1)
 
 
-def negative_log_likelihood(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Mean negative log-likelihood of the labels.
+def negative_log_likelihood(
+    probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None
+) -> float:
+    """Negative log-likelihood of the labels, the mean over examples.
 
-    `-mean(log(max(p[label], 1.2e-38)))`. The floor, the smallest normal float32, keeps the score
-    finite when a probability underflowed: such an example costs 87.3 nats.
+    `-sum(weight * log(max(p[label], 1.2e-38))) / batch`, the sum over all labels. The floor, the
+    smallest normal float32, keeps the score finite when a probability underflowed: such a label
+    costs 87.3 nats.
 
     Args:
         probabilities: Mean over draws, shape `(batch, ..., classes)` or `(batch, ..., 1)`.
         labels: Integers, shape `(batch, ...)`.
+        weights: How much each label counts, at least 0, in the shape of `labels`; None: alike.
 
     Returns:
         Nats per example.
@@ -110,17 +116,19 @@ def negative_log_likelihood(probabilities: ArrayLike, labels: ArrayLike) -> floa
     >>> round(calibration.negative_log_likelihood([[0.5, 0.5], [0.2, 0.8]], [0, 1]), 4)
     0.4581
     """
-    flat, flat_labels = _flatten(probabilities, labels)
+    flat, flat_labels, flat_weights = _flatten(probabilities, labels, weights)
     chosen = flat[np.arange(len(flat)), flat_labels]
-    return float(-np.mean(np.log(np.maximum(chosen, _SMALLEST_PROBABILITY))))
+    log = np.log(np.maximum(chosen, _SMALLEST_PROBABILITY))
+    return float(-np.sum(flat_weights * log) / len(np.asarray(probabilities)))
 
 
-def error(probabilities: ArrayLike, labels: ArrayLike) -> float:
+def error(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Share of wrong answers, `mean(argmax(p) != label)`.
 
     Args:
         probabilities: Mean over draws, shape `(batch, ..., classes)` or `(batch, ..., 1)`.
         labels: Integers, shape `(batch, ...)`.
+        weights: How much each label counts, at least 0, in the shape of `labels`; None: alike.
 
     Returns:
         Share, from 0 to 1.
@@ -134,11 +142,13 @@ def error(probabilities: ArrayLike, labels: ArrayLike) -> float:
     >>> calibration.error([[0.9, 0.1], [0.2, 0.8]], [0, 0])
     0.5
     """
-    flat, flat_labels = _flatten(probabilities, labels)
-    return float(np.mean(flat.argmax(axis=-1) != flat_labels))
+    flat, flat_labels, flat_weights = _flatten(probabilities, labels, weights)
+    return float(np.average(flat.argmax(axis=-1) != flat_labels, weights=flat_weights))
 
 
-def brier_score(probabilities: ArrayLike, labels: ArrayLike) -> float:
+def brier_score(
+    probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None
+) -> float:
     """Mean squared distance between the probabilities and the answers.
 
     `mean(sum((p - one_hot(label))**2))`, summed over classes as Brier did: from 0 to 2. For two
@@ -147,6 +157,7 @@ def brier_score(probabilities: ArrayLike, labels: ArrayLike) -> float:
     Args:
         probabilities: Mean over draws, shape `(batch, ..., classes)` or `(batch, ..., 1)`.
         labels: Integers, shape `(batch, ...)`.
+        weights: How much each label counts, at least 0, in the shape of `labels`; None: alike.
 
     Returns:
         Squared probability, from 0 to 2.
@@ -163,13 +174,18 @@ def brier_score(probabilities: ArrayLike, labels: ArrayLike) -> float:
     Reference:
         Brier 1950, "Verification of Forecasts Expressed in Terms of Probability", the score P.
     """
-    flat, flat_labels = _flatten(probabilities, labels)
+    flat, flat_labels, flat_weights = _flatten(probabilities, labels, weights)
     residuals = flat.copy()
     residuals[np.arange(len(flat)), flat_labels] -= 1.0
-    return float(np.mean(np.sum(np.square(residuals), axis=-1)))
+    return float(np.average(np.sum(np.square(residuals), axis=-1), weights=flat_weights))
 
 
-def reliability(probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 15) -> Reliability:
+def reliability(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    num_bins: int = 15,
+    weights: ArrayLike | None = None,
+) -> Reliability:
     """Confidence and accuracy in bins of equal width.
 
     Bin m (from 1) holds the examples whose highest probability is in
@@ -179,6 +195,7 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 15)
         probabilities: Mean over draws, shape `(batch, ..., classes)` or `(batch, ..., 1)`.
         labels: Integers, shape `(batch, ...)`.
         num_bins: Number of bins, 1 or more.
+        weights: How much each label counts, at least 0, in the shape of `labels`; None: alike.
 
     Returns:
         A `Reliability`: confidence, accuracy and count, each of shape `(num_bins,)`.
@@ -197,22 +214,25 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 15)
         Guo et al. 2017, "On Calibration of Modern Neural Networks", sec. 2.
     """
     num_bins = arguments.count("num_bins", num_bins, most=_MOST_BINS)
-    flat, flat_labels = _flatten(probabilities, labels)
+    flat, flat_labels, flat_weights = _flatten(probabilities, labels, weights)
     confidence = flat.max(axis=-1)
     edges = np.linspace(0.0, 1.0, num_bins + 1)
     # Rounding may put a probability just above 1.
     index = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, num_bins - 1)
-    count = np.bincount(index, minlength=num_bins)
+    count = np.bincount(index, weights=flat_weights, minlength=num_bins)
     right = (flat.argmax(axis=-1) == flat_labels).astype(np.float64)
     return Reliability(
-        confidence=_bin_means(index, confidence, count),
-        accuracy=_bin_means(index, right, count),
-        count=count,
+        confidence=_bin_means(index, flat_weights * confidence, count),
+        accuracy=_bin_means(index, flat_weights * right, count),
+        count=count.astype(np.int64) if weights is None else count,
     )
 
 
 def expected_calibration_error(
-    probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 15
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    num_bins: int = 15,
+    weights: ArrayLike | None = None,
 ) -> float:
     """Mean gap between confidence and accuracy.
 
@@ -224,6 +244,7 @@ def expected_calibration_error(
         probabilities: Mean over draws, shape `(batch, ..., classes)` or `(batch, ..., 1)`.
         labels: Integers, shape `(batch, ...)`.
         num_bins: Number of bins, 1 or more.
+        weights: How much each label counts, at least 0, in the shape of `labels`; None: alike.
 
     Returns:
         Share, from 0 to 1.
@@ -240,21 +261,25 @@ def expected_calibration_error(
     Reference:
         Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3.
     """
-    return calibration_error(reliability(probabilities, labels, num_bins))
+    return calibration_error(reliability(probabilities, labels, num_bins, weights))
 
 
-def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
+def fit_temperature(
+    logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None
+) -> float:
     """Temperature that makes the averaged prediction most likely on held-out data.
 
     The minimum over T of the Monte Carlo predictive NLL,
-    `-mean(log(mean(softmax(logits / T)[label], axis=draws)))`. With one draw this is Guo's
-    temperature scaling; with several, each draw is divided by the same T before the average, so
-    that T and the posterior are judged together. T above 1 softens an overconfident model.
+    `-mean(log(mean(softmax(logits / T)[label], axis=draws)))`, a mean over labels. With one draw
+    this is Guo's temperature scaling; with several, each draw is divided by the same T before the
+    average, so that T and the posterior are judged together. T above 1 softens an overconfident
+    model.
 
     Args:
         logits: Shape `(num_samples, batch, ..., classes)`, or `(num_samples, batch, ..., 1)` for
             binary logits. Held-out data: on the training data T comes out too small.
         labels: Integers, shape `(batch, ...)`.
+        weights: How much each label counts, at least 0, in the shape of `labels`; None: alike.
 
     Returns:
         Temperature, without unit, between 1/20 and 20.
@@ -273,9 +298,9 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     Reference:
         Guo et al. 2017, "On Calibration of Modern Neural Networks", sec. 4.2.
     """
-    flat, flat_labels = _flatten_logits(logits, labels)
+    examples = _flatten_logits(logits, labels, weights)
     log_temperatures = np.linspace(-1.0, 1.0, _NUM_TEMPERATURES) * np.log(_MAX_TEMPERATURE)
-    losses = [float(_tempered_nll(flat, flat_labels, value)) for value in log_temperatures]
+    losses = [float(_tempered_nll(*examples, value)) for value in log_temperatures]
     best = int(np.argmin(losses))
     if best in (0, _NUM_TEMPERATURES - 1):
         raise ValueError(
@@ -284,31 +309,51 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
             "logits say nothing about the labels (are the labels in the same order?). "
             f"Received: best temperature={np.exp(log_temperatures[best]):g}"
         )
-    refined = _stationary_point(flat, flat_labels, *log_temperatures[[best - 1, best + 1]])
+    refined = _stationary_point(examples, *log_temperatures[[best - 1, best + 1]])
     # Should the loss have two minima between neighbours, the search may have found the maximum.
-    if float(_tempered_nll(flat, flat_labels, refined)) > losses[best]:
+    if float(_tempered_nll(*examples, refined)) > losses[best]:
         refined = log_temperatures[best]
     return float(np.exp(refined))
 
 
-def _flatten(probabilities: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities `(examples, classes)` and labels `(examples,)`, checked."""
+# Arrays of all labels: what is said of each, the label itself, and how much it counts.
+_Labelled = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _flatten(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None) -> _Labelled:
+    """Probabilities `(examples, classes)`, labels and weights `(examples,)`, checked."""
     checked = checked_probabilities(as_categorical(probabilities), min_rank=2)
-    return checked.reshape(-1, checked.shape[-1]), _flat_labels(labels, checked.shape)
+    flat_labels = whole_labels(labels, checked.shape).reshape(-1)
+    return checked.reshape(-1, checked.shape[-1]), flat_labels, flat_weights(weights, labels)
 
 
-def _flatten_logits(logits: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Logits `(num_samples, examples, classes)` and labels `(examples,)`, checked."""
+def _flatten_logits(logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None) -> _Labelled:
+    """Logits `(num_samples, examples, classes)`, labels and weights `(examples,)`, checked."""
     checked = finite_array("logits", logits, min_rank=3)
     if checked.shape[-1] == 1:
         # softmax([0, a]) = [1 - sigmoid(a), sigmoid(a)], at every temperature.
         checked = np.concatenate([np.zeros_like(checked), checked], axis=-1)
     flat = checked.reshape(len(checked), -1, checked.shape[-1])
-    return flat, _flat_labels(labels, checked.shape[1:])
+    flat_labels = whole_labels(labels, checked.shape[1:]).reshape(-1)
+    return flat, flat_labels, flat_weights(weights, labels)
 
 
-def _flat_labels(labels: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """Labels `(examples,)` as integers, for predictions of shape `(batch, ..., classes)`."""
+def flat_weights(weights: ArrayLike | None, labels: ArrayLike) -> np.ndarray:
+    """How much each of the labels counts, `(labels,)`; an error if none counts at all."""
+    if weights is None:
+        return np.ones(np.size(labels))
+    array = finite_array("weights", weights, min_rank=0)
+    if array.size != np.size(labels) or array.min() < 0 or array.max() == 0:
+        raise ValueError(
+            "`weights` must have a number for each label, at least 0 and not 0 for all. Received: "
+            f"weights of shape {array.shape} from {array.min():g} to {array.max():g}, labels of "
+            f"shape {np.shape(labels)}"
+        )
+    return array.reshape(-1)
+
+
+def whole_labels(labels: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
+    """Labels `(batch, ...)` as integers, for predictions of shape `(batch, ..., classes)`."""
     array = finite_array("labels", labels, min_rank=1)
     # Keras keeps a last axis of length 1 on integer labels.
     if array.shape not in (shape[:-1], (*shape[:-1], 1)):
@@ -317,8 +362,8 @@ def _flat_labels(labels: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
             f"labels pass `labels.argmax(-1)`. Received: labels shape={array.shape}, "
             f"predictions shape={shape}"
         )
-    integers = array.astype(np.int64).reshape(-1)
-    if (integers != array.reshape(-1)).any():
+    integers = array.astype(np.int64).reshape(shape[:-1])
+    if (integers != array.reshape(shape[:-1])).any():
         raise ValueError(f"`labels` must be whole numbers. Received: labels={array.reshape(-1)}")
     if integers.min() < 0 or integers.max() >= shape[-1]:
         raise ValueError(
@@ -341,7 +386,10 @@ def calibration_error(bins: Reliability) -> float:
 
 
 def _tempered_nll(
-    logits: np.ndarray, labels: np.ndarray, log_temperature: "float | tf.Tensor"
+    logits: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    log_temperature: "float | tf.Tensor",
 ) -> "tf.Tensor":
     """`-mean(log(mean(softmax(logits / T)[label], axis=draws)))` as a float64 tensor."""
     # Here and not above: the scores need NumPy only.
@@ -352,15 +400,16 @@ def _tempered_nll(
         labels=np.broadcast_to(labels, logits.shape[:2]),
         logits=logits * tf.exp(-tf.convert_to_tensor(log_temperature, tf.float64)),
     )
-    return -tf.reduce_mean(tfp.math.reduce_logmeanexp(-losses, axis=0))
+    log_prob = tfp.math.reduce_logmeanexp(-losses, axis=0)
+    return -tf.reduce_sum(weights * log_prob) / weights.sum()
 
 
-def _stationary_point(logits: np.ndarray, labels: np.ndarray, low: float, high: float) -> float:
+def _stationary_point(examples: _Labelled, low: float, high: float) -> float:
     """The log temperature between `low` and `high` at which the loss stops falling."""
     import tensorflow_probability as tfp
 
     def loss(log_temperature: "tf.Tensor") -> "tf.Tensor":
-        return _tempered_nll(logits, labels, log_temperature)
+        return _tempered_nll(*examples, log_temperature)
 
     def slope(log_temperature: "tf.Tensor") -> "tf.Tensor":
         return tfp.math.value_and_gradient(loss, log_temperature)[1]

@@ -8,15 +8,13 @@ display.
 """
 
 import os
-import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tfbnn import arguments
 from tfbnn.prediction.calibration import Reliability, calibration_error, reliability
-from tfbnn.training.whole_files import whole_file
+from tfbnn.training.whole_files import picture_path, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +29,8 @@ def reliability_diagram(
     labels: ArrayLike,
     num_bins: int = 15,
     path: str | os.PathLike | None = None,
+    weights: ArrayLike | None = None,
+    title: str | None = None,
 ) -> "Figure":
     """Picture of `reliability`: accuracy against confidence, and how many examples are where.
 
@@ -40,6 +40,8 @@ def reliability_diagram(
         num_bins: Number of bins, 1 or more.
         path: Where to save it; the ending gives the format (`.png`, `.svg`, `.pdf`). The file
             appears whole or not at all. `None` saves nothing.
+        weights: How much each label counts, as in `reliability`.
+        title: Which rows it shows, such as `"360 test rows"`; their number by default.
 
     Returns:
         The Matplotlib figure.
@@ -61,34 +63,17 @@ def reliability_diagram(
     from matplotlib.figure import Figure
 
     path = None if path is None else picture_path("path", path)
-    bins = reliability(probabilities, labels, num_bins)
+    bins = reliability(probabilities, labels, num_bins, weights)
     figure = Figure(figsize=(5.0, 6.2), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])
     _draw_gaps(top, bins)
     _draw_counts(bottom, bins)
+    # Weights need not add up to a whole number.
+    rows = title or f"{float(bins.count.sum()):,.10g} examples"
+    top.set_title(f"{rows}\nECE {calibration_error(bins):.4f}")
     if path is not None:
-        save(figure, path)
+        save_figure(figure, path)
     return figure
-
-
-def picture_path(name: str, value: Any) -> pathlib.Path:
-    """`value` as the path of a picture, of a kind that Matplotlib can write."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    path = arguments.path(name, value)
-    known = FigureCanvasBase.get_supported_filetypes()
-    if path.suffix and path.suffix[1:].lower() not in known:
-        raise ValueError(
-            f"`{name}` must end in the name of a format, one of {sorted(known)}. "
-            f"Received: {name}={str(path)!r}"
-        )
-    return path
-
-
-def save(figure: "Figure", path: pathlib.Path) -> None:
-    """Write a picture. A reader never sees half of it."""
-    with whole_file(path, several_writers=True) as unfinished:
-        figure.savefig(unfinished, format=path.suffix[1:] or "png", dpi=150)
 
 
 def _draw_gaps(axes: "Axes", bins: Reliability) -> None:
@@ -106,7 +91,6 @@ def _draw_gaps(axes: "Axes", bins: Reliability) -> None:
     axes.hlines(accuracy, left, left + width, color=_INK, linewidth=2.0, label="accuracy")
     axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1.0, label="perfect calibration")
     axes.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
-    axes.set_title(f"ECE {calibration_error(bins):.4f}   ({bins.count.sum():,} examples)")
     axes.legend(loc="upper left", frameon=False)
     _tidy(axes)
 

@@ -1,19 +1,15 @@
 """Evaluation of the predictive distribution on labelled data, and temperature scaling."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from tfbnn import arguments
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.variational import posterior_of
 from tfbnn.prediction import calibration, diagrams, regression_scores, uncertainty
-from tfbnn.prediction.predictive import num_rows, predict, sampled_blocks
-from tfbnn.prediction.summaries import Prediction
-from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.prediction.labelled import LabelledBlock, labelled_blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +17,16 @@ class ClassEvaluation:
     """Scores of class predictions.
 
     Attributes:
-        nll: Negative log of the mean probability of the true class, nats per label.
+        nll: Negative log of the mean probability of each label, summed over the labels of an
+            example, in nats per example: the `nll` of the objective, of the average over networks.
         error: Share of wrong labels.
-        brier: Brier score, summed over classes, from 0 to 2.
-        ece: Expected calibration error in 15 bins, as a share.
-        mean_entropy: Mean predictive entropy in nats.
+        brier: Brier score, summed over classes, from 0 to 2, mean over labels.
+        ece: Expected calibration error of the labels in 15 bins, as a share.
+        mean_entropy: Mean predictive entropy in nats per label.
         num_samples: Number of networks.
+        probabilities: Mean probabilities `(labels, classes)`, of the labels that count.
+        labels: Those labels, whole numbers `(labels,)`.
+        weights: How many observations each counts as, `(labels,)`.
     """
 
     nll: float
@@ -37,10 +37,16 @@ class ClassEvaluation:
     num_samples: int
     probabilities: np.ndarray = dataclasses.field(repr=False)
     labels: np.ndarray = dataclasses.field(repr=False)
+    weights: np.ndarray = dataclasses.field(repr=False)
 
-    def reliability_diagram(self, path: Any = None) -> Any:
-        """Confidence against accuracy, a matplotlib figure, saved to `path` if given."""
-        return diagrams.reliability_diagram(self.probabilities, self.labels, path=path)
+    def reliability_diagram(self, path: Any = None, title: str | None = None) -> Any:
+        """Confidence against accuracy, a matplotlib figure, saved to `path` if given.
+
+        `title` says which rows it shows; their number by default.
+        """
+        return diagrams.reliability_diagram(
+            self.probabilities, self.labels, path=path, weights=self.weights, title=title
+        )
 
     def scores(self) -> dict[str, float]:
         """The scores without the data, for a table or a JSON file."""
@@ -52,7 +58,8 @@ class NormalEvaluation:
     """Scores of predictions of real numbers.
 
     Attributes:
-        nll: Negative log of the mean density of the targets, nats per example.
+        nll: Negative log of the mean density of each target, summed over the targets of an
+            example, in nats per example: the `nll` of the objective, of the average over networks.
         rmse: Root mean squared error of the mean, in the unit of the targets.
         coverage: Share of targets in their central 95 % interval.
         mean_standard_deviation: Mean total standard deviation, in the unit of the targets.
@@ -78,26 +85,36 @@ def evaluate(
     batch_size: int = 1024,
     seed: int | None = None,
     verbose: Any = "auto",
+    sample_weight: Any = None,
 ) -> Any:
-    """Score the predictive distribution, `-log(mean over draws of p(y | x, w))`, and the rest.
+    """Score the predictive distribution, the average over networks drawn from the posterior.
 
-    `model.evaluate` reports the NLL at the posterior mean of the weights; this is the NLL of the
-    average over `num_samples` networks.
+    With `p(y | x)` the mean over draws of `p(y | x, w)`, for each label `y` of an example,
+
+        nll = sum over labels of (weight * -log(p(y | x))) / rows
+
+    in nats per example, summed over event axes, as the `nll` that `model.evaluate` reports at the
+    posterior mean of the weights; without noise in the weights the two are equal. All other scores
+    are weighted means over labels. Steps that a Keras mask leaves out have the weight 0.
 
     Args:
         model: As in `tfbnn.predict`; it must have one output.
-        x: Inputs, as in `tfbnn.predict`; a `tf.data.Dataset` holds the targets too.
+        x: Inputs, as in `tfbnn.predict`; a `tf.data.Dataset` gives `(x, y)` or
+            `(x, y, sample_weight)`.
         y: Targets `(rows, ...)`: labels, one-hot rows or real numbers, as in `fit`.
         num_samples: Number of networks.
         batch_size: Rows at a time, for arrays.
         seed: A whole number; the same seed gives the same networks.
         verbose: As in `tfbnn.predict`.
+        sample_weight: How many observations a row, or each of its labels, counts as, `(rows,)` or
+            `(rows, ...)`, as in `fit`; None: each counts once.
 
     Returns:
         A `ClassEvaluation` or a `NormalEvaluation`.
 
     Raises:
-        ValueError: If targets are missing, out of range, or as many as the inputs are not.
+        ValueError: If targets are missing, out of range, or as many as the inputs are not, or no
+            label counts.
 
     Example:
 
@@ -108,14 +125,10 @@ def evaluate(
     ['brier', 'ece', 'error', 'mean_entropy', 'nll', 'num_samples']
     """
     posterior = _with_one_output(model)
-    x, targets = _labelled(x, y)
-    likelihood = posterior.likelihoods[0]
-    keep = likelihood.kind == "normal"
-    prediction = predict(posterior, x, num_samples, batch_size, seed, keep, verbose)
-    y = np.concatenate(targets)
-    if keep:
-        return _evaluate_normal(prediction, y)
-    return _evaluate_classes(likelihood, prediction, y)
+    blocks = labelled_blocks(posterior, x, y, sample_weight, num_samples, batch_size, seed, verbose)
+    kind = posterior.likelihoods[0].kind
+    evaluation = _evaluate_normal if kind == "normal" else _evaluate_classes
+    return evaluation(blocks, num_samples)
 
 
 def calibrate(
@@ -126,12 +139,14 @@ def calibrate(
     batch_size: int = 1024,
     seed: int | None = None,
     verbose: Any = "auto",
+    sample_weight: Any = None,
 ) -> float:
     """Temperature scaling: divide all logits by one number, chosen on held-out data.
 
-    The temperature minimises `-log(mean over draws of p(y | logits / temperature))`. It is kept
-    with the model's likelihood: `tfbnn.predict`, `tfbnn.evaluate`, `.keras` files and exports use
-    it from then on. Training and `model.evaluate` do not. Calling it again starts from 1.
+    The temperature minimises the `nll` of `tfbnn.evaluate`. It is kept with the model's likelihood:
+    `tfbnn.predict`, `tfbnn.evaluate`, `.keras` files and exports use it from then on (of a plain
+    Keras model the first two, until it is compiled again). Training and `model.evaluate` do not.
+    Calling it again starts from 1.
 
     Args:
         model: As in `tfbnn.predict`; it must predict classes.
@@ -141,6 +156,7 @@ def calibrate(
         batch_size: Rows at a time, for arrays.
         seed: A whole number; the same seed gives the same networks.
         verbose: As in `tfbnn.predict`.
+        sample_weight: As in `tfbnn.evaluate`.
 
     Returns:
         The temperature: above 1 the model was overconfident, below 1 it was underconfident.
@@ -158,21 +174,18 @@ def calibrate(
             "Temperature scaling is for classes; a regression learns its noise with "
             "`tfbnn.losses.NormalNLL`. Received: a model with a normal likelihood"
         )
-    x, targets = _labelled(x, y)
-    before, likelihood.temperature = likelihood.temperature, 1.0
-    try:
-        blocks = sampled_blocks(posterior, x, num_samples, batch_size, seed, verbose, outputs=True)
-        outputs = np.concatenate([block[0][0] for block in blocks], axis=1)
-        logits = likelihood.logits(outputs).numpy()
-        labels = _labels(likelihood, np.concatenate(targets), logits.shape[1:])
+    parts = []
+    for block in labelled_blocks(
+        posterior, x, y, sample_weight, num_samples, batch_size, seed, verbose
+    ):
+        logits = likelihood.temperature * likelihood.logits(block.answer.outputs).numpy()
         if likelihood.kind == "bernoulli":
             logits = logits[..., np.newaxis]
-        temperature = calibration.fit_temperature(logits, labels)
-    except BaseException:
-        likelihood.temperature = before
-        raise
-    likelihood.temperature = temperature
-    return temperature
+        # The labels first, as concatenation wants them.
+        parts.append((logits[:, block.counted].swapaxes(0, 1), *_counted(block)))
+    logits, labels, weights = _joined(parts)
+    likelihood.temperature = calibration.fit_temperature(logits.swapaxes(0, 1), labels, weights)
+    return likelihood.temperature
 
 
 def _with_one_output(model: Any) -> AbstractPosterior:
@@ -185,92 +198,62 @@ def _with_one_output(model: Any) -> AbstractPosterior:
     return posterior
 
 
-def _labelled(x: Any, y: Any) -> tuple[Any, list[np.ndarray]]:
-    """Inputs for `predict`, and a list of targets, which is full once the inputs are used up.
-
-    A data set is read once: one that is shuffled gives another order each time.
-    """
-    if isinstance(x, tf.data.Dataset):
-        if y is not None:
-            raise ValueError("With a `tf.data.Dataset` the targets come from it. Received: y")
-        if int(x.cardinality()) == tf.data.INFINITE_CARDINALITY:
-            raise ValueError("`x` never ends: use `.take(...)`. Received: an infinite data set")
-        targets: list[np.ndarray] = []
-        return _recorded(x, targets), targets
-    if y is None:
-        raise ValueError("There are no targets to score against. Received: y=None")
-    y, rows = arguments.real_array("y", y), num_rows(x)
-    if y.shape[:1] != (rows,):
-        raise ValueError(
-            "`x` and `y` must have the same number of rows. "
-            f"Received: {rows} rows of x, y of shape {y.shape}"
-        )
-    return x, [y]
-
-
-def _recorded(dataset: tf.data.Dataset, targets: list[np.ndarray]) -> Iterator[Any]:
-    for element in dataset:
-        if not isinstance(element, tuple) or len(element) < 2:
-            raise ValueError(
-                "The data set has no targets: it must give `(x, y)` batches. "
-                f"Received: x with elements of type {type(element).__name__}"
-            )
-        targets.append(element[1].numpy())
-        yield element
-
-
-def _labels(
-    likelihood: AbstractLikelihood, y: np.ndarray, outputs_shape: tuple[int, ...]
-) -> np.ndarray:
-    """Targets as whole numbers: of the class, or 0 and 1 for each yes or no."""
-    if likelihood.kind == "categorical" and likelihood.sparse:
-        return y
-    flat = likelihood.kind == "bernoulli" and outputs_shape[-1] == 1
-    if y.shape != outputs_shape and not (flat and y.shape == outputs_shape[:-1]):
-        raise ValueError(
-            f"With this loss the targets must have the shape of the outputs, {outputs_shape}. "
-            f"Received: y of shape {y.shape}"
-        )
-    if likelihood.kind == "bernoulli":
-        return y.reshape(outputs_shape)
-    if not (((y == 0) | (y == 1)).all() and (y.sum(axis=-1) == 1).all()):
-        raise ValueError(
-            "Only one-hot rows, a single 1 among zeros, can be scored. Received: other targets"
-        )
-    return y.argmax(axis=-1)
-
-
-def _evaluate_classes(
-    likelihood: AbstractLikelihood, prediction: Prediction, y: np.ndarray
-) -> ClassEvaluation:
-    probabilities = prediction.prediction
-    labels = _labels(likelihood, y, probabilities.shape)
-    if likelihood.kind == "bernoulli":
-        probabilities = np.stack([1 - probabilities, probabilities], axis=-1)
+def _evaluate_classes(blocks: Iterable[LabelledBlock], num_samples: int) -> ClassEvaluation:
+    nll = rows = 0.0
+    parts = []
+    for block in blocks:
+        probabilities = block.answer.prediction(keep_samples=False).prediction
+        if block.answer.likelihood.kind == "bernoulli":
+            probabilities = np.stack([1 - probabilities, probabilities], axis=-1)
+        nll, rows = nll + block.nll(), rows + len(block.labels)
+        parts.append((probabilities[block.counted], *_counted(block)))
+    counted = _joined(parts)
+    entropy = uncertainty.entropy(counted[0])
     return ClassEvaluation(
-        nll=calibration.negative_log_likelihood(probabilities, labels),
-        error=calibration.error(probabilities, labels),
-        brier=calibration.brier_score(probabilities, labels),
-        ece=calibration.expected_calibration_error(probabilities, labels),
-        mean_entropy=float(uncertainty.entropy(probabilities).mean()),
-        num_samples=prediction.num_samples,
-        probabilities=probabilities,
-        labels=labels,
+        nll=nll / rows,
+        error=calibration.error(*counted),
+        brier=calibration.brier_score(*counted),
+        ece=calibration.expected_calibration_error(counted[0], counted[1], weights=counted[2]),
+        mean_entropy=float(np.average(entropy, weights=counted[2])),
+        num_samples=num_samples,
+        probabilities=counted[0],
+        labels=counted[1],
+        weights=counted[2],
     )
 
 
-def _evaluate_normal(prediction: Prediction, y: np.ndarray) -> NormalEvaluation:
-    loc, scale = prediction.samples
-    # Coverage is the costlier score: wrong targets show first.
-    nll = regression_scores.normal_negative_log_likelihood(loc, scale, y)
-    lower, upper = prediction.credible_interval(0.95)
+def _evaluate_normal(blocks: Iterable[LabelledBlock], num_samples: int) -> NormalEvaluation:
+    nll = rows = 0.0
+    parts = []
+    for block in blocks:
+        prediction = block.answer.prediction(keep_samples=True)
+        nll, rows = nll + block.nll(), rows + len(block.labels)
+        arrays = (*prediction.credible_interval(0.95), *prediction)
+        parts.append((*(array[block.counted] for array in arrays), *_counted(block)))
+    lower, upper, mean, deviation, targets, weights = _joined(parts)
     return NormalEvaluation(
-        nll=nll,
-        rmse=regression_scores.root_mean_squared_error(prediction.prediction, y),
-        coverage=regression_scores.interval_coverage(lower, upper, y),
-        mean_standard_deviation=float(prediction.uncertainty.mean()),
-        num_samples=prediction.num_samples,
+        nll=nll / rows,
+        rmse=regression_scores.root_mean_squared_error(mean, targets, weights),
+        coverage=regression_scores.interval_coverage(lower, upper, targets, weights),
+        mean_standard_deviation=float(np.average(deviation, weights=weights)),
+        num_samples=num_samples,
     )
+
+
+def _counted(block: LabelledBlock) -> tuple[np.ndarray, np.ndarray]:
+    """The labels that count, and how much, `(labels,)` each."""
+    return block.labels[block.counted], block.weights[block.counted]
+
+
+def _joined(parts: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+    """The arrays of all blocks, each `(labels, ...)`."""
+    joined = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    if not len(joined[-1]):
+        raise ValueError(
+            "No label counts, so there is nothing to score. Received: masks or sample weights that "
+            "leave out every label"
+        )
+    return joined
 
 
 def _scores(evaluation: Any) -> dict[str, float]:

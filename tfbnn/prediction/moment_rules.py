@@ -124,12 +124,17 @@ def _moved(layer: Any, inputs: list[Moments]) -> Moments:
 def _fixed_linear(layer: Any, inputs: list[Moments]) -> Moments:
     """Layers of Keras with fixed weights."""
     (x,) = inputs
-    kernel = tf.convert_to_tensor(layer.kernel)
+    kernel = _number(layer.kernel)
     mean = _linear(layer, x.mean, kernel)
     if layer.bias is not None:
-        mean += tf.convert_to_tensor(layer.bias)
+        mean += _number(layer.bias)
     variance = None if x.variance is None else _linear(layer, x.variance, tf.square(kernel))
     return Moments(mean, variance)
+
+
+def _number(value: Any) -> tf.Tensor:
+    # Some variables keep out of Keras' casting, such as moving averages.
+    return tf.cast(value, tf.float32)
 
 
 def _linear(layer: Any, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -148,20 +153,20 @@ def _linear(layer: Any, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def _batch_normalization(layer: Any, inputs: list[Moments]) -> Moments:
-    factor = tf.math.rsqrt(tf.convert_to_tensor(layer.moving_variance) + layer.epsilon)
+    factor = tf.math.rsqrt(_number(layer.moving_variance) + layer.epsilon)
     if layer.gamma is not None:
-        factor *= tf.convert_to_tensor(layer.gamma)
-    offset = -factor * tf.convert_to_tensor(layer.moving_mean)
+        factor *= _number(layer.gamma)
+    offset = -factor * _number(layer.moving_mean)
     if layer.beta is not None:
-        offset += tf.convert_to_tensor(layer.beta)
+        offset += _number(layer.beta)
     shape = [1] * len(inputs[0].mean.shape)
     shape[layer.axis] = -1
     return _affine(inputs[0], tf.reshape(factor, shape), tf.reshape(offset, shape))
 
 
 def _normalization(layer: Any, inputs: list[Moments]) -> Moments:
-    mean = tf.convert_to_tensor(layer.mean)
-    scale = tf.sqrt(tf.maximum(tf.convert_to_tensor(layer.variance), 1e-14))
+    mean = _number(layer.mean)
+    scale = tf.sqrt(tf.maximum(_number(layer.variance), 1e-14))
     if layer.invert:
         return _affine(inputs[0], scale, mean)
     return _affine(inputs[0], 1.0 / scale, -mean / scale)

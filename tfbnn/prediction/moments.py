@@ -20,6 +20,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfbnn.layers.activation_order import delayed_activations
+from tfbnn.layers.precision import in_float32
 from tfbnn.layers.steps import Step, Steps
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.prediction import moment_rules, normals
@@ -51,13 +52,14 @@ def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
     values = {steps.input: Moments(inputs, None)}
     delayed = delayed_activations(steps)
     waiting = {pooling: step for step, pooling in delayed.items()}
-    for step in steps:
-        output = _before_activation(step, [values[v] for v in step.inputs], linear)
-        if step in waiting:
-            output = moment_rules.activate(waiting[step], output)
-        elif step not in delayed and not _ends(step, steps):
-            output = moment_rules.activate(step, output)
-        values[step.output] = output
+    with in_float32(*steps.layers):
+        for step in steps:
+            output = _before_activation(step, [values[v] for v in step.inputs], linear)
+            if step in waiting:
+                output = moment_rules.activate(waiting[step], output)
+            elif step not in delayed and not _ends(step, steps):
+                output = moment_rules.activate(step, output)
+            values[step.output] = output
     return values[steps.output]
 
 
@@ -106,7 +108,8 @@ def outputs_at_points(
     root = 0.0 if variance is None else normals.root(variance)
     last = steps.steps[-1]
     finish = moment_rules.activation(last) if _ends(last, steps) else tf.identity
-    return finish(mean + root * points)
+    with in_float32(*steps.layers):
+        return finish(mean + root * points)
 
 
 def current_weights(layer: AbstractVariationalLayer, x: Moments) -> Moments:

@@ -4,19 +4,23 @@
 """
 
 import dataclasses
+import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 import tqdm
 
 from tfbnn import arguments
-from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.posterior.base import AbstractPosterior, mask_of
 from tfbnn.posterior.variational import posterior_of
 from tfbnn.prediction.summaries import Prediction, summarise
 from tfbnn.training.data import check_arrays, is_arrays
+from tfbnn.training.feeding import without_autotuning
+from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.weights import noise
 
 # What may be held at once, in bytes: drawn weights with what they compute, and samples of a block
@@ -40,7 +44,8 @@ def predict(
     and BatchNormalization run as in inference. Memory is bounded by the batch, not by `x`.
 
     Args:
-        model: A trained `tfbnn.Sequential` or `tfbnn.Model`, or a posterior.
+        model: A trained `tfbnn.Sequential` or `tfbnn.Model`, a plain Keras model with variational
+            layers that was compiled with a loss of the same kind, or a posterior.
         x: Inputs `(rows, ...)`: an array, a list or dict of arrays for several inputs, or a batched
             `tf.data.Dataset` (targets in it are ignored).
         num_samples: Number of networks.
@@ -53,11 +58,12 @@ def predict(
     Returns:
         A `Prediction`, which unpacks into two arrays. Classes: mean probabilities
         `(rows, classes)` and predictive entropy in nats `(rows,)`. Real numbers: mean and total
-        standard deviation, `(rows, targets)`. It holds the decomposition and the rest. For a model
+        standard deviation, `(rows, targets)`. It holds the decomposition and the rest, and the
+        `mask` of sequences with steps that do not count. For a model
         with several outputs: one in each place of the outputs' structure.
 
     Raises:
-        TypeError: If `model` is neither a model of tfbnn nor a posterior.
+        TypeError: If `model` is neither a model nor a posterior.
         ValueError: If `x` is empty, infinite, not finite or of the wrong shape, or an argument is
             out of range.
 
@@ -80,16 +86,49 @@ def predict(
     parts: list[list[Prediction]] = []
     samples_bytes = 0
     for block in sampled_blocks(posterior, x, num_samples, batch_size, seed, verbose):
-        samples_bytes += sum(array.nbytes for parameters in block for array in parameters)
+        samples_bytes += sum(array.nbytes for one in block.answers for array in one.parameters)
         keep = samples_bytes <= _SAMPLE_BYTES if keep_samples is None else keep_samples
-        parts.append(
-            [
-                summarise(likelihood.kind, parameters, keep)
-                for likelihood, parameters in zip(posterior.likelihoods, block, strict=True)
-            ]
-        )
+        parts.append([one.prediction(keep) for one in block.answers])
     predictions = [Prediction.concatenate(list(part)) for part in zip(*parts, strict=True)]
     return _like_outputs(posterior, predictions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """What each drawn network says about a block of rows, for one output of the model.
+
+    Attributes:
+        likelihood: The likelihood of the output.
+        outputs: Outputs of the networks, `(num_samples, rows, ...)`.
+        mask: Booleans `(rows, ...)`, Keras' mask of the output: the steps that count. None if all
+            do. A mask that depends on the weights is that of the first network.
+    """
+
+    likelihood: AbstractLikelihood
+    outputs: np.ndarray
+    mask: np.ndarray | None
+
+    @functools.cached_property
+    def parameters(self) -> tuple[np.ndarray, ...]:
+        """The parameters of the likelihood, `(num_samples, rows, ...)` each."""
+        return tuple(parameter.numpy() for parameter in self.likelihood.parameters(self.outputs))
+
+    def prediction(self, keep_samples: bool) -> Prediction:
+        """The mean over the networks, and how unsure it is."""
+        return summarise(self.likelihood.kind, self.parameters, keep_samples, self.mask)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A block of rows.
+
+    Attributes:
+        answers: What the networks say, for each output of the model.
+        batches: The data, a tuple `(x, y, sample_weight)` for each batch; the last two may be None.
+    """
+
+    answers: list[Sampled]
+    batches: list[tuple[Any, Any, Any]]
 
 
 def sampled_blocks(
@@ -99,9 +138,10 @@ def sampled_blocks(
     batch_size: int = 1024,
     seed: int | None = None,
     verbose: Any = "auto",
-    outputs: bool = False,
-) -> Iterator[list[tuple[np.ndarray, ...]]]:
-    """What each drawn network predicts, a block of rows at a time.
+    y: Any = None,
+    sample_weight: Any = None,
+) -> Iterator[Block]:
+    """What each drawn network says, a block of rows at a time.
 
     Args:
         posterior: A posterior.
@@ -110,12 +150,11 @@ def sampled_blocks(
         batch_size: As in `predict`.
         seed: As in `predict`.
         verbose: As in `predict`.
-        outputs: Whether to give the outputs of the networks as they are, in place of the
-            parameters of the likelihood.
+        y: What belongs to the rows of arrays, or None; a data set brings its own.
+        sample_weight: The same.
 
     Yields:
-        For each output of the model, the parameters of its likelihood, each an array
-        `(num_samples, rows in the block, ...)`.
+        Blocks, in the order of the rows; in one block all rows have one shape.
     """
     num_samples, batch_size = (
         arguments.count("num_samples", num_samples),
@@ -124,17 +163,22 @@ def sampled_blocks(
     seed = random.randrange(2**62) if seed is None else arguments.seed("seed", seed)
     seed_tensor, verbose = noise.as_seed(seed), arguments.verbosity("verbose", verbose)
     total = _num_batches(x, batch_size)
+    data = _batches(x, y, sample_weight, batch_size)
     with _progress(verbose, total and total * num_samples) as bar:
-        for batches in _blocks(posterior, _batches(x, batch_size), num_samples):
-            arrays = None
-            for first, count in _chunks(posterior, batches, num_samples):
+        for batches in _blocks(posterior, data, num_samples):
+            inputs = [batch[0] for batch in batches]
+            arrays, masks = None, []
+            for first, count in _chunks(posterior, inputs, num_samples):
                 draws = posterior.draws(seed_tensor, first, count)
-                answers = [posterior.outputs(draws, batch) for batch in batches]
-                chunk = _parameters(posterior, answers, outputs)
-                arrays = arrays or _empty_like(chunk, num_samples)
-                _store(arrays, chunk, slice(first, first + count))
+                answers = [tf.nest.flatten(posterior.outputs(draws, one)) for one in inputs]
+                masks = masks or [_joined_mask(output) for output in zip(*answers, strict=True)]
+                chunk = [tf.concat(output, axis=1).numpy() for output in zip(*answers, strict=True)]
+                arrays = arrays or [np.empty((num_samples, *c.shape[1:]), c.dtype) for c in chunk]
+                for array, part in zip(arrays, chunk, strict=True):
+                    array[first : first + count] = part
                 bar.update(count * len(batches))
-            yield arrays
+            answers = zip(posterior.likelihoods, arrays, masks, strict=True)
+            yield Block([Sampled(*one) for one in answers], batches)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,8 +218,6 @@ def num_rows(x: Any) -> int:
 
 
 def _num_batches(x: Any, batch_size: int) -> int | None:
-    if isinstance(x, Iterator):
-        return None
     if isinstance(x, tf.data.Dataset):
         cardinality = int(x.cardinality())
         if cardinality == tf.data.INFINITE_CARDINALITY:
@@ -184,24 +226,28 @@ def _num_batches(x: Any, batch_size: int) -> int | None:
     return -(-num_rows(x) // batch_size)
 
 
-def _batches(x: Any, batch_size: int) -> Iterator[Any]:
-    if isinstance(x, tf.data.Dataset | Iterator):
-        for element in x:
-            inputs = element[0] if isinstance(element, tuple) else element
-            leaves = tf.nest.flatten(inputs)
+def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
+    """`(x, y, sample_weight)`, batch by batch, the last two None where there are none."""
+    if isinstance(x, tf.data.Dataset):
+        for element in without_autotuning(x):
+            batch = (element, None, None)
+            if isinstance(element, tuple):
+                batch = keras.utils.unpack_x_y_sample_weight(element)
+            leaves = tf.nest.flatten(batch[0])
             if any(leaf.shape.rank == 0 for leaf in leaves):
                 raise ValueError(
                     "The data set must be batched: call `.batch(...)` on it. "
                     f"Received: x of shapes {[tuple(leaf.shape) for leaf in leaves]}"
                 )
             check_arrays("x", [leaf.numpy() for leaf in leaves])
-            yield inputs
+            yield batch
         return
-    arrays = tf.nest.map_structure(_as_array, x)
-    check_arrays("x", arrays)
-    for start in range(0, num_rows(arrays), batch_size):
+    x = tf.nest.map_structure(_as_array, x)
+    check_arrays("x", x)
+    for start in range(0, num_rows(x), batch_size):
         rows = slice(start, start + batch_size)
-        yield tf.nest.map_structure(lambda a, rows=rows: tf.convert_to_tensor(a[rows]), arrays)
+        inputs = tf.nest.map_structure(lambda a, rows=rows: tf.convert_to_tensor(a[rows]), x)
+        yield (inputs, *(a if a is None else a[rows] for a in (y, sample_weight)))
 
 
 def _as_array(x: Any) -> np.ndarray:
@@ -211,16 +257,21 @@ def _as_array(x: Any) -> np.ndarray:
 
 
 def _blocks(
-    posterior: AbstractPosterior, batches: Iterator[Any], num_samples: int
-) -> Iterator[list[Any]]:
-    """Lists of batches whose samples fit in `_SAMPLE_BYTES`; the drawn weights serve them all."""
-    block: list[Any] = []
+    posterior: AbstractPosterior, batches: Iterator[tuple[Any, Any, Any]], num_samples: int
+) -> Iterator[list[tuple[Any, Any, Any]]]:
+    """Lists of batches of one shape whose samples fit in `_SAMPLE_BYTES`.
+
+    The drawn weights serve all batches of a list.
+    """
+    block: list[tuple[Any, Any, Any]] = []
     rows = limit = 0
+    shapes = None
     for batch in batches:
-        size = int(tf.nest.flatten(batch)[0].shape[0])
-        if not limit:
-            limit = max(1, _SAMPLE_BYTES // (num_samples * _bytes_per_row(posterior, batch)))
-        if block and rows + size > limit:
+        leaves = tf.nest.flatten(batch[0])
+        size, before, shapes = int(leaves[0].shape[0]), shapes, [leaf.shape[1:] for leaf in leaves]
+        if shapes != before:
+            limit = max(1, _SAMPLE_BYTES // (num_samples * _bytes_per_row(posterior, batch[0])))
+        if block and (rows + size > limit or shapes != before):
             yield block
             block, rows = [], 0
         block.append(batch)
@@ -270,31 +321,11 @@ def _chunks(
         yield first, min(size, num_samples - first)
 
 
-def _parameters(
-    posterior: AbstractPosterior, answers: list[Any], outputs: bool
-) -> list[tuple[np.ndarray, ...]]:
-    """The likelihoods' parameters for a list of batches, `(count, rows, ...)` each."""
-    flat = zip(*[tf.nest.flatten(batch) for batch in answers], strict=True)
-    result = []
-    for likelihood, batches in zip(posterior.likelihoods, flat, strict=True):
-        output = tf.concat(batches, axis=1)
-        parameters = (output,) if outputs else likelihood.parameters(output)
-        result.append(tuple(parameter.numpy() for parameter in parameters))
-    return result
-
-
-def _empty_like(
-    chunk: list[tuple[np.ndarray, ...]], num_samples: int
-) -> list[tuple[np.ndarray, ...]]:
-    return [
-        tuple(np.empty((num_samples, *array.shape[1:]), array.dtype) for array in parameters)
-        for parameters in chunk
-    ]
-
-
-def _store(arrays: Any, chunk: Any, draws: slice) -> None:
-    for target, source in zip(tf.nest.flatten(arrays), tf.nest.flatten(chunk), strict=True):
-        target[draws] = source
+def _joined_mask(outputs: Sequence[tf.Tensor]) -> np.ndarray | None:
+    masks = [mask_of(output) for output in outputs]
+    if any(mask is None for mask in masks):
+        return None
+    return np.concatenate([mask[0].numpy().astype(bool) for mask in masks])
 
 
 def _like_outputs(posterior: AbstractPosterior, predictions: list[Prediction]) -> Any:

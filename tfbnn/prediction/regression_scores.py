@@ -9,25 +9,30 @@
 Compare models by the likelihood: a coverage equal to the mass is reached by wide intervals that
 know nothing about the inputs, too. Scores of class predictions are in
 `tfbnn.prediction.calibration`.
+
+`weights` say how much each target counts: 0 for a masked step.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tfbnn.prediction.calibration import flat_weights
 from tfbnn.prediction.uncertainty import checked_normals, finite_array
 
 
-def normal_negative_log_likelihood(loc: ArrayLike, scale: ArrayLike, targets: ArrayLike) -> float:
-    """Mean negative log density of the targets under the mixture of one normal per draw.
+def normal_negative_log_likelihood(
+    loc: ArrayLike, scale: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = None
+) -> float:
+    """Negative log density of the targets under mixtures of one normal per draw.
 
-    `-mean(log(mean(prod(normal(y; loc, scale)), axis=draws)))`, in log space. The product is over
-    all axes after the batch: a draw is one network, so the outputs of one example are judged
-    together.
+    `-sum(weight * log(mean(normal(y; loc, scale), axis=draws))) / batch`, in log space, summed over
+    all targets: each is judged by its own predictive distribution, the one `tfbnn.predict` tells.
 
     Args:
         loc: Means, shape `(num_samples, batch, ..., outputs)`.
         scale: Standard deviations, positive; any shape that broadcasts to that of `loc`.
         targets: Shape `(batch, ..., outputs)`; `(batch, ...)` will do for one output.
+        weights: How much each target counts, at least 0, in the shape of `targets`; None: alike.
 
     Returns:
         Nats per example; a density has a unit, so it may be negative and depends on the target's.
@@ -51,18 +56,21 @@ def normal_negative_log_likelihood(loc: ArrayLike, scale: ArrayLike, targets: Ar
             "`scale` must be positive; without noise there is no density. "
             f"Received: smallest scale={checked_scale.min()}"
         )
-    residuals = (_as_shape("targets", targets, checked_loc.shape[1:]) - checked_loc) / checked_scale
+    residuals = (as_shape("targets", targets, checked_loc.shape[1:]) - checked_loc) / checked_scale
     log_density = -0.5 * np.square(residuals) - np.log(checked_scale) - 0.5 * np.log(2.0 * np.pi)
-    joint = log_density.reshape(*log_density.shape[:2], -1).sum(axis=-1)
-    return float(-np.mean(np.logaddexp.reduce(joint, axis=0) - np.log(len(joint))))
+    nll = np.log(len(checked_loc)) - np.logaddexp.reduce(log_density, axis=0)
+    return float(np.sum(flat_weights(weights, targets) * nll.reshape(-1)) / len(nll))
 
 
-def root_mean_squared_error(predictions: ArrayLike, targets: ArrayLike) -> float:
+def root_mean_squared_error(
+    predictions: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = None
+) -> float:
     """Root mean squared error, `sqrt(mean((prediction - target)**2))`, over all outputs.
 
     Args:
         predictions: Mean over draws, shape `(batch, ..., outputs)`.
         targets: Shape `(batch, ..., outputs)`; `(batch, ...)` will do for one output.
+        weights: How much each target counts, at least 0, in the shape of `targets`; None: alike.
 
     Returns:
         Error in the target's unit.
@@ -77,11 +85,14 @@ def root_mean_squared_error(predictions: ArrayLike, targets: ArrayLike) -> float
     3.0
     """
     checked = finite_array("predictions", predictions, min_rank=1)
-    residuals = checked - _as_shape("targets", targets, checked.shape)
-    return float(np.sqrt(np.mean(np.square(residuals))))
+    residuals = checked - as_shape("targets", targets, checked.shape)
+    squares = np.square(residuals).reshape(-1)
+    return float(np.sqrt(np.average(squares, weights=flat_weights(weights, targets))))
 
 
-def interval_coverage(lower: ArrayLike, upper: ArrayLike, targets: ArrayLike) -> float:
+def interval_coverage(
+    lower: ArrayLike, upper: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = None
+) -> float:
     """Share of the targets inside their intervals, `mean((lower <= y) & (y <= upper))`.
 
     A calibrated `credible_interval` of mass 0.95 covers 0.95 of held-out targets.
@@ -90,6 +101,7 @@ def interval_coverage(lower: ArrayLike, upper: ArrayLike, targets: ArrayLike) ->
         lower: Lower ends, shape `(batch, ..., outputs)`.
         upper: Upper ends, the same shape, nowhere below `lower`.
         targets: Shape `(batch, ..., outputs)`; `(batch, ...)` will do for one output.
+        weights: How much each target counts, at least 0, in the shape of `targets`; None: alike.
 
     Returns:
         Share, from 0 to 1.
@@ -104,18 +116,18 @@ def interval_coverage(lower: ArrayLike, upper: ArrayLike, targets: ArrayLike) ->
     0.5
     """
     checked_lower = finite_array("lower", lower, min_rank=1)
-    checked_upper = _as_shape("upper", upper, checked_lower.shape)
-    checked_targets = _as_shape("targets", targets, checked_lower.shape)
+    checked_upper = as_shape("upper", upper, checked_lower.shape)
+    checked_targets = as_shape("targets", targets, checked_lower.shape)
     if (checked_upper < checked_lower).any():
         raise ValueError(
             "`upper` must not be below `lower`; are they swapped? "
             f"Received: smallest upper - lower={(checked_upper - checked_lower).min():.6g}"
         )
     inside = (checked_lower <= checked_targets) & (checked_targets <= checked_upper)
-    return float(np.mean(inside))
+    return float(np.average(inside.reshape(-1), weights=flat_weights(weights, targets)))
 
 
-def _as_shape(name: str, value: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
+def as_shape(name: str, value: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     """`value` in `shape`, which may have one more axis of length 1; nothing else broadcasts."""
     array = finite_array(name, value, min_rank=1)
     if array.shape != shape and (*array.shape, 1) != shape:

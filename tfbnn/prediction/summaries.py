@@ -1,10 +1,13 @@
 """Predictions: the summary of what many drawn networks said about a batch.
 
-Every prediction unpacks into the same pair, `prediction, uncertainty`.
+Every prediction unpacks into the same pair, `prediction, uncertainty`, and has the two parts of the
+uncertainty as `epistemic` and `aleatoric`: entropies in nats of classes, which add up, and standard
+deviations of real numbers, whose squares do.
 """
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +25,15 @@ class Prediction:
         num_samples: Number of networks it is the mean of.
         samples: Parameters of the likelihood for each draw, `(num_samples, rows, ...)` each, or
             None if they were not kept.
+        mask: Booleans `(rows, ...)`: True at the steps of a sequence that count, False at those
+            that Keras' masking leaves out and `tfbnn.evaluate` does not score. None without masks.
     """
 
     prediction: np.ndarray
     uncertainty: np.ndarray
     num_samples: int
     samples: tuple[np.ndarray, ...] | None = dataclasses.field(repr=False)
+    mask: np.ndarray | None = dataclasses.field(default=None, repr=False, kw_only=True)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter((self.prediction, self.uncertainty))
@@ -35,23 +41,33 @@ class Prediction:
     def __len__(self) -> int:
         return 2
 
+    def __getitem__(self, index: int | slice) -> Any:
+        """As of the pair `(prediction, uncertainty)`."""
+        return (self.prediction, self.uncertainty)[index]
+
     @classmethod
     def concatenate(cls, parts: list["Prediction"]) -> "Prediction":
         """One prediction for the rows of several, in order."""
         if len(parts) == 1:
             return parts[0]
+        shapes = sorted({part.prediction.shape[1:] for part in parts})
+        if len(shapes) > 1:
+            raise ValueError(
+                "The answers for all rows have one shape: pad the sequences to one length, or "
+                f"predict batch by batch. Received: rows that give answers of shapes {shapes}"
+            )
         joined = {}
         for field in dataclasses.fields(parts[0]):
             values = [getattr(part, field.name) for part in parts]
             if field.name == "num_samples":
                 joined[field.name] = values[0]
-            elif field.name != "samples":
-                joined[field.name] = np.concatenate(values)
             elif any(value is None for value in values):
                 joined[field.name] = None
-            else:
+            elif field.name == "samples":
                 pairs = zip(*values, strict=True)
                 joined[field.name] = tuple(np.concatenate(v, axis=1) for v in pairs)
+            else:
+                joined[field.name] = np.concatenate(values)
         return type(parts[0])(**joined)
 
     def _kept_samples(self) -> tuple[np.ndarray, ...]:
@@ -84,6 +100,19 @@ class ClassPrediction(Prediction):
     def predictive_entropy(self) -> np.ndarray:
         """The uncertainty by its name: entropy of the mean probabilities, in nats."""
         return self.uncertainty
+
+    @property
+    def epistemic(self) -> np.ndarray:
+        """What more data would remove: `mutual_information`, in nats."""
+        return self.mutual_information
+
+    @property
+    def aleatoric(self) -> np.ndarray:
+        """What more data would not remove: `expected_entropy`, in nats.
+
+        The two add up to `uncertainty`.
+        """
+        return self.expected_entropy
 
     def quantile(self, q: float) -> np.ndarray:
         """Quantile over the draws of each probability, in the shape of `prediction`."""
@@ -123,39 +152,41 @@ class NormalPrediction(Prediction):
         return measures.credible_interval(*self._kept_samples(), mass)
 
 
-def summarise(kind: str, parameters: tuple[np.ndarray, ...], keep_samples: bool) -> Prediction:
+def summarise(
+    kind: str,
+    parameters: tuple[np.ndarray, ...],
+    keep_samples: bool,
+    mask: np.ndarray | None = None,
+) -> Prediction:
     """The prediction for a block of rows.
 
     Args:
         kind: `kind` of the likelihood.
         parameters: Its parameters for each draw, `(num_samples, rows, ...)` each.
         keep_samples: Whether the prediction keeps them.
+        mask: Booleans `(rows, ...)`, the steps that count, or None.
 
     Returns:
         A prediction; its arrays are float32.
     """
-    samples = parameters if keep_samples else None
+    kept = {"samples": parameters if keep_samples else None, "mask": mask}
     if kind == "normal":
-        return _normal(*parameters, samples)
-    return _classes(kind, parameters[0], samples)
+        return _normal(*parameters, kept)
+    return _classes(kind, parameters[0], kept)
 
 
-def _normal(
-    loc: np.ndarray, scale: np.ndarray, samples: tuple[np.ndarray, ...] | None
-) -> NormalPrediction:
+def _normal(loc: np.ndarray, scale: np.ndarray, kept: dict[str, Any]) -> NormalPrediction:
     return NormalPrediction(
         prediction=_float32(loc.mean(axis=0, dtype=np.float64)),
         uncertainty=_float32(measures.total_standard_deviation(loc, scale)),
         num_samples=len(loc),
-        samples=samples,
         epistemic=_float32(np.sqrt(measures.epistemic_variance(loc))),
         aleatoric=_float32(np.sqrt(measures.aleatoric_variance(loc, scale))),
+        **kept,
     )
 
 
-def _classes(
-    kind: str, probabilities: np.ndarray, samples: tuple[np.ndarray, ...] | None
-) -> ClassPrediction:
+def _classes(kind: str, probabilities: np.ndarray, kept: dict[str, Any]) -> ClassPrediction:
     categories = probabilities
     if kind == "bernoulli":
         categories = np.stack([1 - probabilities, probabilities], axis=-1)
@@ -165,11 +196,11 @@ def _classes(
         prediction=_float32(probabilities.mean(axis=0, dtype=np.float64)),
         uncertainty=_float32(measures.predictive_entropy(categories)),
         num_samples=len(probabilities),
-        samples=samples,
         expected_entropy=_float32(measures.expected_entropy(categories)),
         mutual_information=_float32(measures.mutual_information(categories)),
         variation_ratio=_float32(measures.variation_ratio(categories)),
         variance=_float32(probabilities.var(axis=0, dtype=np.float64)),
+        **kept,
     )
 
 

@@ -7,24 +7,20 @@ import keras
 
 from tfbnn.layers.variational import variational_layers, variational_weights
 from tfbnn.pruning.masks import mask_of, prunable_weights
+from tfbnn.training.copies import compile_like, rebuilt
 from tfbnn.training.models import BayesianModel
 
 
-def masked_clone(model: BayesianModel) -> BayesianModel:
-    """A copy of a model, weights included, whose variational layers have masks."""
-    config = keras.saving.serialize_keras_object(model)
-    # Building and compiling come below, once every layer knows that it has a mask.
-    config.pop("compile_config", None)
-    build_config = config.pop("build_config", None)
-    _set_masked(config)
-    known = {type(model).__name__: type(model)}
-    clone = keras.saving.deserialize_keras_object(config, custom_objects=known)
-    _set_masked_layers(clone)
-    if not clone.built:
-        clone.build_from_config(build_config)
-        clone.built = True
+def masked_clone(model: BayesianModel, for_training: bool = True) -> BayesianModel:
+    """A copy of a model, weights included, whose variational layers have masks.
+
+    Args:
+        model: The model.
+        for_training: Whether the copy is compiled with a new optimizer and metrics, as `model` is.
+    """
+    clone = rebuilt(model, _set_masked, _set_masked_layers)
     _copy_variables(model, clone)
-    copy_state(model, clone)
+    copy_state(model, clone, for_training)
     return clone
 
 
@@ -70,10 +66,9 @@ def _shared_variables(model: BayesianModel) -> Iterator[keras.Variable]:
     yield from (variable for variable in noise if variable is not None)
 
 
-def copy_state(source: BayesianModel, target: BayesianModel) -> None:
+def copy_state(source: BayesianModel, target: BayesianModel, for_training: bool = True) -> None:
     """Compile a model as another one was, with its temperatures and example rows."""
-    if source.compiled:
-        target.compile_from_config(source.get_compile_config())
+    compile_like(source, target, for_training)
     for old, new in zip(source.likelihoods, target.likelihoods, strict=True):
         new.temperature = old.temperature
     target.example_rows = source.example_rows

@@ -6,8 +6,8 @@ import numpy as np
 
 from tfbnn import arguments
 from tfbnn.layers.steps import Steps, steps_of
+from tfbnn.posterior.mean_field import mean_field
 from tfbnn.pruning.constants import Constants, LinearState
-from tfbnn.pruning.prune import check_prunable
 from tfbnn.pruning.slicing import sliced
 from tfbnn.pruning.units import HELD, Units
 from tfbnn.training.models import BayesianModel
@@ -43,7 +43,7 @@ def compact(model: BayesianModel, fold: bool = False) -> BayesianModel:
         not changed.
 
     Raises:
-        TypeError: If `model` is no model of tfbnn.
+        TypeError: If `model` is no model of tfbnn and no mean-field posterior.
         ValueError: If the model has no posterior, or its graph is not known (a subclass with a
             `call` of its own).
 
@@ -58,7 +58,7 @@ def compact(model: BayesianModel, fold: bool = False) -> BayesianModel:
     8
     """
     fold = arguments.boolean("fold", fold)
-    check_prunable(model)
+    model = mean_field(model).model
     steps = steps_of(model)
     units = Units(steps)
     states = {layer: LinearState(layer) for layer in units.rows}

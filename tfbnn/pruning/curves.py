@@ -1,20 +1,20 @@
 """`tfbnn.pruning_curve`: what pruning costs, and what it does to the uncertainty."""
 
 import dataclasses
-import pathlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 from matplotlib.figure import Figure
 
 from tfbnn import arguments
-from tfbnn.prediction.diagrams import picture_path, save
+from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction.evaluation import evaluate
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import num_weights, set_masks, sparsity_of
 from tfbnn.pruning.prune import (
-    check_prunable,
     check_ranking,
     checked_blocks,
     checked_sparsity,
@@ -22,6 +22,7 @@ from tfbnn.pruning.prune import (
     ranking_of,
 )
 from tfbnn.training.models import BayesianModel
+from tfbnn.training.whole_files import picture_path, save_figure
 
 DEFAULT_SPARSITIES = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98)
 
@@ -37,12 +38,15 @@ class PruningCurve:
 
     rows: list[dict[str, float]]
 
-    def plot(self, path: str | pathlib.Path | None = None) -> Figure:
-        """The scores against the share of weights left, a figure, saved to `path` if given."""
+    def plot(self, path: str | os.PathLike[str] | None = None, title: str | None = None) -> Figure:
+        """The scores against the share of weights left, a figure, saved to `path` if given.
+
+        `title` says which rows were scored, such as `"360 validation rows"`.
+        """
         path = None if path is None else picture_path("path", path)
-        figure = _plot(self.rows)
+        figure = _plot(self.rows, title)
         if path is not None:
-            save(figure, path)
+            save_figure(figure, path, dpi=150)
         return figure
 
 
@@ -65,7 +69,7 @@ def pruning_curve(
 
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model`.
-        data: `(x, y)`, or a batched `tf.data.Dataset` of such pairs.
+        data: `(x, y)` or `(x, y, sample_weight)`, or a batched `tf.data.Dataset` of such tuples.
         sparsities: Shares of the kernel weights to remove, in [0, 1). Those below what the model
             has lost already stand for that.
         criterion: As in `tfbnn.prune`.
@@ -96,10 +100,10 @@ def pruning_curve(
     block_size = checked_blocks(granularity, block_size)
     num_samples, seed = arguments.count("num_samples", num_samples), arguments.seed("seed", seed)
     verbose = arguments.verbosity("verbose", verbose)
-    check_prunable(model)
+    model = mean_field(model).model
     sparsities = _checked(sparsities, sparsity_of(model))
-    x, y = _checked_data(data)
-    pruned = masked_clone(model)
+    x, y, sample_weight = _checked_data(data)
+    pruned = masked_clone(model, for_training=False)
     ranking = ranking_of(pruned, criterion, granularity, block_size)
     rows = []
     for wanted in sparsities:
@@ -108,7 +112,8 @@ def pruning_curve(
         if emptied_layer(pruned, selection) is not None:
             break
         set_masks(pruned, selection)
-        scored = evaluate(pruned, x, y, num_samples, seed=seed, verbose=verbose).scores()
+        options = {"seed": seed, "verbose": verbose, "sample_weight": sample_weight}
+        scored = evaluate(pruned, x, y, num_samples, **options).scores()
         sparsity = wanted if granularity == "weight" else sparsity_of(pruned)
         rows.append({"sparsity": sparsity, "weights": num_weights(pruned), **scored})
     if not rows:
@@ -119,15 +124,16 @@ def pruning_curve(
     return PruningCurve(rows)
 
 
-def _checked_data(data: Any) -> tuple[Any, Any]:
+def _checked_data(data: Any) -> tuple[Any, Any, Any]:
+    """Inputs, targets and weights; of a data set the first alone, which gives all."""
     if isinstance(data, tf.data.Dataset):
-        return data, None
-    if not isinstance(data, tuple | list) or len(data) != 2:
+        return data, None, None
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise ValueError(
-            "`data` must be a pair `(x, y)` or a batched `tf.data.Dataset` of such pairs. "
-            f"Received: data of type {type(data).__name__}"
+            "`data` must be `(x, y)` or `(x, y, sample_weight)`, or a batched `tf.data.Dataset` of "
+            f"such tuples. Received: data of type {type(data).__name__}"
         )
-    return data[0], data[1]
+    return keras.utils.unpack_x_y_sample_weight(tuple(data))
 
 
 def _checked(sparsities: Sequence[float], removed: float) -> list[float]:
@@ -153,9 +159,9 @@ _PANELS = {
 _LINE, _INK = "#0072b2", "#333333"
 
 
-def _plot(rows: list[dict[str, float]]) -> Figure:
+def _plot(rows: list[dict[str, float]], title: str | None) -> Figure:
     panels = [name for name in _PANELS if name in rows[0]]
-    figure = Figure(figsize=(3.1 * len(panels), 3.1), layout="constrained")
+    figure = Figure(figsize=(3.1 * len(panels), 3.1), dpi=150, layout="constrained")
     kept = [100 * (1 - row["sparsity"]) for row in rows]
     for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         label, factor = _PANELS[name]
@@ -167,8 +173,11 @@ def _plot(rows: list[dict[str, float]]) -> Figure:
         axes.minorticks_off()
         axes.invert_xaxis()
         if min(values) >= 0:
-            axes.set_ylim(bottom=0)
+            # Room for the highest mark, where all are nearly equal too.
+            axes.set_ylim(0, 1.08 * max(values) or 1)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#dddddd", linewidth=0.6)
+    if title:
+        figure.suptitle(title)
     figure.supxlabel("kernel weights left (%); dashed: the least pruned model")
     return figure

@@ -10,13 +10,14 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.layers.steps import steps_of
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction import moments
 from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.prediction.predictive import num_rows
-from tfbnn.prediction.summaries import Prediction
+from tfbnn.prediction.summaries import NormalPrediction, Prediction
 from tfbnn.training.data import check_arrays
-from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.training.likelihoods import AbstractLikelihood, sum_events
+from tfbnn.weights.sums import total
 
 _ROUTES = ("moments", "mean")
 # At so few points the mean of a softmax is right to 1e-3, which is enough for a gradient.
@@ -45,7 +46,8 @@ def distill(
     where `p` are the probabilities in `answers`, `q` those of `model`, and `I` the mutual
     information of each. Real numbers: the cross-entropy of the two normal laws, once with the total
     and once with the epistemic standard deviation. There is no KL and no label in it; inputs of any
-    kind will do, and those on which the teacher is unsure teach what is to be unsure about.
+    kind will do, and those on which the teacher is unsure teach what is to be unsure about. Steps
+    that the mask of `answers` leaves out teach nothing.
 
     Pruned weights stay pruned. Dropout and BatchNormalization run as in inference.
 
@@ -66,7 +68,8 @@ def distill(
         Keras' `History`, with `cross_entropy` and, for `"moments"`, `epistemic`, the second term.
 
     Raises:
-        TypeError: If `answers` is no prediction of `tfbnn.predict`.
+        TypeError: If `answers` is no prediction of `tfbnn.predict`, or `model` is another posterior
+            than the mean-field one.
         ValueError: If rows or shapes do not fit, an argument is out of range, or a layer of `model`
             has no moments.
 
@@ -94,9 +97,9 @@ def distill(
     learning_rate = arguments.positive("learning_rate", learning_rate)
     callbacks = arguments.listed("callbacks", callbacks, _checked_callback)
     verbose = arguments.verbosity("verbose", verbose)
-    posterior = posterior_of(model)
+    posterior = mean_field(model)
     x, targets = _checked(posterior, x, answers)
-    trainer = _Distillation(model, posterior.likelihoods[0], route)
+    trainer = _Distillation(posterior.model, posterior.likelihoods[0], route)
     steps = epochs * math.ceil(len(x) / batch_size)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     trainer.compile(keras.optimizers.Adam(rate))
@@ -122,10 +125,11 @@ class _Distillation(keras.Model):
         return self._means
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        x, targets = data
+        x, (*targets, mask) = data
         with tf.GradientTape() as tape:
-            terms = _terms(self._likelihood.kind, targets, self._answers(x))[: len(self._means)]
-            loss = tf.add_n(terms)
+            terms = _terms(self._likelihood.kind, targets, self._answers(x))
+            terms = [_mean_over_rows(term, mask) for term in terms[: len(self._means)]]
+            loss = total(terms)
         variables = self.student.trainable_variables
         # The mean does not depend on the standard deviations.
         pairs = zip(tape.gradient(loss, variables), variables, strict=True)
@@ -144,22 +148,20 @@ class _Distillation(keras.Model):
         return tuple(named[name] for name in OUTPUTS[self._likelihood.kind])
 
 
-def _terms(
-    kind: str, targets: tuple[tf.Tensor, ...], answers: tuple[tf.Tensor, ...]
-) -> list[tf.Tensor]:
-    """The two terms of the loss, means over the batch."""
+def _terms(kind: str, targets: list[tf.Tensor], answers: tuple[tf.Tensor, ...]) -> list[tf.Tensor]:
+    """The two terms of the loss, `(batch, ...)`."""
     if kind == "normal":
         mean, total, epistemic = targets
         other, other_total, other_epistemic = answers
         pairs = ((total, other_total), (epistemic, other_epistemic))
-        return [_mean_over_rows(_normal_cross_entropy(mean, a, other, b)) for a, b in pairs]
+        return [_normal_cross_entropy(mean, a, other, b) for a, b in pairs]
     p, information = targets
     q, _, other_information = answers
     difference = tf.square(information - other_information)
     cross_entropy = -p * tf.math.log(q + _TINY)
     if kind == "bernoulli":
         cross_entropy -= (1 - p) * tf.math.log(1 - q + _TINY)
-    return [_mean_over_rows(cross_entropy), _mean_over_rows(difference)]
+    return [cross_entropy, difference]
 
 
 def _normal_cross_entropy(mean: Any, scale: Any, other: Any, other_scale: Any) -> tf.Tensor:
@@ -169,9 +171,9 @@ def _normal_cross_entropy(mean: Any, scale: Any, other: Any, other_scale: Any) -
     return 0.5 * (squares + tf.math.log(2 * math.pi * variance))
 
 
-def _mean_over_rows(values: tf.Tensor) -> tf.Tensor:
-    """Sum over all other axes, as events are summed, and mean over the batch."""
-    return tf.reduce_sum(values) / tf.cast(tf.shape(values)[0], tf.float32)
+def _mean_over_rows(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Sum over all other axes that count, as the objective does, and mean over the batch."""
+    return tf.reduce_mean(sum_events(values, [mask]))
 
 
 def _checked(posterior: Any, x: Any, answers: Prediction) -> tuple[np.ndarray, tuple]:
@@ -185,7 +187,8 @@ def _checked(posterior: Any, x: Any, answers: Prediction) -> tuple[np.ndarray, t
         x = x.astype(np.float32)
     check_arrays("x", x)
     names = OUTPUTS[posterior.likelihoods[0].kind]
-    if not hasattr(answers, names[2]) or num_rows(x) != len(answers.prediction):
+    real_numbers = isinstance(answers, NormalPrediction)
+    if real_numbers != (names[2] == "epistemic") or num_rows(x) != len(answers.prediction):
         raise ValueError(
             "`answers` must be of the same rows and the same kind (classes or real numbers) as the "
             f"model's. Received: {len(answers.prediction)} {type(answers).__name__}s for "
@@ -193,7 +196,8 @@ def _checked(posterior: Any, x: Any, answers: Prediction) -> tuple[np.ndarray, t
         )
     # The entropy of classes is a function of their probabilities, and no target of its own.
     used = names if names[2] == "epistemic" else (names[0], names[2])
-    return x, tuple(getattr(answers, name) for name in used)
+    mask = np.ones(len(x), bool) if answers.mask is None else answers.mask
+    return x, (*(getattr(answers, name) for name in used), mask)
 
 
 def _checked_callback(name: str, value: Any) -> keras.callbacks.Callback:

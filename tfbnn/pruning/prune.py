@@ -1,13 +1,12 @@
 """`tfbnn.prune`: a new model in which the weights that are worth least are exactly zero."""
 
 import warnings
-from typing import Any
 
 import keras
 
 from tfbnn import arguments
 from tfbnn.layers.variational import variational_layers
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.mean_field import mean_field
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import Selection, mask_of, set_masks, sparsity_of
 from tfbnn.pruning.rankings import AbstractRanking, BlockRanking
@@ -61,7 +60,7 @@ def prune(
         not changed.
 
     Raises:
-        TypeError: If `model` is no model of tfbnn.
+        TypeError: If `model` is no model of tfbnn and no mean-field posterior.
         ValueError: If an argument is out of its range, the model has no posterior, its weights are
             not finite, a layer would be left without a weight, or no unit can be removed.
 
@@ -86,8 +85,7 @@ def prune(
     sparsity, threshold = _checked_amount(sparsity, threshold, criterion)
     check_ranking(criterion, scope)
     block_size = checked_blocks(granularity, block_size)
-    check_prunable(model)
-    pruned = masked_clone(model)
+    pruned = masked_clone(mean_field(model).model)
     ranking = ranking_of(pruned, criterion, granularity, block_size)
     if sparsity is None:
         selection = ranking.above(threshold)
@@ -117,16 +115,6 @@ def emptied_layer(model: keras.Model, selection: Selection) -> int | None:
         if mask_of(layer.kernel).any() and not mask.any():
             return index
     return None
-
-
-def check_prunable(model: Any) -> None:
-    """Raise an error that says what is missing if a model cannot be pruned."""
-    if not isinstance(model, BayesianModel):
-        raise TypeError(
-            "Only a `tfbnn.Sequential` or `tfbnn.Model` can be pruned. "
-            f"Received: model of type {type(model).__name__}"
-        )
-    posterior_of(model)
 
 
 def _check_sparsity(model: keras.Model, selection: Selection, sparsity: float, scope: str) -> None:

@@ -10,6 +10,7 @@ from tfbnn.pruning.cloning import copy_state
 from tfbnn.pruning.constants import LinearState
 from tfbnn.pruning.masks import mask_of
 from tfbnn.pruning.units import Units
+from tfbnn.training.copies import rebuilt
 from tfbnn.training.models import BayesianModel
 
 
@@ -132,21 +133,12 @@ class _InputSlice:
 
 def _rebuilt(model: BayesianModel, slices: dict[Any, Any]) -> BayesianModel:
     """A model with other sizes of layers, its variables at their initial values."""
-    config = keras.saving.serialize_keras_object(model)
-    config.pop("compile_config", None)
-    build_config = config.pop("build_config", None)
-    _change(config, model, slices)
-    known = {type(model).__name__: type(model)}
-    copy = keras.saving.deserialize_keras_object(config, custom_objects=known)
-    if not copy.built:
-        copy.build_from_config(build_config)
-        copy.built = True
-    return copy
+    return rebuilt(model, lambda config: _change(config, model, slices))
 
 
 def _change(config: dict[str, Any], model: keras.Model, slices: dict[Any, Any]) -> None:
     """Change the configuration of a model and of the models in it."""
-    entries = config["config"].get("layers")
+    entries = config.get("layers")
     if entries is None:
         raise ValueError(
             f"The configuration of the model {model.name!r} does not list its layers, so they "
@@ -163,7 +155,7 @@ def _change(config: dict[str, Any], model: keras.Model, slices: dict[Any, Any]) 
         if layer in slices:
             entry["config"].update(slices[layer].changes())
         elif isinstance(layer, keras.Model):
-            _change(entry, layer, slices)
+            _change(entry["config"], layer, slices)
 
 
 def _copy_variables(source: BayesianModel, target: BayesianModel, slices: dict[Any, Any]) -> None:

@@ -43,10 +43,7 @@ def check_folder(folder: pathlib.Path) -> bool:
         if not isinstance(_read(path), dict):
             raise _damaged(path, "no JSON object")
     for path in trials:
-        try:
-            Trial.from_state(_read(path))
-        except (AttributeError, KeyError, TypeError) as error:
-            raise _damaged(path, f"{type(error).__name__}: {error}") from error
+        _check_trial(path)
     _mark_as_begun(folder)
     return True
 
@@ -96,6 +93,18 @@ def write_whole(oracle: Oracle) -> None:
 _ADVICE = "choose another folder, or remove this one to start again."
 
 
+def _check_trial(path: pathlib.Path) -> None:
+    state = _read(path)
+    try:
+        name = Trial.from_state(state).trial_id
+    # Whatever keras-tuner makes of a state that is none of its own.
+    except Exception as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    # keras-tuner writes to the folder of this name, wherever it may lead.
+    if not isinstance(name, str) or path.parent.name != f"trial_{name}":
+        raise _damaged(path, f"trial_id={name!r} in the folder {path.parent.name!r}")
+
+
 def _mark_as_begun(folder: pathlib.Path) -> None:
     """keras-tuner reloads a search only if this process' own file is there.
 
@@ -105,19 +114,24 @@ def _mark_as_begun(folder: pathlib.Path) -> None:
     name = os.environ.get("KERASTUNER_TUNER_ID", "tuner0")
     own = folder / f"{name}.json"
     if not own.exists():
-        own.write_text("{}")
+        _write({}, own)
 
 
 def _read(path: pathlib.Path) -> object:
     try:
-        return json.loads(path.read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = f"Cannot read ({error.strerror}): {_ADVICE[:-1]}"
+        raise OSError(error.errno, reason, str(path)) from error
+    try:
+        return json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
 
 
 def _write(state: dict[str, Any], path: pathlib.Path) -> None:
-    with whole_file(path) as unfinished:
-        unfinished.write_text(json.dumps(state))
+    with whole_file(path) as file:
+        file.write(json.dumps(state).encode())
 
 
 def _damaged(path: pathlib.Path, reason: str) -> ValueError:

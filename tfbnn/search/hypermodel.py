@@ -158,7 +158,7 @@ class BayesianHyperModel(keras_tuner.HyperModel):
             model: What `build` made of them.
             x: Training inputs, as in `tfbnn.Sequential.fit`.
             y: Training targets.
-            validation_data: `(x, y)`, on which the trial is scored.
+            validation_data: `(x, y)` or `(x, y, sample_weight)`, on which the trial is scored.
             epochs: Epochs of training in all; Hyperband sets it.
             initial_epoch: Epochs trained before; Hyperband sets it.
             callbacks: Of the tuner and the user.
@@ -172,9 +172,10 @@ class BayesianHyperModel(keras_tuner.HyperModel):
                 exported. The tuner notes the trial as failed, and goes on.
             FatalValueError: If there are no validation data. The search ends.
         """
-        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
             raise FatalValueError(
-                "Trials are scored on validation data: pass `validation_data=(x, y)` to `search`. "
+                "Trials are scored on validation data: pass `validation_data=(x, y)`, or "
+                "`(x, y, sample_weight)`, to `search`. "
                 f"Received: validation_data of type {type(validation_data).__name__}"
             )
         self._start_seed()
@@ -199,9 +200,9 @@ class BayesianHyperModel(keras_tuner.HyperModel):
         )
         return dense, convolution and functools.partial(convolution, **options)
 
-    def _scores(self, model: Sequential, x: Any, y: Any) -> dict[str, float]:
+    def _scores(self, model: Sequential, *data: Any) -> dict[str, float]:
         try:
-            scores = self.objective(model, x, y)
+            scores = self.objective(model, *data)
         except RuntimeError as error:
             # An exported file that disagrees with Keras is this trial's fault, not the search's.
             raise FailedTrialError(f"The trial could not be scored: {error}") from error

@@ -2,11 +2,12 @@
 
 | objective | name of the score | unit |
 |---|---|---|
-| `MonteCarloNLL` | `validation_nll` | nats per label or example |
+| `MonteCarloNLL` | `validation_nll` | nats per example |
 | `Bytes` | `deployment_bytes` | bytes of the exported file |
 
 An objective is an object with a `name` and a call `(model, x, y) -> scores`, a dict of numbers of
-which `name` is one. The others are kept with the trial.
+which `name` is one. The others are kept with the trial. Where validation data have sample weights,
+they are the fourth argument.
 """
 
 import dataclasses
@@ -54,12 +55,12 @@ class MonteCarloNLL:
     def __post_init__(self) -> None:
         _check_fields(self, num_samples=arguments.count, seed=arguments.seed)
 
-    def __call__(self, model: Any, x: Any, y: Any) -> dict[str, float]:
+    def __call__(self, model: Any, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """The scores of a trained model: NLL, and error and ECE (or RMSE and coverage)."""
-        scored = evaluate(
-            model, x, y, num_samples=self.num_samples, seed=self.seed, verbose=0
-        ).scores()
-        return _validation_scores(scored)
+        draws = {"num_samples": self.num_samples, "seed": self.seed, "verbose": 0}
+        return _validation_scores(
+            evaluate(model, x, y, sample_weight=sample_weight, **draws).scores()
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +112,9 @@ class Bytes:
             seed=arguments.seed,
         )
 
-    def __call__(self, model: Any, x: Any, y: Any) -> dict[str, float]:
+    def __call__(self, model: Any, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """The scores of a trained model: bytes or the penalty, `sparsity`, `feasible`, ..."""
-        row = self.chosen(model, x, y)
+        row = self.chosen(model, x, y, sample_weight)
         scores = {"sparsity": row["sparsity"], **_validation_scores(row)}
         excess = row[self.score] - self.error_budget
         if excess > 0:
@@ -123,13 +124,13 @@ class Bytes:
         shipped = prune(model, sparsity=row["sparsity"]) if row["sparsity"] else model
         return {self.name: float(self._measured(shipped, x)), "feasible": 1.0, **scores}
 
-    def chosen(self, model: Any, x: Any, y: Any) -> dict[str, float]:
+    def chosen(self, model: Any, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """The row of the pruning curve with the largest sparsity within the budget.
 
         If there is none, the row with the best score.
         """
         draws = {"num_samples": self.num_samples, "seed": self.seed, "verbose": 0}
-        rows = pruning_curve(model, (x, y), self.sparsities, **draws).rows
+        rows = pruning_curve(model, (x, y, sample_weight), self.sparsities, **draws).rows
         within = [row for row in rows if row[self.score] <= self.error_budget]
         if within:
             return max(within, key=lambda row: row["sparsity"])

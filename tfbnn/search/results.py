@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfbnn import arguments
-from tfbnn.prediction.diagrams import picture_path, save
+from tfbnn.training.whole_files import picture_path, save_figure
 
 Row = dict[str, Any]
 
@@ -102,7 +102,7 @@ def plot(
             panel.set_visible(False)
         below[0].supylabel(label, fontsize=10)
     if path is not None:
-        save(figure, path)
+        save_figure(figure, path, dpi=150)
     return figure
 
 

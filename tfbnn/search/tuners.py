@@ -72,7 +72,8 @@ def open_tuner(
     place = {"directory": str(folder.parent), "project_name": folder.name}
     try:
         opened = TUNERS[tuner](hypermodel, **place, **options)
-    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+    # Whatever keras-tuner makes of a state that is none of this tuner's.
+    except Exception as error:
         if not found:
             raise
         raise ValueError(

@@ -9,4 +9,5 @@
 * `data`: how many training examples there are.
 * `callbacks`: `SigmaLogger`.
 * `diagnostics`: `tfbnn.check_elbo`.
+* `plain_models`: what a plain Keras model with variational layers tells by how it is compiled.
 """

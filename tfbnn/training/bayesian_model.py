@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.trainers.data_adapters import array_slicing
 
 from tfbnn import arguments
 from tfbnn.layers import scopes
@@ -18,14 +19,19 @@ from tfbnn.training.data import (
     is_arrays,
     training_size,
 )
+from tfbnn.training.decay import exclude_from_decay
+from tfbnn.training.feeding import fed
 from tfbnn.training.likelihoods import AbstractLikelihood, Normal
 from tfbnn.training.likelihoods import from_config as likelihood_from_config
 from tfbnn.training.objective import Objective, global_batch_size, mean_nll, total_kl
+from tfbnn.training.requirements import clear_errors, require_finite
 from tfbnn.training.resuming import forget_resuming, resuming_callback
+from tfbnn.training.terms import Term
 from tfbnn.training.updates import apply_gradients, batches_seen
+from tfbnn.weights.sums import total
 
 _EXAMPLE_ROWS = 256
-_METRICS = ("nll", "kl", "kl_weight", "weighted_kl")
+_TERMS = ("nll", "kl", "kl_weight", "weighted_kl")
 
 
 class BayesianModel:
@@ -47,11 +53,13 @@ class BayesianModel:
         # What the user said, as opposed to what a `fit` counted in its own data.
         self._given_num_examples = self.objective.num_examples
         self.num_draws = 1
+        # Whether it had been, when the model was saved that this one is loaded from.
+        self._optimizer_built = True
         # A few rows of what `fit` saw, on which an export can be compared with this model.
         self.example_rows: np.ndarray | None = None
         self.likelihoods: list[AbstractLikelihood] = []
         self._loss_weights = [1.0]
-        self._bayesian_metrics = [keras.metrics.Mean(name=name) for name in _METRICS]
+        self._terms = [Term(name=name) for name in _TERMS]
 
     @property
     def num_examples(self) -> int | None:
@@ -77,6 +85,7 @@ class BayesianModel:
         self,
         optimizer: Any = "adam",
         loss: Any = None,
+        loss_weights: Any = None,
         *args: Any,
         beta: float = 1.0,
         kl_schedule: Any = None,
@@ -90,7 +99,8 @@ class BayesianModel:
             loss: A loss that is a negative log likelihood: the categorical and binary
                 cross-entropies of Keras, `tfbnn.losses.NormalNLL`; a list or dict of them for
                 several outputs.
-            *args: As in Keras: `loss_weights`, `metrics`, ...
+            loss_weights: Weight of each output's log likelihood, as in Keras; 1 is the ELBO.
+            *args: As in Keras: `metrics`, ...
             beta: Factor of the KL. 1 is the ELBO; less gives a cold posterior (tempering).
             kl_schedule: None, an object of `tfbnn.schedules` (warm-up), or `"minibatch_weights"`.
             num_draws: Weight draws per training step, whose losses are averaged.
@@ -100,21 +110,27 @@ class BayesianModel:
             ValueError: If a loss is no likelihood, or an argument is out of its range.
         """
         num_draws = arguments.count("num_draws", num_draws)
+        for weight in tf.nest.flatten(loss_weights):
+            if weight is not None:
+                arguments.real_number("loss_weights", weight, minimum=0.0)
         beta = arguments.real_number("beta", beta, 0)
         kl_schedule = arguments.interpreted(
             "kl_schedule", kl_schedule, schedules.get, "a schedule of the KL"
         )
+        # All checks come first: a model must not be left half compiled.
+        new = self.likelihoods
         if loss is not None:
-            # First: a model must not be left half compiled with a loss that is no likelihood.
             new = [likelihoods.likelihood_of(one) for one in outputs.flat_losses(self, loss)]
             self._check_number_of_losses(new)
             loss = outputs.like(self, loss, [likelihood.loss for likelihood in new])
-            self._set_likelihoods(new)
+        super().compile(optimizer, loss, loss_weights, *args, **kwargs)
+        self._set_likelihoods(new)
         self.objective.set_beta(beta)
         self.objective.kl_schedule = kl_schedule
         self.num_draws = num_draws
-        super().compile(optimizer, loss, *args, **kwargs)
         self._loss_weights = outputs.loss_weights(self)
+        if self.built:
+            self._exclude_from_decay()
 
     def fit(
         self,
@@ -150,33 +166,93 @@ class BayesianModel:
             ValueError: If `num_examples` is needed, or the data cannot be learnt from.
         """
         forget_resuming(self)
+        self._check_training_data(x, y, sample_weight, class_weight)
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = array_slicing.train_validation_split(
+                (x, y, sample_weight), validation_split
+            )
+        validation = keras.utils.unpack_x_y_sample_weight(validation_data)
         data = {
             "x": x,
             "y": y,
             "sample_weight": sample_weight,
             "batch_size": batch_size,
+            "steps": steps_per_epoch,
             "shuffle": shuffle,
-            "steps_per_epoch": steps_per_epoch,
-            "validation_split": validation_split,
-            "validation_data": validation_data,
-            "validation_batch_size": validation_batch_size,
+            "class_weight": class_weight,
         }
+        self._check_batch(*validation, names="validation ")
         size = self._begin_fit(data, num_examples, _printer(verbose))
-        return super().fit(
-            **self._in_agreed_order(data, size, callbacks, initial_epoch),
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=callbacks,
-            class_weight=class_weight,
-            initial_epoch=initial_epoch,
-            validation_steps=validation_steps,
-            validation_freq=validation_freq,
+        data = self._in_agreed_order(data, size, callbacks, initial_epoch)
+        if validation_data is not None:
+            rows = validation_batch_size or batch_size
+            validation_data = fed(*validation, rows, validation_steps)
+        with clear_errors():
+            return super().fit(
+                fed(**data),
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_data=validation_data,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=data["steps"],
+                validation_steps=validation_steps,
+                validation_freq=validation_freq,
+            )
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """The loss, which here is the NLL, and the metrics at the posterior mean, as in Keras."""
+        # Keras' `fit` has checked and wrapped the validation data before.
+        if not kwargs.get("_use_cached_eval_dataset"):
+            self._check_batch(x, y, sample_weight)
+            x, y, sample_weight = fed(x, y, sample_weight, batch_size, steps), None, None
+        with clear_errors():
+            return super().evaluate(
+                x,
+                y,
+                batch_size=batch_size,
+                verbose=verbose,
+                sample_weight=sample_weight,
+                steps=steps,
+                callbacks=callbacks,
+                return_dict=return_dict,
+                **kwargs,
+            )
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """The outputs at the posterior mean, as in Keras."""
+        return super().predict(
+            fed(x, batch_size=batch_size, steps=steps), batch_size, verbose, steps, callbacks
         )
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """One training step, as in Keras. `num_examples` must have been set."""
         self._check_layers()
-        return super().train_on_batch(*args, **kwargs)
+        with clear_errors():
+            return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """The loss and the metrics on one batch, as in Keras."""
+        with clear_errors():
+            return super().test_on_batch(*args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Any:
         if self.built and not self.optimizer.built:
@@ -193,10 +269,13 @@ class BayesianModel:
                 with scopes.collect_draws():
                     y_pred = self(x, training=True)
                     losses.append(self.compute_loss(x, y, y_pred, sample_weight, training=True))
-            loss = tf.add_n(losses) / self.num_draws
+            loss = total(losses) / self.num_draws
             scaled_loss = self.optimizer.scale_loss(loss)
+        self._track_loss(loss, y_pred)
         variables = self.trainable_weights
         gradients = tape.gradient(scaled_loss, variables)
+        # A subclassed model makes its variables in its first step.
+        self._exclude_from_decay()
         apply_gradients(self.optimizer, gradients, variables)
         results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         return distribution.worker_results(results)
@@ -204,10 +283,11 @@ class BayesianModel:
     def test_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y_pred = self._call_without_noise(x)
-        self.compute_loss(x, y, y_pred, sample_weight, training=False)
+        loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
+        self._track_loss(loss, y_pred)
         results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         # The KL is no property of the evaluated data.
-        results = {k: v for k, v in results.items() if k == "nll" or k not in _METRICS}
+        results = {k: v for k, v in results.items() if k == "nll" or k not in _TERMS}
         return distribution.worker_results(results)
 
     def compute_loss(
@@ -224,6 +304,7 @@ class BayesianModel:
         """
         if not self.likelihoods:
             raise ValueError("Call `compile(loss=...)` before training or evaluating the model.")
+        require_finite("x", x)
         rows, replicas = global_batch_size(y_pred), distribution.num_replicas()
         nll = mean_nll(
             self.likelihoods,
@@ -233,15 +314,22 @@ class BayesianModel:
             rows,
             outputs.in_order(self, sample_weight),
         )
-        loss = nll
-        if training:
-            loss += self._weighted_kl() / replicas
-        for other in self.losses:
-            loss += tf.reduce_sum(tf.cast(other, tf.float32)) / replicas
-        for name, share in (("nll", nll), ("loss", loss)):
-            # Every replica counts the same, however few rows it has: its share knows.
-            self._track(name, share * replicas, rows / replicas)
-        return loss
+        # Every replica counts the same, however few rows it has: its share knows.
+        self._track("nll", nll * replicas, rows / replicas)
+        others = [self._weighted_kl()] if training else []
+        others += [tf.reduce_sum(tf.cast(other, tf.float32)) for other in self._losses_but_kl()]
+        return total([nll, *(other / replicas for other in others)])
+
+    @property
+    def losses(self) -> list[Any]:
+        """As in Keras, with `kl_weight * KL` where the number of examples is known.
+
+        A training loop of one's own adds them to the mean NLL of a batch, as with a `keras.Model`.
+        """
+        layers = list(variational_layers(self))
+        if self.num_examples is None and not any(layer._called_with_noise for layer in layers):
+            return self._losses_but_kl()
+        return [*self._losses_but_kl(), *([self._weighted_kl()] if layers else [])]
 
     def get_config(self) -> dict[str, Any]:
         schedule = self.objective.kl_schedule
@@ -256,6 +344,7 @@ class BayesianModel:
                 "kl_schedule": schedule and keras.saving.serialize_keras_object(schedule),
                 "num_draws": self.num_draws,
                 "masked": any(layer.masked for layer in variational_layers(self)),
+                "optimizer_built": bool(getattr(getattr(self, "optimizer", None), "built", False)),
             },
         }
 
@@ -278,8 +367,14 @@ class BayesianModel:
         )
         for likelihood, temperature in zip(self.likelihoods, temperatures, strict=False):
             likelihood.temperature = temperature
-        if self.built and self.optimizer is not None:
+        # As when it was saved: Keras warns of a state that the file lacks, and of one that has no
+        # place.
+        if self.built and self.optimizer is not None and self._optimizer_built:
             self.optimizer.build(self.trainable_variables)
+
+    def _flatten_metrics_in_order(self, logs: dict[str, Any]) -> Any:
+        """The loss and the compiled metrics, so that `loss, accuracy = evaluate(...)` unpacks."""
+        return super()._flatten_metrics_in_order({k: v for k, v in logs.items() if k not in _TERMS})
 
     def _get_metrics_result_or_logs(self, logs: Any) -> Any:
         """The metrics over all replicas; `logs` are the mean of the replicas' own."""
@@ -302,7 +397,9 @@ class BayesianModel:
         kl_schedule: Any,
         num_draws: int,
         masked: bool,
+        optimizer_built: bool = True,
     ) -> None:
+        self._optimizer_built = optimizer_built
         for layer in variational_layers(self):
             # A subclass makes its layers itself; that they were pruned is not in its configuration.
             layer.masked |= masked and not layer.built
@@ -316,20 +413,12 @@ class BayesianModel:
     def _begin_fit(
         self, data: dict[str, Any], num_examples: int | None, announce: Callable[[str], None]
     ) -> TrainingSize:
-        """Check what `fit` is given, and tell the objective the size of the data."""
-        x, steps_per_epoch = data["x"], data["steps_per_epoch"]
+        """Tell the objective the size of the data, and the user what is maximised."""
+        x, steps_per_epoch = data["x"], data["steps"]
         if num_examples is None and (not is_arrays(x) or steps_per_epoch is not None):
             num_examples = self._given_num_examples
-        self._check_training_data(x, data["y"])
-        self._check_layers()
         size = training_size(
-            x,
-            data["batch_size"],
-            data["validation_split"],
-            steps_per_epoch,
-            num_examples,
-            announce,
-            self._check_batch,
+            x, data["batch_size"], steps_per_epoch, num_examples, announce, self._check_batch
         )
         replicas = self.distribute_strategy.num_replicas_in_sync
         check_batch_size(x, data["batch_size"], size, replicas)
@@ -345,16 +434,23 @@ class BayesianModel:
         """Arrays in an order that other processes agree on: earlier ones, or the other workers'."""
         resume, resume_at = resuming_callback(callbacks), 0
         if resume is not None:
-            resume_at = resume.prepare(data["x"], size, data["shuffle"], data["steps_per_epoch"])
+            resume_at = resume.prepare(data["x"], size, data["shuffle"], data["steps"])
         alone = resume is None and not distribution.is_multi_worker(self.distribute_strategy)
         if alone or not is_arrays(data["x"]):
             return data
         return order.fit_data(data, size.num_batches, resume_at or initial_epoch)
 
+    def _losses_but_kl(self) -> list[Any]:
+        # Under a collector the layers leave the KL to the model.
+        with scopes.collect_draws():
+            return super().losses
+
     def _weighted_kl(self) -> tf.Tensor:
         collector = scopes.active_collector()
         layers = set(variational_layers(self))
-        if collector is not None and layers and not collector.layers & layers:
+        # A step of the user's own need not collect: its KL is computed here, at a draw of its own.
+        noisy = {layer for layer in layers if layer._called_with_noise}
+        if layers and not (noisy if collector is None else collector.layers & layers):
             raise ValueError(
                 "No variational layer was called with noise, so the model would be trained at the "
                 "posterior mean. Pass `training` on to the layers in the model's `call`. "
@@ -374,10 +470,21 @@ class BayesianModel:
         return kl_weight * kl
 
     def _track(self, name: str, value: tf.Tensor, weight: tf.Tensor | None = None) -> None:
-        for metric in self.metrics:
-            if metric.name == name and isinstance(metric, keras.metrics.Mean):
-                metric.update_state(value, sample_weight=weight)
-                return
+        self._terms[_TERMS.index(name)].record(value, weight)
+
+    def _track_loss(self, loss: tf.Tensor, y_pred: Any) -> None:
+        rows, replicas = global_batch_size(y_pred), distribution.num_replicas()
+        self._loss_tracker.update_state(loss * replicas, sample_weight=rows / replicas)
+
+    def _exclude_from_decay(self) -> bool:
+        """Leave all that has a law out of the optimizer's weight decay; whether it has any."""
+        variables = [
+            variable
+            for weight in variational_weights(self)
+            for variable in (weight.loc_variable, weight.rho_variable)
+        ]
+        variables += [one.loss.rho_variable for one in self.likelihoods if _learns(one)]
+        return self.optimizer is not None and exclude_from_decay(self.optimizer, variables)
 
     def _call_without_noise(self, x: Any) -> Any:
         return self(x, training=False) if self._call_has_training_arg else self(x)
@@ -391,13 +498,20 @@ class BayesianModel:
                     f"kl_weight={layer.kl_weight}"
                 )
 
-    def _check_training_data(self, x: Any, y: Any) -> None:
+    def _check_training_data(
+        self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None
+    ) -> None:
+        self._check_layers()
         check_arrays("the weights of the model", self.get_weights())
-        self._check_batch(x, y)
+        self._check_batch(x, y, sample_weight)
+        for name, weight in (class_weight or {}).items():
+            arguments.real_number(f"class_weight[{name!r}]", weight, minimum=0.0)
 
-    def _check_batch(self, x: Any, y: Any) -> None:
-        check_arrays("x", x)
-        check_arrays("y", y)
+    def _check_batch(self, x: Any, y: Any, sample_weight: Any = None, names: str = "") -> None:
+        """Check all that is an array, before anything is done with it."""
+        check_arrays(f"{names}x", x)
+        check_arrays(f"{names}y", y)
+        check_arrays(f"{names}sample_weight", sample_weight)
         shapes = outputs.shapes(self)
         targets = tf.nest.flatten(outputs.in_order(self, y))
         if shapes is None or len(targets) != len(self.likelihoods):
@@ -423,7 +537,8 @@ class BayesianModel:
             + f", {size.num_batches or 'an unknown number of'} batches per epoch, "
             f"kl_weight={self.objective.beta / size.num_examples:.3g}"
             # A subclassed model has none before its first batch.
-             + (f", {weights} random weights" if weights else "")
+            + (f", {weights} random weights" if weights else "")
+            + (", which weight decay leaves out" if weights and self._exclude_from_decay() else "")
         )
 
     def _set_likelihoods(self, new: list[AbstractLikelihood]) -> None:

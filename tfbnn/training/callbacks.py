@@ -23,7 +23,8 @@ from tfbnn.training.sigma import (
     statistic_names,
 )
 from tfbnn.training.sigma import sigma_statistics as sigma_statistics
-from tfbnn.training.sigma_csv import Records, SigmaFile, earlier_log
+from tfbnn.training.sigma_csv import Records, SigmaFile
+from tfbnn.training.sigma_runs import PICTURE, find_run
 from tfbnn.weights.families import NormalWeight
 
 # What is kept in memory for the picture; a denser curve is not visible.
@@ -39,7 +40,8 @@ class SigmaLogger(keras.callbacks.Callback):
     the posterior fell back to the prior (more than 90 %; under a `ScaleMixture` prior, whose narrow
     component is there to gather weights, 99.9 %). Tensors that are not trained raise no warning.
 
-    Files, in `log_dir`:
+    Files, in `log_dir` if no other run has its log there, or else in `log_dir/run_2`,
+    `log_dir/run_3` and so on; `logger.folder` says where they are:
 
     * `sigma.csv`: a row for each tensor and time.
     * TensorBoard events: the statistics as scalars `<layer>/<weight>/<statistic>`, and histograms
@@ -51,27 +53,26 @@ class SigmaLogger(keras.callbacks.Callback):
     saved and loaded; `epoch` is Keras' count in the current `fit`, 0 before the first. The start
     (the first batch, if that is what builds the model) and the end of training are always logged.
     The log of an earlier `fit` is continued if it is this object's, or ends at the step where the
-    model is now, or `append=True`. Any other log in `log_dir` is another run's: that is an error,
-    and nothing is overwritten.
+    model is now and has its tensors, or `append=True`. Any other log is another run's, beside which
+    this one is written; nothing is overwritten.
 
     If a file cannot be written during training (a full disk), it warns, and training goes on.
     Under `tf.distribute` only the chief writes.
 
     Args:
-        log_dir: Folder for the files; made if it is missing.
+        log_dir: Folder for the files of all runs; made if it is missing.
         every: `"epoch"`, or a number of batches.
         quantiles: Levels of the quantiles of sigma and of the ratio, rising, between 0 and 1.
         tensorboard: Whether to write TensorBoard events.
         csv: Whether to write `sigma.csv`.
         picture: Whether to write `sigma.png`.
-        append: Whether to continue whatever log is in `log_dir`, as for a run that was interrupted
-            and starts again.
+        append: Whether to continue the last log in `log_dir`, whosever it is, as for a run that was
+            interrupted and starts again.
 
     Raises:
         ValueError: If an argument is out of its range; at the start of `fit`, if the model has no
             variational layers or the log to be continued has other columns or layers.
         OSError: At the start of `fit`, if `log_dir` cannot be written.
-        FileExistsError: At the start of `fit`, if `log_dir` holds the log of another run.
 
     Example:
 
@@ -106,13 +107,14 @@ class SigmaLogger(keras.callbacks.Callback):
         self.csv = arguments.boolean("csv", csv)
         self.picture = arguments.boolean("picture", picture)
         self.append = arguments.boolean("append", append)
+        self.folder: str | None = None
         self._records: Records = []
         self._weights: dict[str, NormalWeight] = {}
         self._snr_at_start: dict[str, np.ndarray] = {}
         self._file: SigmaFile | None = None
         self._writer: Any = None
         self._active = self._started = self._can_write = False
-        self._epoch = self._offset = 0
+        self._epoch = self._offset = self._first_step = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._active, self._started = is_chief(self.model.distribute_strategy), False
@@ -121,11 +123,10 @@ class SigmaLogger(keras.callbacks.Callback):
         if not self._active:
             return
         _check_writable(self.log_dir)
-        self._continue_log()
         if self.tensorboard:
-            self._writer = _make_writer(self.log_dir)
+            _check_tensorboard()
         self._can_write = True
-        self._epoch = 0
+        self._epoch, self._first_step = 0, self._iterations()
         if self.model.built:
             self._start()
 
@@ -172,24 +173,31 @@ class SigmaLogger(keras.callbacks.Callback):
                 f"of `tfbnn.layers`. Received: model={self.model.name!r}"
             )
 
-    def _continue_log(self) -> None:
-        """Find out whether the folder's log is ours to continue, and read it if it is."""
-        path = os.path.join(self.log_dir, "sigma.csv")
-        self._file = SigmaFile(path, statistic_names(self.quantiles))
-        if not self._records:
-            written = [os.path.join(self.log_dir, "sigma.png")] if self.picture else []
-            written += [path] if self.csv else []
-            self._records = earlier_log(self._file, written, self._iterations(), self.append)
+    def _find_log(self) -> None:
+        """Continue the log of this object, or find the one to continue or to begin."""
+        if self._file is None:
+            self._file, self._records = find_run(
+                self.log_dir,
+                statistic_names(self.quantiles),
+                set(self._weights),
+                self._first_step,
+                self.append,
+                claim=self.csv,
+            )
+            self.folder = os.path.dirname(self._file.path)
+        if self._records and set(self._records[-1][1]) != set(self._weights):
+            raise ValueError(
+                "The log to be continued is that of a model with other layers; choose another "
+                f"`log_dir`. Received: {self._file.path} with {sorted(self._records[-1][1])}, a "
+                f"model with {sorted(self._weights)}"
+            )
 
     def _start(self) -> None:
         """The first record: before training, or after one batch if that has built the model."""
         self._find_weights()
-        if self._records and set(self._records[-1][1]) != set(self._weights):
-            raise ValueError(
-                "The log to be continued is that of a model with other layers; choose another "
-                f"`log_dir`. Received: log_dir={self.log_dir!r} with "
-                f"{sorted(self._records[-1][1])}, a model with {sorted(self._weights)}"
-            )
+        self._find_log()
+        if self.tensorboard:
+            self._writer = tf.summary.create_file_writer(self.folder)
         # The optimizer counts from 0 again if the model was compiled anew, or is another one.
         last = self._records[-1][0] if self._records else 0
         self._offset = max(0, last - self._iterations()) if self._snr_at_start else 0
@@ -224,7 +232,7 @@ class SigmaLogger(keras.callbacks.Callback):
         except (OSError, tf.errors.OpError) as error:
             self._can_write = False
             warnings.warn(
-                f"SigmaLogger cannot write in log_dir={self.log_dir!r} any more and stops logging; "
+                f"SigmaLogger cannot write in {self.folder} any more and stops logging; "
                 f"training goes on. Received: {error}",
                 stacklevel=2,
             )
@@ -244,7 +252,7 @@ class SigmaLogger(keras.callbacks.Callback):
 
     def _draw(self) -> None:
         sigma_picture.draw(
-            os.path.join(self.log_dir, "sigma.png"),
+            os.path.join(self.folder, PICTURE),
             self._records,
             self._weights,
             self.quantiles,
@@ -276,7 +284,7 @@ def _check_writable(log_dir: str) -> None:
         ) from error
 
 
-def _make_writer(log_dir: str) -> Any:
+def _check_tensorboard() -> None:
     try:
         # TensorFlow's summaries are those of this package, which it does not require.
         import tensorboard  # noqa: F401
@@ -285,4 +293,3 @@ def _make_writer(log_dir: str) -> Any:
             "TensorBoard events need the package tensorboard: `pip install tensorboard`, or pass "
             "`tensorboard=False`."
         ) from error
-    return tf.summary.create_file_writer(log_dir)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.training.feeding import without_autotuning
 
 _ASK = (
     "pass `num_examples=` to `fit` (or to the model's constructor): the number of training "
@@ -29,26 +30,24 @@ class TrainingSize:
 def training_size(
     x: Any,
     batch_size: int | None,
-    validation_split: float,
     steps_per_epoch: int | None,
     num_examples: int | None,
     announce: Callable[[str], None],
-    check_batch: Callable[[Any, Any], None],
+    check_batch: Callable[[Any, Any, Any], None],
 ) -> TrainingSize:
     """The size of what `fit(x, ...)` will train on.
 
-    Arrays are measured, after the validation split. A finite `tf.data.Dataset` is read once and
+    Arrays are measured. A finite `tf.data.Dataset` is read once and
     counted: its cardinality times its batch size is not exact. For anything else the caller has
     to give `num_examples`.
 
     Args:
-        x: The first argument of `fit`.
+        x: The first argument of `fit`, without what is split off for validation.
         batch_size: As in `fit`.
-        validation_split: As in `fit`.
         steps_per_epoch: As in `fit`.
         num_examples: The number given by the user, or None.
         announce: Called with a line before a pass over the data.
-        check_batch: Called with the inputs and targets of each batch of that pass, NumPy arrays.
+        check_batch: Called with inputs, targets and weights of each batch of that pass.
 
     Returns:
         The size.
@@ -59,7 +58,7 @@ def training_size(
     if num_examples is not None:
         num_examples = arguments.count("num_examples", num_examples, most=2**63 - 1)
     if is_arrays(x):
-        size = _array_size(x, batch_size, validation_split)
+        size = _array_size(x, batch_size)
     elif isinstance(x, tf.data.Dataset):
         size = _dataset_size(x, steps_per_epoch, num_examples, announce, check_batch)
     else:
@@ -104,7 +103,7 @@ def is_arrays(x: Any) -> bool:
 
 
 def check_arrays(name: str, arrays: Any) -> None:
-    """Raise a `ValueError` if a structure of arrays has NaN or infinite elements.
+    """Raise a `ValueError` if a structure of arrays has elements that float32 does not hold.
 
     Args:
         name: What to call the arrays in the message.
@@ -116,20 +115,24 @@ def check_arrays(name: str, arrays: Any) -> None:
         array = np.asarray(array)
         if not np.issubdtype(array.dtype, np.floating):
             continue
-        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        # NaN compares as false. A sum of all would be faster, and overflow.
+        bad = int(array.size - np.count_nonzero(np.abs(array) <= _LARGEST))
         if bad:
             raise ValueError(
-                f"`{name}` has NaN or infinite elements; remove or replace them. "
-                f"Received: {bad} of {array.size} elements"
+                f"`{name}` has NaN or infinite elements, or some beyond the range of float32; "
+                f"remove or replace them. Received: {bad} of {array.size} elements"
             )
 
 
-def _array_size(x: Any, batch_size: int | None, validation_split: float) -> TrainingSize:
+# Also the type that smaller ones are compared in.
+_LARGEST = np.finfo(np.float32).max
+
+
+def _array_size(x: Any, batch_size: int | None) -> TrainingSize:
     rows = {len(leaf) for leaf in tf.nest.flatten(x)}
     if len(rows) != 1:
         raise ValueError(f"All inputs must have the same number of rows. Received: {sorted(rows)}")
-    # The formula that Keras splits with.
-    num_examples = math.floor(rows.pop() * (1.0 - validation_split))
+    num_examples = rows.pop()
     return TrainingSize(num_examples, math.ceil(num_examples / (batch_size or 32)), "counted")
 
 
@@ -138,7 +141,7 @@ def _dataset_size(
     steps_per_epoch: int | None,
     num_examples: int | None,
     announce: Callable[[str], None],
-    check_batch: Callable[[Any, Any], None],
+    check_batch: Callable[[Any, Any, Any], None],
 ) -> TrainingSize:
     cardinality = int(dataset.cardinality())
     infinite = cardinality == tf.data.INFINITE_CARDINALITY
@@ -159,14 +162,16 @@ def _dataset_size(
     return _counted(dataset, check_batch)
 
 
-def _counted(dataset: tf.data.Dataset, check_batch: Callable[[Any, Any], None]) -> TrainingSize:
+def _counted(
+    dataset: tf.data.Dataset, check_batch: Callable[[Any, Any, Any], None]
+) -> TrainingSize:
     num_examples = num_batches = 0
-    for batch in dataset:
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    for batch in without_autotuning(dataset):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         leaves = tf.nest.flatten(x)
         if leaves[0].shape.rank == 0:
             raise ValueError("The data set must be batched: call `.batch(...)` on it.")
-        check_batch(x, y)
+        check_batch(x, y, sample_weight)
         num_examples += int(leaves[0].shape[0])
         num_batches += 1
     return TrainingSize(num_examples, num_batches, "counted")

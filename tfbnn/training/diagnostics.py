@@ -11,11 +11,13 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.layers.variational import variational_weights
-from tfbnn.training.bayesian_model import BayesianModel
-from tfbnn.training.data import is_arrays
+from tfbnn.training import outputs
+from tfbnn.training.data import check_arrays, is_arrays
 from tfbnn.training.elbo_report import ElboReport, LayerKL
+from tfbnn.training.feeding import without_autotuning
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.objective import global_batch_size, mean_nll
+from tfbnn.training.plain_models import KnownObjective, likelihoods_of, objective_of
 from tfbnn.training.sigma import named_layers
 from tfbnn.weights import noise
 
@@ -33,7 +35,9 @@ def check_elbo(
     gives the same numbers until the model is trained further.
 
     Args:
-        model: A built `tfbnn.Sequential` or `tfbnn.Model`, compiled with a loss.
+        model: A built `tfbnn.Sequential` or `tfbnn.Model`, compiled with a loss; or a plain Keras
+            model whose variational layers all have the same `kl_weight`, `1 / num_examples`, and
+            whose loss is a likelihood.
         data: `(x, y)` or `(x, y, sample_weight)`, arrays or structures of them, or a finite batched
             `tf.data.Dataset` of such tuples. A sample of the training data will do.
         num_draws: Noise draws for each batch.
@@ -44,7 +48,7 @@ def check_elbo(
         An `ElboReport`; it is printed.
 
     Raises:
-        TypeError: If `model` is not a tfbnn model, or `data` is none of the above.
+        TypeError: If `model` is no model, or `data` is none of the above.
         ValueError: If the model is not built, not compiled, has no random weights or does not know
             `num_examples`; if the data are empty, infinite or cannot be learnt from.
 
@@ -71,9 +75,9 @@ def check_elbo(
     kl, kl_error = _mean_and_error(np.sum([draws for _, draws in layers], axis=0))
     if all(layer.exact for layer, _ in layers):
         kl_error = 0.0
-    terms = _likelihood_terms(model, data, num_draws, batch_size)
+    objective = objective_of(model)
+    terms = _likelihood_terms(model, objective, data, num_draws, batch_size)
     nll, nll_error = _mean_and_error(terms.noisy)
-    step = 0 if model.optimizer is None else model.optimizer.iterations.value
     report = ElboReport(
         nll=nll,
         nll_standard_error=nll_error,
@@ -82,13 +86,13 @@ def check_elbo(
         kl=kl,
         kl_standard_error=kl_error,
         layers=tuple(layer for layer, _ in layers),
-        num_examples=model.num_examples,
+        num_examples=objective.num_examples,
         num_rows=terms.rows,
         num_draws=num_draws,
-        beta=model.objective.beta,
-        kl_weight=float(model.objective.kl_weight(step)),
-        loss_weights=tuple(model._loss_weights),
-        kind=" + ".join(likelihood.kind for likelihood in model.likelihoods),
+        beta=objective.beta,
+        kl_weight=objective.kl_weight,
+        loss_weights=tuple(objective.loss_weights),
+        kind=" + ".join(likelihood.kind for likelihood in objective.likelihoods),
     )
     if verbose:
         print(report)
@@ -106,27 +110,30 @@ class _LikelihoodTerms:
 
 
 def _likelihood_terms(
-    model: BayesianModel, data: Any, num_draws: int, batch_size: int
+    model: keras.Model, objective: KnownObjective, data: Any, num_draws: int, batch_size: int
 ) -> _LikelihoodTerms:
+    check_arrays("the weights of the model", model.get_weights())
     noisy, at_mean, chance, rows = np.zeros(num_draws), 0.0, 0.0, 0
     # Updates of seeds and moving averages end up in the scope, not in the model.
     scope = keras.StatelessScope()
-    for x, y, sample_weight in _batches(data, batch_size):
-        model._check_training_data(_to_numpy(x), _to_numpy(y))
+    for x, *given in _batches(data, batch_size):
+        check_arrays("x", x)
+        check_arrays("y", given[0])
+        y, sample_weight = (outputs.in_order(model, one) for one in given)
 
-        def nll(outputs: Any, y: Any = y, sample_weight: Any = sample_weight) -> float:
-            weights = model._loss_weights
-            rows = global_batch_size(outputs)
-            return float(mean_nll(model.likelihoods, weights, y, outputs, rows, sample_weight))
+        def nll(answers: Any, y: Any = y, sample_weight: Any = sample_weight) -> float:
+            rows = global_batch_size(answers)
+            terms = (objective.likelihoods, objective.loss_weights)
+            return float(mean_nll(*terms, y, answers, rows, sample_weight))
 
         size = int(tf.nest.flatten(x)[0].shape[0])
         rows += size
         with scope:
             noisy += [size * nll(model(x, training=True)) for _ in range(num_draws)]
         with keras.StatelessScope():
-            outputs = model._call_without_noise(x)
-        at_mean += size * nll(outputs)
-        guess = _blind_guess(model.likelihoods, outputs)
+            answers = model(x, training=False)
+        at_mean += size * nll(answers)
+        guess = _blind_guess(objective.likelihoods, answers)
         chance = None if guess is None or chance is None else chance + size * nll(guess)
     if not rows:
         raise ValueError("There is no example to compute the ELBO on. Received: empty data")
@@ -194,7 +201,7 @@ def _batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
             "`data` must be a tuple `(x, y)` or `(x, y, sample_weight)` of arrays, or a batched "
             f"`tf.data.Dataset` of such tuples. Received: data of type {type(data).__name__}"
         )
-    for batch in dataset:
+    for batch in without_autotuning(dataset):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         if y is None:
             raise ValueError("The data have no targets. Received: a data set of `x` alone")
@@ -210,31 +217,22 @@ def _nested_tuples(structure: Any) -> Any:
     return structure
 
 
-def _to_numpy(structure: Any) -> Any:
-    return tf.nest.map_structure(lambda tensor: tensor.numpy(), structure)
-
-
 def _check_model(model: Any) -> None:
-    if not isinstance(model, BayesianModel):
+    if not isinstance(model, keras.Model):
         raise TypeError(
-            "Expected a `tfbnn.Sequential` or a `tfbnn.Model`: in another Keras model the ELBO is "
-            f"not known. Received: model of type {type(model).__name__}"
+            "Expected a `tfbnn.Sequential`, a `tfbnn.Model` or another Keras model. "
+            f"Received: model of type {type(model).__name__}"
         )
     problem = _problem(model)
     if problem:
         raise ValueError(f"{problem} Received: model={model.name!r}")
 
 
-def _problem(model: BayesianModel) -> str | None:
+def _problem(model: keras.Model) -> str | None:
     if not model.built:
         return "The model has no weights yet: train it, or build it by calling it on a batch."
     if not variational_weights(model):
         return "The model has no random weights, so it has no ELBO: use layers of `tfbnn.layers`."
-    if not model.likelihoods:
+    if not likelihoods_of(model):
         return "The model has no likelihood: call `compile(loss=...)` first."
-    if model.num_examples is None:
-        return (
-            "The ELBO needs the number of training examples: set `model.num_examples = ...`, pass "
-            "`num_examples=` to the model's constructor, or train the model first."
-        )
     return None

@@ -13,12 +13,14 @@ Any other loss is an error that names the one to use. Options under which a loss
 """
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfbnn.training.losses import NormalNLL, matched
+from tfbnn.training.requirements import require, require_finite
 
 
 class AbstractLikelihood(abc.ABC):
@@ -34,13 +36,62 @@ class AbstractLikelihood(abc.ABC):
     def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
         """`log(p(y | outputs))` in nats, of shape `(batch, *event)`; nothing is summed."""
 
+    def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Outputs of the same kind at the temperature: those of which predictions are made."""
+        return outputs
+
     @abc.abstractmethod
     def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """The parameters of the law of `y`, in float32, that a prediction averages over draws."""
 
+    def targets_shape(self, outputs_shape: Any) -> Any:
+        """The shape of the targets for outputs of a shape."""
+        return outputs_shape
+
     @abc.abstractmethod
+    def require_possible(
+        self, targets: tf.Tensor, outputs_shape: Any, counts: tf.Tensor | None = None
+    ) -> list[tf.Operation]:
+        """`requirements.require` that targets are possible under this law.
+
+        Args:
+            targets: Targets, in the shape `targets_shape(outputs_shape)`.
+            outputs_shape: Static shape of the outputs.
+            counts: Booleans `(batch, *event)`: which targets count (are not masked), or None.
+        """
+
     def check_targets(self, targets: Any, outputs_shape: tuple[int | None, ...]) -> None:
-        """Raise a `ValueError` if `targets`, a NumPy array, are impossible under this law."""
+        """Raise a `ValueError` if an array of targets has a wrong shape or impossible values."""
+        targets = matched(targets, self.targets_shape(outputs_shape))
+        # What a mask leaves out is often empty; the step itself knows whether it is left out.
+        counts = tf.reduce_any(tf.cast(targets, tf.bool), axis=-1) if targets.shape.rank else None
+        self.require_possible(targets, outputs_shape, counts)
+
+    def checked(self, targets: Any, outputs: tf.Tensor, factors: Sequence[Any] = ()) -> tf.Tensor:
+        """The targets of a step in the shape for its outputs, after `require_possible`.
+
+        Args:
+            targets: Targets `(batch, ...)`.
+            outputs: Outputs of the network.
+            factors: Masks and weights: a target for which one is zero does not count.
+        """
+        like = self.targets_like(outputs)
+        targets = matched(targets, like.shape, tf.shape(like))
+        counts = None
+        for factor in factors:
+            used = tf.cast(spread(factor, self.log_prob_like(outputs)), tf.bool)
+            counts = used if counts is None else counts & used
+        # What computes with them may have an error of its own.
+        with tf.control_dependencies(self.require_possible(targets, outputs.shape, counts)):
+            return tf.identity(targets)
+
+    def targets_like(self, outputs: tf.Tensor) -> tf.Tensor:
+        """A tensor of the shape that targets have for outputs."""
+        return outputs
+
+    def log_prob_like(self, outputs: tf.Tensor) -> tf.Tensor:
+        """A tensor of the shape that `log_prob` has for outputs."""
+        return self.targets_like(outputs)
 
     def get_config(self) -> dict[str, Any]:
         """The loss and the temperature, as `from_config` takes them."""
@@ -62,12 +113,13 @@ class Categorical(AbstractLikelihood):
 
     def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
         outputs = tf.cast(outputs, tf.float32)
+        targets = matched(targets, self.targets_shape(outputs.shape))
         if not self.sparse:
-            targets = tf.cast(matched(targets, outputs.shape), tf.float32)
+            targets = tf.cast(targets, tf.float32)
             return -keras.ops.categorical_crossentropy(
                 targets, outputs, from_logits=self.from_logits
             )
-        targets = tf.cast(matched(targets, outputs.shape[:-1]), tf.int32)
+        targets = tf.cast(targets, tf.int32)
         return -keras.ops.sparse_categorical_crossentropy(
             targets, outputs, from_logits=self.from_logits
         )
@@ -79,20 +131,48 @@ class Categorical(AbstractLikelihood):
             outputs = tf.math.log(tf.maximum(outputs, 1e-37))
         return outputs / self.temperature
 
-    def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        if not self.from_logits and self.temperature == 1.0:
-            return (tf.cast(outputs, tf.float32),)
-        return (tf.nn.softmax(self.logits(outputs)),)
+    def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
+        if self.temperature == 1.0:
+            return tf.cast(outputs, tf.float32)
+        logits = self.logits(outputs)
+        return logits if self.from_logits else tf.nn.softmax(logits)
 
-    def check_targets(self, targets: Any, outputs_shape: tuple[int | None, ...]) -> None:
+    def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        outputs = self.tempered(outputs)
+        return (tf.nn.softmax(outputs) if self.from_logits else outputs,)
+
+    def targets_shape(self, outputs_shape: Any) -> Any:
+        return outputs_shape[:-1] if self.sparse else outputs_shape
+
+    def targets_like(self, outputs: tf.Tensor) -> tf.Tensor:
+        return outputs[..., 0] if self.sparse else outputs
+
+    def log_prob_like(self, outputs: tf.Tensor) -> tf.Tensor:
+        return outputs[..., 0]
+
+    def require_possible(
+        self, targets: tf.Tensor, outputs_shape: Any, counts: tf.Tensor | None = None
+    ) -> list[tf.Operation]:
+        # Whole numbers up to 2**53.
+        targets = tf.cast(targets, tf.float64)
         classes = outputs_shape[-1]
-        if self.sparse and classes and targets.size:
-            low, high = targets.min(), targets.max()
-            if low < 0 or high >= classes or (targets != targets.round()).any():
-                raise ValueError(
-                    f"Labels must be whole numbers from 0 to {classes - 1}, as the network has "
-                    f"{classes} outputs. Received: labels from {low} to {high}"
-                )
+        if self.sparse:
+            return require(
+                (targets >= 0) & (targets < classes) & tf.equal(targets, tf.round(targets)),
+                f"Labels must be whole numbers from 0 to {classes - 1}, as the network has "
+                f"{classes} outputs. Received: labels from",
+                *_range(targets),
+            )
+        sums = tf.reduce_sum(targets, axis=-1)
+        whole = tf.abs(sums - 1) <= _ROUNDING
+        return require(
+            tf.reduce_all(targets >= 0, axis=-1) & (whole if counts is None else whole | ~counts),
+            "One-hot targets must be shares of each class, not negative, that sum to 1. "
+            "Received: targets from",
+            *_range(targets),
+            "with sums from",
+            *_range(sums),
+        )
 
 
 class Bernoulli(AbstractLikelihood):
@@ -116,17 +196,26 @@ class Bernoulli(AbstractLikelihood):
             outputs = tf.math.log(tf.maximum(outputs, 1e-37)) - tf.math.log1p(-outputs)
         return outputs / self.temperature
 
-    def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        if not self.from_logits and self.temperature == 1.0:
-            return (tf.cast(outputs, tf.float32),)
-        return (tf.nn.sigmoid(self.logits(outputs)),)
+    def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
+        if self.temperature == 1.0:
+            return tf.cast(outputs, tf.float32)
+        logits = self.logits(outputs)
+        return logits if self.from_logits else tf.nn.sigmoid(logits)
 
-    def check_targets(self, targets: Any, outputs_shape: tuple[int | None, ...]) -> None:
-        if targets.size and (targets.min() < 0 or targets.max() > 1):
-            raise ValueError(
-                "Targets of a binary cross-entropy must be between 0 and 1. "
-                f"Received: targets from {targets.min()} to {targets.max()}"
-            )
+    def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        outputs = self.tempered(outputs)
+        return (tf.nn.sigmoid(outputs) if self.from_logits else outputs,)
+
+    def require_possible(
+        self, targets: tf.Tensor, outputs_shape: Any, counts: tf.Tensor | None = None
+    ) -> list[tf.Operation]:
+        del outputs_shape, counts
+        targets = tf.cast(targets, tf.float32)
+        return require(
+            (targets >= 0) & (targets <= 1),
+            "Targets of a binary cross-entropy must be between 0 and 1. Received: targets from",
+            *_range(targets),
+        )
 
 
 class Normal(AbstractLikelihood):
@@ -144,9 +233,23 @@ class Normal(AbstractLikelihood):
     def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return self.loss.loc_and_scale(outputs)
 
-    def check_targets(self, targets: Any, outputs_shape: tuple[int | None, ...]) -> None:
-        del targets, outputs_shape  # Any finite number is possible.
+    def targets_shape(self, outputs_shape: Any) -> Any:
+        if self.loss.scale != "head" or outputs_shape[-1] is None:
+            return outputs_shape
+        return (*outputs_shape[:-1], outputs_shape[-1] // 2)
 
+    def targets_like(self, outputs: tf.Tensor) -> tf.Tensor:
+        return self.loss.loc_and_scale(outputs)[0]
+
+    def require_possible(
+        self, targets: tf.Tensor, outputs_shape: Any, counts: tf.Tensor | None = None
+    ) -> list[tf.Operation]:
+        del outputs_shape, counts
+        return require_finite("y", targets)
+
+
+# By how much the sum of shares may differ from 1: three digits, or what float16 leaves of ten.
+_ROUNDING = 5e-3
 
 _BY_LOSS: dict[type[keras.losses.Loss], type[AbstractLikelihood]] = {
     keras.losses.SparseCategoricalCrossentropy: Categorical,
@@ -197,30 +300,57 @@ def from_config(config: dict[str, Any]) -> AbstractLikelihood:
     return likelihood
 
 
-def sum_events(
-    log_prob: tf.Tensor, mask: tf.Tensor | None = None, sample_weight: Any = None
-) -> tf.Tensor:
+def sum_events(log_prob: tf.Tensor, factors: Sequence[Any] = ()) -> tf.Tensor:
     """Log likelihood of each example: the sum over its event axes.
 
     Keras would take the mean over the steps of a sequence, which divides the likelihood by their
-    number and leaves the KL as it is. Steps that `mask` leaves out contribute nothing.
+    number and leaves the KL as it is. Steps that a mask leaves out contribute nothing.
 
     Args:
         log_prob: `(batch, *event)`, in nats.
-        mask: Booleans `(batch, ...)` that broadcast over the remaining event axes, or None.
-        sample_weight: How many observations an example (or step) counts as, or None.
+        factors: Masks, and weights (how many observations an example or a step counts as):
+            `(batch, ...)`; they broadcast over the remaining event axes.
 
     Returns:
         A float32 tensor `(batch,)`.
     """
-    for factor in (mask, sample_weight):
-        if factor is not None:
-            factor = tf.cast(tf.convert_to_tensor(factor), log_prob.dtype)
-            missing = len(log_prob.shape) - len(factor.shape)
-            if missing < 0:
-                factor = tf.squeeze(factor, -1)
-            log_prob *= tf.reshape(factor, tf.concat([tf.shape(factor), [1] * max(missing, 0)], 0))
+    for factor in factors:
+        log_prob *= tf.cast(spread(factor, log_prob), log_prob.dtype)
     return tf.reduce_sum(tf.reshape(log_prob, [tf.shape(log_prob)[0], -1]), axis=1)
+
+
+def spread(factor: Any, like: tf.Tensor) -> tf.Tensor:
+    """A mask or a weight `(batch, ...)` with axes of size 1 for the remaining event axes of `like`.
+
+    Raises:
+        ValueError: If it is not of the same rows and steps. Inside a graph see
+            `requirements.clear_errors`.
+    """
+    factor = tf.convert_to_tensor(factor)
+    rank = len(like.shape)
+    if len(factor.shape) == rank + 1 and factor.shape[-1] == 1:
+        factor = factor[..., 0]
+    given, sizes = len(factor.shape), tf.shape(like)
+    if given > rank:
+        raise ValueError(
+            "Sample weights and masks must have the rows and the steps of the targets, shape "
+            f"{tuple(like.shape)} at most. Received: shape {tuple(factor.shape)}"
+        )
+    fits = tf.equal(tf.shape(factor), sizes[:given]) | (
+        tf.equal(tf.shape(factor), 1) & (tf.range(given) > 0)
+    )
+    require(
+        fits,
+        "Sample weights and masks must have the rows and the steps of the targets, shape",
+        sizes,
+        "at most. Received: shape",
+        tf.shape(factor),
+    )
+    return tf.reshape(factor, tf.concat([tf.shape(factor), [1] * (rank - given)], 0))
+
+
+def _range(values: tf.Tensor) -> tuple[tf.Tensor, str, tf.Tensor]:
+    return tf.reduce_min(values), "to", tf.reduce_max(values)
 
 
 def _check_options(loss: keras.losses.Loss) -> None:

@@ -7,28 +7,53 @@ import keras
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.training.requirements import require
 
 # Keeps a predicted scale away from 0, where the density has no maximum.
 SMALLEST_SCALE = 1e-6
 
 
-def matched(targets: Any, shape: tf.TensorShape) -> tf.Tensor:
+def matched(targets: Any, shape: Any, sizes: tf.Tensor | None = None) -> tf.Tensor:
     """`targets` in `shape`, from which a last axis of size 1 may be missing or be too many.
 
+    Args:
+        targets: An array or a tensor.
+        shape: The shape that they should have, as far as it is known: `None` fits any size.
+        sizes: The whole shape, a tensor, where a step knows no more than `shape` when it is traced.
+
     Raises:
-        ValueError: If they have another shape; broadcasting would make up observations.
+        ValueError: If they have another shape; broadcasting would make up observations. Inside a
+            graph see `requirements.clear_errors`.
     """
-    targets = tf.convert_to_tensor(targets)
+    targets, shape = tf.convert_to_tensor(targets), tf.TensorShape(shape)
+    if not (targets.dtype.is_floating or targets.dtype.is_integer or targets.dtype.is_bool):
+        raise ValueError(f"Targets must be numbers. Received: targets of type {targets.dtype.name}")
+    if targets.shape.rank is None:
+        return _reshaped(targets, shape, sizes)
     if len(targets.shape) == len(shape) + 1 and targets.shape[-1] == 1:
         targets = targets[..., 0]
     if len(targets.shape) == len(shape) - 1 and shape[-1] == 1:
         targets = targets[..., tf.newaxis]
     if not targets.shape.is_compatible_with(shape):
-        raise ValueError(
-            f"The outputs of the network ask for targets of shape {tuple(shape)}. "
-            f"Received: targets of shape {tuple(targets.shape)}"
-        )
+        received = tuple(targets.shape)
+        raise ValueError(f"{_ASKED} {tuple(shape)}. {_GOT} {received}")
+    if sizes is not None:
+        require(tf.equal(tf.shape(targets), sizes), _ASKED, sizes, _GOT, tf.shape(targets))
     return targets
+
+
+def _reshaped(targets: tf.Tensor, shape: tf.TensorShape, sizes: tf.Tensor) -> tf.Tensor:
+    """`matched` where a step knows nothing of the targets: it has met some of either shape."""
+    given = tf.shape(targets)
+    axes = tf.minimum(tf.rank(targets), len(shape))
+    same = tf.reduce_all(tf.equal(given[:axes], sizes[:axes]))
+    fits = same & tf.equal(tf.size(targets), tf.reduce_prod(sizes))
+    with tf.control_dependencies(require(fits, _ASKED, sizes, _GOT, given)):
+        return tf.ensure_shape(tf.reshape(targets, sizes), shape)
+
+
+_ASKED = "The outputs of the network ask for targets of shape"
+_GOT = "Received: targets of shape"
 
 
 @keras.saving.register_keras_serializable("tfbnn.losses")

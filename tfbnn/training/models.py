@@ -1,12 +1,15 @@
 """Models: `keras.Sequential` and `keras.Model` whose `fit` maximises the exact ELBO."""
 
+import inspect
 from typing import Any
 
 import keras
 from keras.src.models.functional import Functional as KerasFunctional
 
 from tfbnn import arguments
+from tfbnn.training import keras_files
 from tfbnn.training.bayesian_model import BayesianModel
+from tfbnn.training.copies import compile_like, rebuilt
 
 
 @keras.saving.register_keras_serializable("tfbnn")
@@ -79,7 +82,7 @@ def clone_model(model: Any) -> Any:
         model: A `tfbnn.Sequential` or `tfbnn.Model`; a subclass needs `get_config`.
 
     Returns:
-        The new model, not compiled.
+        The new model, compiled like `model` (with a new optimizer) if that was compiled.
 
     Example:
 
@@ -89,7 +92,9 @@ def clone_model(model: Any) -> Any:
     'Sequential'
     """
     arguments.instance("model", model, BayesianModel, "a `tfbnn.Sequential` or `tfbnn.Model`")
-    return keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+    clone = rebuilt(model)
+    compile_like(model, clone)
+    return clone
 
 
 def load_model(path: Any, **kwargs: Any) -> Any:
@@ -97,13 +102,39 @@ def load_model(path: Any, **kwargs: Any) -> Any:
 
     Args:
         path: A `.keras` file.
-        **kwargs: As in Keras.
+        **kwargs: As in Keras: `custom_objects`, `compile`, `safe_mode`.
 
     Returns:
         The model.
+
+    Raises:
+        ValueError: If the file is damaged; it is named. Errors about classes that Keras does not
+            know, code in the file and a missing file are Keras' own.
+
+    Example:
+
+    >>> import keras, tempfile, tfbnn
+    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    >>> model.save(tempfile.gettempdir() + "/model.keras")
+    >>> type(tfbnn.load_model(tempfile.gettempdir() + "/model.keras")).__name__
+    'Sequential'
     """
     path = arguments.path("path", path)
-    return keras.models.load_model(path, **kwargs)
+    # An argument that Keras does not have is no damage.
+    inspect.signature(keras.models.load_model).bind(path, **kwargs)
+    if not keras_files.is_keras_file(path):
+        return keras.models.load_model(path, **kwargs)
+    config = keras_files.whole_configuration(path)
+    try:
+        return keras.models.load_model(path, **kwargs)
+    except (MemoryError, Warning):
+        raise
+    except Exception as error:
+        in_words = isinstance(error, TypeError | ValueError)
+        if in_words and keras_files.asks_for_code(config, kwargs.get("custom_objects")):
+            error.add_note(f"The model is in {path}.")
+            raise
+        raise keras_files.damaged(path, error) from error
 
 
 def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

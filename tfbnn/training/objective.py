@@ -21,7 +21,9 @@ from tfbnn.layers.variational import variational_layers
 from tfbnn.training import likelihoods
 from tfbnn.training.data import TrainingSize
 from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.training.requirements import require
 from tfbnn.weights import noise
+from tfbnn.weights.sums import total
 
 
 class Objective:
@@ -93,15 +95,15 @@ def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:
         A float32 scalar.
     """
     known = {} if collector is None else collector.divergences
-    total = tf.zeros([])
+    terms = [tf.zeros([])]
     for layer in variational_layers(model):
         for weight in layer.variational_weights:
             if weight in known:
-                total += known[weight]
+                terms.append(known[weight])
             else:
                 exact = weight.kl_is_exact
-                total += weight.kl(None if exact else noise.next_seed(layer.seed_generator))
-    return total
+                terms.append(weight.kl(None if exact else noise.next_seed(layer.seed_generator)))
+    return total(terms)
 
 
 def mean_nll(
@@ -144,8 +146,10 @@ def mean_nll(
         output_likelihoods, weights, flat_targets, flat_outputs, flat_weights, strict=True
     ):
         mask = getattr(output, "_keras_mask", None)
+        factors = [factor for factor in (mask, observations(rows)) if factor is not None]
+        y = likelihood.checked(y, output, factors)
         log_prob = likelihood.log_prob(y, output)
-        nll -= weight * tf.reduce_sum(likelihoods.sum_events(log_prob, mask, rows))
+        nll -= weight * tf.reduce_sum(likelihoods.sum_events(log_prob, factors))
     return nll / num_rows
 
 
@@ -156,3 +160,19 @@ def global_batch_size(batch: Any) -> tf.Tensor:
     if replica is None or replica.num_replicas_in_sync == 1:
         return local
     return replica.all_reduce(tf.distribute.ReduceOp.SUM, local)
+
+
+def observations(sample_weight: Any) -> tf.Tensor | None:
+    """Sample weights, each a number of observations, if there are any."""
+    if sample_weight is None:
+        return None
+    counts = tf.cast(tf.convert_to_tensor(sample_weight), tf.float32)
+    required = require(
+        tf.math.is_finite(counts) & (counts >= 0),
+        "Sample weights must be finite and not negative. Received: from",
+        tf.reduce_min(counts),
+        "to",
+        tf.reduce_max(counts),
+    )
+    with tf.control_dependencies(required):
+        return tf.identity(counts)

@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.trainers.data_adapters import array_slicing
 
 
 def shuffled_batches(
@@ -40,6 +39,7 @@ def shuffled_batches(
     rows = len(tf.nest.flatten(arrays)[0])
     per_epoch = -(-rows // batch_size)
 
+    @tf.autograph.experimental.do_not_convert
     def batch(step: tf.Tensor, arrays: Any) -> Any:
         epoch, number = step // per_epoch, step % per_epoch
         places = tf.range(number * batch_size, tf.minimum((number + 1) * batch_size, rows))
@@ -59,31 +59,25 @@ def shuffled_batches(
 
 
 def fit_data(data: dict[str, Any], num_batches: int, first_epoch: int) -> dict[str, Any]:
-    """What `fit` trains and validates on, given arrays, in an order made from Keras' seed.
+    """What `fit` trains on, given arrays, in an order made from Keras' seed.
 
     Args:
-        data: Arguments of `fit`: all that say what it trains and validates on.
+        data: Arguments of `feeding.fed`.
         num_batches: Number of batches in an epoch.
         first_epoch: The epoch to begin with.
 
     Returns:
-        Arguments of `fit` to take their place: an endless data set, and how to read it.
+        Arguments to take their place: an endless data set, and how to read it.
     """
-    training = data["x"], data["y"], data["sample_weight"]
-    split, validation_data = data["validation_split"], data["validation_data"]
-    if split and validation_data is None:
-        training, validation_data = array_slicing.train_validation_split(training, split)
-    arrays = _plain(keras.utils.pack_x_y_sample_weight(*training))
-    first_step = first_epoch * num_batches
-    return {
-        "x": shuffled_batches(
-            arrays, data["batch_size"] or 32, run_seed(), first_step, data["shuffle"]
-        ),
-        "shuffle": False,
-        "steps_per_epoch": num_batches,
-        "validation_data": validation_data,
-        "validation_batch_size": data["validation_batch_size"] or data["batch_size"],
-    }
+    rows = keras.utils.pack_x_y_sample_weight(data["x"], data["y"], data["sample_weight"])
+    batches = shuffled_batches(
+        _plain(rows),
+        data["batch_size"] or 32,
+        run_seed(),
+        first_epoch * num_batches,
+        data["shuffle"],
+    )
+    return {"x": batches, "steps": num_batches, "class_weight": data["class_weight"]}
 
 
 def run_seed() -> int:

@@ -34,7 +34,7 @@ def loss_weights(model: keras.Model) -> list[float]:
     """The weights of the losses of a compiled model, 1 where none is given."""
     given = model._compile_config.config.get("loss_weights")
     if given is None:
-        return [1.0] * len(model.likelihoods)
+        return [1.0] * len(flat_losses(model, model.loss))
     if isinstance(given, dict):
         return [float(given.get(name, 1.0)) for name in _names(model, model.loss)]
     return [float(weight) for weight in tf.nest.flatten(given)]

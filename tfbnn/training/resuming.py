@@ -4,7 +4,7 @@ import os
 import pathlib
 import zipfile
 import zlib
-from typing import Any
+from typing import Any, BinaryIO
 
 import keras
 import numpy as np
@@ -49,6 +49,8 @@ class ResumeTraining(keras.callbacks.Callback):
     Raises:
         ValueError: If `every` is not positive; at the start of `fit`, if the model is not built, or
             the state is damaged, that of another model or run, or another one on other workers.
+        OSError: In `fit`, if the state cannot be read or written. The error names the file; a full
+            disk leaves the last state as it was, from which the next run goes on.
 
     Example:
 
@@ -81,7 +83,7 @@ class ResumeTraining(keras.callbacks.Callback):
 
     def position(self) -> tuple[int, int]:
         """The epoch and the batch at which training will go on: `(0, 0)` without a state."""
-        return _position(self._read())
+        return _position(self._read_any())
 
     def prepare(
         self, x: Any, size: TrainingSize, shuffle: bool, steps_per_epoch: int | None
@@ -170,15 +172,18 @@ class ResumeTraining(keras.callbacks.Callback):
             self._write({**state, **place})
 
     def _write(self, state: dict[str, np.ndarray]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(self.path) as unfinished, open(unfinished, "wb") as file:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"Cannot make the folder of the state ({error.strerror}): choose another one"
+            raise OSError(error.errno, reason, str(self.folder)) from error
+        with whole_file(self.path) as file:
             np.savez(file, **state)
 
     def _restore(self, state: dict[str, np.ndarray]) -> None:
         variables = self._variables()
         saved = [state[key] for key in map(_key, range(len(variables))) if key in state]
-        shapes = [tuple(variable.shape) for variable in variables]
-        if [array.shape for array in saved] != shapes or _key(len(shapes)) in state:
+        if not _fit(saved, variables) or _key(len(variables)) in state:
             raise ValueError(
                 f"{self.path} holds the state of another model or optimizer: choose another "
                 f"folder, or remove it. Received: folder={str(self.folder)!r}"
@@ -188,25 +193,39 @@ class ResumeTraining(keras.callbacks.Callback):
         self._saved_metrics = [state[k] for k in state if k.startswith("metric")]
 
     def _read(self) -> dict[str, np.ndarray]:
-        """The state in the file, empty if there is none."""
-        if not self.path.exists():
-            return {}
-        try:
-            with open(self.path, "rb") as file, np.load(file) as arrays:
-                state = {**arrays}
-            run = tuple(state[_RUN].tolist())
-            state[_POSITION]  # the last to be written
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"The state of the training is damaged: {self.path} ({error}). Remove it to train "
-                f"from the start. Received: folder={str(self.folder)!r}"
-            ) from error
+        """The state of this run in the file, empty if there is none."""
+        state = self._read_any()
+        run = tuple(state[_RUN].tolist()) if state else self._run
         if run != self._run:
             raise ValueError(
                 f"{self.path} holds the state of a run on other data, in other batches or with "
                 "another seed: choose another folder, or remove it. "
                 f"Received: {self._run}, not {run} (examples, batches in an epoch, seed)"
             )
+        return state
+
+    def _read_any(self) -> dict[str, np.ndarray]:
+        """The state in the file, of whatever run, empty if there is none."""
+        try:
+            file = open(self.path, "rb")
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            reason = (
+                f"Cannot read the state ({error.strerror}): remove it, or choose another `folder`"
+            )
+            raise OSError(error.errno, reason, str(self.path)) from error
+        try:
+            with file:
+                state = _arrays(file)
+            tuple(state[_RUN].tolist())
+            _position({_POSITION: state[_POSITION]})
+        # Whatever a reader makes of bytes that were not written for it.
+        except Exception as error:
+            raise ValueError(
+                f"The state of the training is damaged: {self.path} ({error}). Remove it to train "
+                f"from the start. Received: folder={str(self.folder)!r}"
+            ) from error
         return state
 
     def _pass_over(self, before: int, batches: int) -> None:
@@ -239,7 +258,7 @@ class ResumeTraining(keras.callbacks.Callback):
             # Keras makes the variables of the user's metrics when it first sees targets.
             with strategy.scope():
                 self.model._symbolic_build(data_batch=local_part(batch, strategy))
-        if len(self._metrics()) != len(self._saved_metrics):
+        if not _fit(self._saved_metrics, self._metrics()):
             raise ValueError(
                 f"{self.path} was saved with other metrics: compile the model with the same ones, "
                 f"or remove it. Received: folder={str(self.folder)!r}"
@@ -269,6 +288,17 @@ def forget_resuming(model: keras.Model) -> None:
         model.train_function = None
 
 
+def _arrays(file: BinaryIO) -> dict[str, np.ndarray]:
+    """The arrays of a file of `numpy.savez`."""
+    with zipfile.ZipFile(file) as members:
+        # As written by us. Compressed, a small file could fill the memory.
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members.infolist()):
+            raise ValueError("it is compressed")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as arrays:
+        return {**arrays}
+
+
 def _position(state: dict[str, np.ndarray]) -> tuple[int, int]:
     epoch, batch = state.get(_POSITION, (0, 0))
     return int(epoch), int(batch)
@@ -290,5 +320,18 @@ def _value(variable: Any) -> np.ndarray:
     return tf.convert_to_tensor(variable.value).numpy()
 
 
+def _fit(arrays: list[np.ndarray], variables: list[Any]) -> bool:
+    """Whether there is an array of the right shape and type for each variable."""
+    found = [(array.shape, array.dtype.kind, array.dtype.itemsize) for array in arrays]
+    types = [_numpy_type(variable) for variable in variables]
+    wanted = [(tuple(v.shape), t.kind, t.itemsize) for v, t in zip(variables, types, strict=True)]
+    return found == wanted
+
+
+def _numpy_type(variable: Any) -> np.dtype:
+    return np.dtype(tf.as_dtype(variable.dtype).as_numpy_dtype)
+
+
 def _assign(variable: Any, array: np.ndarray) -> None:
-    variable.assign(tf.constant(array))
+    # In a file, NumPy knows of bfloat16 only how large it is.
+    variable.assign(tf.constant(array.view(_numpy_type(variable))))

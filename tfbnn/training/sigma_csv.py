@@ -25,12 +25,13 @@ class SigmaFile:
         """What the file holds; nothing if there is no file.
 
         Raises:
-            ValueError: If it has other columns, or a line that is not its own.
+            ValueError: If it has other columns, or a line that is not its own; the line is named.
         """
         if not os.path.exists(self.path):
             return []
         by_step: dict[int, dict[str, dict[str, float]]] = {}
-        with open(self.path, newline="", encoding="utf-8") as file:
+        # What is not UTF-8 is no number either, and is then named with its line.
+        with open(self.path, newline="", encoding="utf-8", errors="replace") as file:
             lines = csv.reader(file)
             columns = next(lines, [])
             if columns != self.columns:
@@ -39,12 +40,18 @@ class SigmaFile:
                     f"choose another `log_dir`. Received: {self.path} with columns={columns}, "
                     f"expected {self.columns}"
                 )
-            for line in lines:
-                if len(line) != len(columns):
-                    # The last line of a run that was killed while it wrote.
-                    continue
-                values = zip(self.statistics, map(float, line[4:]), strict=True)
-                by_step.setdefault(int(line[0]), {})[f"{line[2]}/{line[3]}"] = dict(values)
+            try:
+                for line in lines:
+                    if len(line) != len(columns):
+                        # The last line of a run that was killed while it wrote.
+                        continue
+                    values = zip(self.statistics, map(float, line[4:]), strict=True)
+                    by_step.setdefault(int(line[0]), {})[f"{line[2]}/{line[3]}"] = dict(values)
+            except (ValueError, csv.Error) as error:
+                raise ValueError(
+                    f"The log {self.path} is damaged in line {lines.line_num}; choose another "
+                    f"`log_dir`. Received: {error}"
+                ) from error
         return sorted(by_step.items(), key=lambda item: item[0])
 
     def add(self, step: int, epoch: int, statistics: dict[str, dict[str, float]]) -> None:
@@ -60,36 +67,6 @@ class SigmaFile:
             elif _is_cut_off(file):
                 file.write("\n")
             csv.writer(file, lineterminator="\n").writerows(rows)
-
-
-def earlier_log(file: SigmaFile, written: list[str], step: int, append: bool) -> Records:
-    """The rows of an earlier `fit` that this one continues; none if there was no earlier log.
-
-    Args:
-        file: The log.
-        written: Paths of the files that this log will write.
-        step: Step where the model is now. A log that ends here is the model's own.
-        append: Whether to continue any log.
-
-    Raises:
-        FileExistsError: If there is a log, and it is another run's.
-        ValueError: If it is to be continued, and has other columns.
-    """
-    existing = [path for path in written if os.path.exists(path)]
-    if append or not existing:
-        return file.read() if append else []
-    try:
-        records = file.read()
-    except ValueError:
-        records = []
-    last = records[-1][0] if records else None
-    if last is not None and 0 < last == step:
-        return records
-    raise FileExistsError(
-        "The folder holds the log of another run, which is never overwritten: choose another "
-        "`log_dir`, or pass `append=True` to continue that log. "
-        f"Received: {', '.join(existing)}, up to step {last}, and a model at step {step}"
-    )
 
 
 def _is_cut_off(file: TextIO) -> bool:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from tfbnn.training.sigma import nearest_normals, quantile_name
 from tfbnn.training.sigma_csv import Records
+from tfbnn.training.whole_files import save_figure
 from tfbnn.weights.families import NormalWeight
 
 _BLUE, _ORANGE, _GREY = "#1f5a94", "#c8553d", "#8a8a8a"
@@ -47,7 +48,7 @@ def draw(
     axes[0][1].legend(loc="lower center", bbox_to_anchor=(0.5, 1.12), ncols=2, frameon=False)
     if len(weights) > len(names):
         figure.suptitle(f"The first {len(names)} of {len(weights)} weight tensors")
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def snr_shares(decibels: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import tfbnn
 from tests.export.c_source import models
 from tests.export.c_source.networks import ROWS, answers_of, close, model_of, written
 from tfbnn.export.c_source import compilation, exporter
+from tfbnn.export.c_source.text import literals
 from tfbnn.prediction import moment_rules
 
 pytestmark = pytest.mark.skipif(
@@ -271,6 +272,71 @@ def test_the_makefile(network, tmp_path):
     assert ended.returncode and "FAIL" in ended.stdout
     make("clean")
     assert len(list(folder.iterdir())) == 5
+
+
+DAMAGED = [
+    ("normal bias", {"uncertainty": "none"}),
+    ("normal bias", {"uncertainty": "moments"}),
+    ("normal bias", {"uncertainty": "none", "precision": "int8"}),
+    ("normal bias", {"uncertainty": "moments", "precision": "int8"}),
+    ("plain Keras", {"uncertainty": "none", "precision": "int8"}),
+    ("fixed scale", {"uncertainty": "moments", "precision": "int8", "scale": "rank_one"}),
+]
+CONSTANTS = r"static const (\w+) (layer_\w+)\[\d+\] = \{([^}]*)\};"
+
+
+def with_a_bit_flipped(values, c_type):
+    """The largest number of an array twice or half as large, or a quarter of the range away."""
+    numbers = np.array([float(v.strip().rstrip("f")) for v in values.split(",")])
+    numbers = numbers.astype({"float": "f4"}.get(c_type, c_type.removesuffix("_t")))
+    bits, bit = (numbers.view("u4"), 1 << 23) if c_type == "float" else (numbers.view("u1"), 32)
+    bits[np.argmax(np.abs(numbers.astype("f8")))] ^= bit
+    return ", ".join(literals(numbers))
+
+
+@pytest.mark.parametrize("name, options", DAMAGED)
+def test_a_flipped_bit_fails_the_check(name, options, network, tmp_path):
+    found = network(name, **options)
+    program = tmp_path / "test"
+
+    def check():
+        command = ["cc", "-std=c99", "-O0", "-o", program, *tmp_path.glob("*.c"), "-lm"]
+        subprocess.run(command, check=True)
+        return subprocess.run([program], capture_output=True, text=True)
+
+    for file in ("net.c", "net.h", "test_net.c"):
+        shutil.copy(found.folder / file, tmp_path)
+    assert check().returncode == 0
+    text = (tmp_path / "net.c").read_text()
+    arrays = list(re.finditer(CONSTANTS, text))
+    passed = []
+    for array in arrays:
+        start, end = array.span(3)
+        changed = with_a_bit_flipped(array[3], array[1])
+        (tmp_path / "net.c").write_text(text[:start] + changed + text[end:])
+        ended = check()
+        assert ended.returncode == ("FAIL" in ended.stdout)
+        passed += [array[2]] if not ended.returncode else []
+    # Twice this variance moves no answer by 4e-6.
+    assert len(arrays) >= 3 and set(passed) <= {"layer_0_bias_variance"}
+
+
+@pytest.mark.parametrize("name", ["normal bias", "predicted scale"])
+def test_the_check_is_as_tight_as_arithmetic_is(name, network, tmp_path, monkeypatch):
+    """Rounding of weights is no part of it, also where nothing could be measured."""
+    found = network(name, precision="int8")
+    tolerances = re.search(r"tolerances\[3\] = \{(.*)\}", (found.folder / "test_net.c").read_text())
+    sizes = [max(1.0, np.abs(part).max()) for part in found()]
+    for text, size in zip(tolerances[1].split(","), sizes, strict=True):
+        assert 1e-5 <= float(text) <= 2e-4 * size
+    monkeypatch.setattr(exporter, "compiler", lambda: None)
+    options = {"precision": "int8", "check_data": found.x}
+    tfbnn.export.c(found.model, tmp_path / "net", **options)
+    text = (tmp_path / "net" / "test_net.c").read_text()
+    tolerances = re.search(r"tolerances\[3\] = \{(.*)\}", text)[1].split(",")
+    limits = [1e-3, 1e-2, 1e-2]
+    for text, limit, size in zip(tolerances, limits, sizes, strict=True):
+        assert float(text) == pytest.approx(limit * size, rel=0.02)
 
 
 def test_values_share_the_scratch(tmp_path):

@@ -5,26 +5,30 @@ variances with the same moments in TensorFlow (`tfbnn.prediction.moments`). How 
 drawn networks is no matter of the code: it is measured, for the manifest.
 """
 
+import dataclasses
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbnn.export import verification
-from tfbnn.export.c_source.check_program import Expected
 from tfbnn.export.c_source.translator import Settings
+from tfbnn.export.c_source.weights import LARGEST_CODE, LARGEST_SCALE_CODE, rounded
 from tfbnn.export.freeze import (
     FrozenLayer,
     FrozenModel,
     FrozenWeight,
+    MeanRule,
     MomentsRule,
     freeze,
-    in_float32,
 )
 from tfbnn.export.variances import factorise
-from tfbnn.layers.steps import steps_of
+from tfbnn.layers.precision import in_float32
+from tfbnn.layers.scopes import forward_rule
+from tfbnn.layers.steps import Steps, steps_of
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.prediction.answers import OUTPUTS, answer
+from tfbnn.prediction.answers import answer
 from tfbnn.prediction.moments import outputs_at_points
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
@@ -34,6 +38,11 @@ Run = Callable[[np.ndarray], list[np.ndarray]]
 # Moments in float32 lose more where inputs are large: 1e-6 at inputs of size 1, 7e-4 at 255.
 _TOLERANCES = {"float32": 1e-4, "int8": 5e-2}
 _MOMENTS_TOLERANCES = {"float32": 1e-3, "int8": 5e-2}
+# Of the check program; see `tight_limits`. Sums of float32 in another order differ by 1e-6 or so.
+_FACTOR = 10.0
+_LEAST = 1e-5
+# Layers of Keras whose kernels are stored as those of variational layers are.
+_KERAS_LINEAR = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
 
 
 def default_tolerance(posterior: AbstractPosterior, settings: Settings) -> float:
@@ -48,44 +57,80 @@ def expected_answers(
     posterior: AbstractPosterior, settings: Settings, rows: np.ndarray
 ) -> list[np.ndarray]:
     """The three answers that the code should give, before its weights are rounded."""
-    inputs = tf.convert_to_tensor(rows)
     if settings.is_random:
-        rule = MomentsRule(_frozen(posterior, settings.scale))
-        with in_float32(posterior.model):
-            steps = steps_of(posterior.model)
-            outputs = outputs_at_points(steps, inputs, rule, settings.num_points)
-    else:
-        outputs = posterior.network(posterior.mean(), inputs)[tf.newaxis]
-    likelihood = posterior.likelihoods[0]
-    found = answer(likelihood, outputs)
-    return [found[name].numpy() for name in OUTPUTS[likelihood.kind]]
+        return answers_as_stored(
+            posterior, dataclasses.replace(settings, precision="float32"), rows
+        )
+    outputs = posterior.network(posterior.mean(), tf.convert_to_tensor(rows))
+    return _listed(posterior, outputs[tf.newaxis])
 
 
-def expected_of_program(
-    rows: np.ndarray, answers: list[np.ndarray], tolerance: float, count: int
-) -> Expected:
-    """What the check program compares with on its rows, the first `count`."""
-    limits = [verification.UNCERTAINTY_FACTOR * tolerance] * len(answers)
-    limits[0] = tolerance
-    # Relative to the largest of all rows, as in `verification`.
-    sizes = [max(1.0, float(np.max(np.abs(values)))) for values in answers]
-    return Expected(
-        rows[:count],
-        tuple(values[:count] for values in answers),
-        tuple(limit * size for limit, size in zip(limits, sizes, strict=True)),
-    )
+def answers_as_stored(
+    posterior: AbstractPosterior, settings: Settings, rows: np.ndarray
+) -> list[np.ndarray]:
+    """The three answers of TensorFlow with the weights that the code has, in float32."""
+    model, inputs = posterior.model, tf.convert_to_tensor(rows)
+    frozen = _frozen(posterior, settings)
+    steps = steps_of(model)
+    with keras.StatelessScope(state_mapping=_rounded_kernels(steps, settings)):
+        if settings.is_random:
+            rule = MomentsRule(frozen)
+            return _listed(posterior, outputs_at_points(steps, inputs, rule, settings.num_points))
+        with forward_rule(MeanRule(frozen)), in_float32(model):
+            return _listed(posterior, model(inputs, training=False)[tf.newaxis])
 
 
-def _frozen(posterior: AbstractPosterior, scale: str) -> FrozenModel:
-    """Variances in the form asked for, one by one: another way to the same sums as in C."""
-    frozen = freeze(posterior)
-    if scale == "full":
-        return frozen
+def limits(values: list[np.ndarray], tolerance: float) -> tuple[float, ...]:
+    """What each answer may differ from `values`, at most, as in `verification.same_answers`."""
+    sizes = [max(1.0, float(np.max(np.abs(part)))) for part in values]
+    factors = [1.0, *[verification.UNCERTAINTY_FACTOR] * (len(values) - 1)]
+    return tuple(tolerance * f * size for f, size in zip(factors, sizes, strict=True))
+
+
+def arithmetic_tolerance(settings: Settings, tolerance: float) -> float:
+    """The share of a tolerance that is for arithmetic in float32, where weights are the same."""
+    table = _MOMENTS_TOLERANCES if settings.is_random else _TOLERANCES
+    return tolerance * table["float32"] / table[settings.precision]
+
+
+def tight_limits(
+    stored: list[np.ndarray], found: list[np.ndarray], largest: tuple[float, ...]
+) -> tuple[float, ...]:
+    """Limits from what the code was off by where it was compiled, on all rows.
+
+    Other compilers and other functions of libm round in other ways: `_FACTOR` times as much, and at
+    least `_LEAST`, may differ there.
+    """
+    measured = [float(np.max(np.abs(a - b))) for a, b in zip(stored, found, strict=True)]
+    sizes = [max(1.0, float(np.max(np.abs(values)))) for values in stored]
+    wanted = [max(_FACTOR * m, _LEAST * size) for m, size in zip(measured, sizes, strict=True)]
+    return tuple(map(min, wanted, largest))
+
+
+def _listed(posterior: AbstractPosterior, outputs: tf.Tensor) -> list[np.ndarray]:
+    return verification.listed(posterior, answer(posterior.likelihoods[0], outputs))
+
+
+def _rounded_kernels(steps: Steps, settings: Settings) -> list[tuple[keras.Variable, np.ndarray]]:
+    """Kernels of Keras' own layers as they are stored."""
+    layers = [layer for layer in steps.layers if isinstance(layer, _KERAS_LINEAR)]
+    if settings.precision == "float32":
+        return []
+    return [(layer.kernel, rounded(np.asarray(layer.kernel), LARGEST_CODE)) for layer in layers]
+
+
+def _frozen(posterior: AbstractPosterior, settings: Settings) -> FrozenModel:
+    """Weights as they are stored, variances one by one: another way to the same sums as in C."""
     return {
-        layer: FrozenLayer(_in_form(weights.kernel, scale), weights.bias)
-        for layer, weights in frozen.items()
+        layer: FrozenLayer(_as_stored(weights.kernel, settings), weights.bias)
+        for layer, weights in freeze(posterior).items()
     }
 
 
-def _in_form(kernel: FrozenWeight, scale: str) -> FrozenWeight:
-    return FrozenWeight(kernel.loc, np.sqrt(factorise(kernel.scale, scale).variance()))
+def _as_stored(kernel: FrozenWeight, settings: Settings) -> FrozenWeight:
+    loc, scale, is_rounded = kernel.loc, kernel.scale, settings.precision == "int8"
+    if settings.scale != "full":
+        scale = np.sqrt(factorise(scale, settings.scale).variance())
+    elif is_rounded:
+        scale = rounded(scale, LARGEST_SCALE_CODE)
+    return FrozenWeight(rounded(loc, LARGEST_CODE) if is_rounded else loc, scale)

@@ -1,10 +1,11 @@
 """The check program: expected answers on some inputs, the time of a call, answers to a pipe."""
 
 import dataclasses
+import string
 
 import numpy as np
 
-from tfbnn.export.c_source.source import C_TYPES
+from tfbnn.export.c_source.source import C_TYPES, Source
 from tfbnn.export.c_source.text import Array
 
 
@@ -23,35 +24,37 @@ class Expected:
     tolerances: tuple[float, ...]
 
 
-def check_program(network: str, input_type: str, names: tuple[str, ...], expected: Expected) -> str:
-    """The text of `test_<name>.c`; `names` are those of the answers."""
-    rows = expected.rows.astype(input_type)
+def check_program(source: Source, expected: Expected) -> str:
+    """The text of `test_<name>.c`."""
+    names = source.answer.names
+    rows = expected.rows.astype(source.input_type)
     arrays = [Array("rows", rows)]
     arrays += [
         Array(f"expected_{name}", values.astype(np.float32))
         for name, values in zip(names, expected.answers, strict=True)
     ]
-    text = _TEXT.replace("NAME", network.upper()).replace("name_", f"{network}_")
-    return (
-        text.replace("INPUT_TYPE", C_TYPES[input_type])
-        .replace("NUM_ROWS", str(len(rows)))
-        .replace("third_answer", names[2])
-        .replace("third answer", names[2].replace("_", " "))
-        .replace("FILE", network)
-        .replace("ARRAYS", "\n".join(array.definition() for array in arrays))
-        .replace("TOLERANCES", ", ".join(f"{t:.3g}" for t in expected.tolerances))
+    return string.Template(_TEXT).substitute(
+        name=source.name,
+        upper=source.name.upper(),
+        same_export=source.same_export(),
+        input_type=C_TYPES[source.input_type],
+        num_rows=len(rows),
+        third=names[2],
+        third_in_words=names[2].replace("_", " "),
+        arrays="\n".join(array.definition() for array in arrays),
+        tolerances=", ".join(f"{t:.3g}" for t in expected.tolerances),
     )
 
 
 _TEXT = """\
 /*
- * Tests FILE.c.
+ * Tests ${name}.c.
  *
- *   test_FILE                 compares answers with expected ones, prints PASS or FAIL
- *   test_FILE --benchmark N   median microseconds of a call, over N measurements
- *   test_FILE --stdin         reads inputs, as raw numbers, and writes the answers of each
+ *   test_${name}                 compares answers with expected ones, prints PASS or FAIL
+ *   test_${name} --benchmark N   median microseconds of a call, over N measurements
+ *   test_${name} --stdin         reads inputs, as raw numbers, and writes the answers of each
  */
-#include "FILE.h"
+#include "${name}.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -59,16 +62,17 @@ _TEXT = """\
 #include <string.h>
 #include <time.h>
 
-/* Answers of TensorFlow, when this code was written. */
-ARRAYS
-static name_scratch scratch;
-static float prediction[NAME_PREDICTION_SIZE];
-static float uncertainty[NAME_UNCERTAINTY_SIZE];
-static float third_answer[NAME_UNCERTAINTY_SIZE];
+${same_export}
+/* Answers of TensorFlow with the weights of this code, when it was written. */
+${arrays}
+static ${name}_scratch scratch;
+static float prediction[${upper}_PREDICTION_SIZE];
+static float uncertainty[${upper}_UNCERTAINTY_SIZE];
+static float ${third}[${upper}_UNCERTAINTY_SIZE];
 
-static void predict(const INPUT_TYPE *input)
+static void predict(const ${input_type} *input)
 {
-    name_predict(input, prediction, uncertainty, third_answer, &scratch);
+    ${name}_predict(input, prediction, uncertainty, ${third}, &scratch);
 }
 
 static double largest_difference(int size, const float *found, const float *expected)
@@ -85,19 +89,19 @@ static double largest_difference(int size, const float *found, const float *expe
 
 static int compare(void)
 {
-    static const double tolerances[3] = {TOLERANCES};
-    static const char *const names[3] = {"prediction", "uncertainty", "third answer"};
+    static const double tolerances[3] = {${tolerances}};
+    static const char *const names[3] = {"prediction", "uncertainty", "${third_in_words}"};
     double differences[3] = {0.0, 0.0, 0.0};
     int failed = 0;
-    for (int row = 0; row < NUM_ROWS; row++) {
+    for (int row = 0; row < ${num_rows}; row++) {
         double found[3];
-        predict(rows + row * NAME_INPUT_SIZE);
-        found[0] = largest_difference(NAME_PREDICTION_SIZE, prediction,
-                                      expected_prediction + row * NAME_PREDICTION_SIZE);
-        found[1] = largest_difference(NAME_UNCERTAINTY_SIZE, uncertainty,
-                                      expected_uncertainty + row * NAME_UNCERTAINTY_SIZE);
-        found[2] = largest_difference(NAME_UNCERTAINTY_SIZE, third_answer,
-                                      expected_third_answer + row * NAME_UNCERTAINTY_SIZE);
+        predict(rows + row * ${upper}_INPUT_SIZE);
+        found[0] = largest_difference(${upper}_PREDICTION_SIZE, prediction,
+                                      expected_prediction + row * ${upper}_PREDICTION_SIZE);
+        found[1] = largest_difference(${upper}_UNCERTAINTY_SIZE, uncertainty,
+                                      expected_uncertainty + row * ${upper}_UNCERTAINTY_SIZE);
+        found[2] = largest_difference(${upper}_UNCERTAINTY_SIZE, ${third},
+                                      expected_${third} + row * ${upper}_UNCERTAINTY_SIZE);
         for (int i = 0; i < 3; i++) {
             if (!(found[i] <= differences[i])) {
                 differences[i] = found[i];
@@ -117,7 +121,7 @@ static double microseconds(long calls)
 {
     const clock_t start = clock();
     for (long call = 0; call < calls; call++) {
-        predict(rows + (call % NUM_ROWS) * NAME_INPUT_SIZE);
+        predict(rows + (call % ${num_rows}) * ${upper}_INPUT_SIZE);
     }
     return 1e6 * (double)(clock() - start) / CLOCKS_PER_SEC;
 }
@@ -151,12 +155,12 @@ static int benchmark(long measurements)
 
 static int answer_stdin(void)
 {
-    static INPUT_TYPE input[NAME_INPUT_SIZE];
+    static ${input_type} input[${upper}_INPUT_SIZE];
     while (fread(input, sizeof input, 1, stdin) == 1) {
         predict(input);
         fwrite(prediction, sizeof prediction, 1, stdout);
         fwrite(uncertainty, sizeof uncertainty, 1, stdout);
-        fwrite(third_answer, sizeof third_answer, 1, stdout);
+        fwrite(${third}, sizeof ${third}, 1, stdout);
     }
     return ferror(stdin) || fflush(stdout) != 0;
 }

@@ -11,12 +11,15 @@ import numpy as np
 from tfbnn import arguments
 from tfbnn.export import manifest, verification
 from tfbnn.export.c_source.agreement import (
+    answers_as_stored,
+    arithmetic_tolerance,
     default_tolerance,
     expected_answers,
-    expected_of_program,
+    limits,
+    tight_limits,
 )
 from tfbnn.export.c_source.buffers import planned
-from tfbnn.export.c_source.check_program import check_program
+from tfbnn.export.c_source.check_program import Expected, check_program
 from tfbnn.export.c_source.compilation import (
     CompiledNetwork,
     compile_network,
@@ -27,15 +30,22 @@ from tfbnn.export.c_source.layers import translate
 from tfbnn.export.c_source.linear import Linear
 from tfbnn.export.c_source.program import Program
 from tfbnn.export.c_source.source import C_TYPES, MEANINGS, Source
+from tfbnn.export.c_source.text import in_comment
 from tfbnn.export.c_source.translator import SCALES, Settings, Translator
 from tfbnn.export.files import written_whole
 from tfbnn.export.options import checked_class_names, checked_tolerance, checked_words
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction import moments
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+# Of C11 and POSIX; a file `math.h` would be found in their place.
+_HEADERS = frozenset(
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal "
+    "stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath "
+    "threads time uchar wchar wctype features pthread sched strings unistd".split()
+)
 # Rows in the check program.
 _NUM_CHECKED = 4
 _INSTEAD = "Use `uncertainty='none'`, or a mode of `tfbnn.export.tflite` that draws networks."
@@ -94,6 +104,7 @@ def c(
         compiler: nothing was run) with `max_error` and, of moments, `draws_difference`.
 
     Raises:
+        TypeError: If `model` is another posterior than the mean-field one.
         ValueError: If an argument is out of its range, there is no C for a layer, or moments cannot
             pass through it.
         RuntimeError: If the code does not compile, or disagrees with TensorFlow.
@@ -117,7 +128,7 @@ def c(
         of activations); Haussmann et al. 2020, "Sampling-Free Variational Inference of Bayesian
         Neural Networks by Variance Backpropagation", sec. 3.
     """
-    posterior = posterior_of(model)
+    posterior = mean_field(model)
     folder, overwrite = arguments.path("folder", folder), arguments.boolean("overwrite", overwrite)
     num_points = arguments.count("num_points", num_points, minimum=2)
     settings = Settings(uncertainty, precision, scale, num_points, input_type)
@@ -145,6 +156,7 @@ def c(
         described = manifest.describe(
             posterior,
             network,
+            source.program.input.shape,
             format="c",
             mode=uncertainty,
             precision=precision,
@@ -184,9 +196,11 @@ def _checked(
 ) -> dict[str, Any]:
     """Write the check program, and run all where there is a compiler; what was found."""
     answers = expected_answers(posterior, settings, rows)
-    expected = expected_of_program(rows, answers, tolerance, _NUM_CHECKED)
-    names = source.answer.names
-    check.write_text(check_program(source.name, settings.input_type, names, expected))
+    stored = answers_as_stored(posterior, settings, rows)
+    # The check program has few rows and the limits of all.
+    few = rows[:_NUM_CHECKED], tuple(part[:_NUM_CHECKED] for part in stored)
+    loose = limits(stored, arithmetic_tolerance(settings, tolerance))
+    check.write_text(check_program(source, Expected(*few, loose)))
     if compiler() is None:
         return {"agreement": None, "stack_bytes": None}
     shapes = [source.answer.prediction_shape] + 2 * [source.answer.uncertainty_shape]
@@ -196,6 +210,9 @@ def _checked(
         network = CompiledNetwork(program, settings.input_type, shapes)
         found = network.answers(rows)
         agreed = verification.same_answers(answers, found, tolerance)
+        tight = tight_limits(stored, found, limits(stored, tolerance))
+        check.write_text(check_program(source, Expected(*few, tight)))
+        compile_network(check.parent, folder, source.name)
         network.check()
         agreement = {"rows": agreed.rows, "max_error": agreed.max_error}
         if settings.is_random:
@@ -217,10 +234,11 @@ def _check_arguments(name: str, settings: Settings) -> None:
         raise ValueError(
             f"`num_points` must be even and at least 2. Received: num_points={settings.num_points}"
         )
-    if not _IDENTIFIER.fullmatch(name):
+    if not _IDENTIFIER.fullmatch(name) or name.lower() in _HEADERS:
         raise ValueError(
             "The name of the folder begins all names in C: it must be letters, digits and `_`, a "
-            f"letter first. Received: folder={name!r}"
+            "letter first, and not that of a header of the standard library, which it would hide. "
+            f"Received: folder={name!r}"
         )
 
 
@@ -238,11 +256,10 @@ def _remarks(
         remarks.append(f"Classes: {', '.join(class_names)}")
     if preprocessing:
         remarks.append(f"Preprocessing: {preprocessing}")
-    # The comment must not end before its end.
-    return tuple(" ".join(remark.split()).replace("*/", "* /") for remark in remarks)
+    return tuple(map(in_comment, remarks))
 
 
 def _storages(program: Program) -> dict[str, str]:
     """How the kernel of each layer is stored."""
     linear = [operation for operation in program.operations if isinstance(operation, Linear)]
-    return {operation.title.split()[0]: operation.weights.kernel.storage for operation in linear}
+    return {operation.layer: operation.weights.kernel.storage for operation in linear}

@@ -7,7 +7,7 @@ import numpy as np
 from tfbnn.export.c_source.geometry import GATHER, WINDOW, Window
 from tfbnn.export.c_source.products import Product
 from tfbnn.export.c_source.program import AbstractOperation, Places, Value
-from tfbnn.export.c_source.text import Array, Function
+from tfbnn.export.c_source.text import Array, Function, in_comment
 from tfbnn.export.c_source.weights import EncodedKernel
 from tfbnn.export.variances import FactorisedVariance
 
@@ -89,11 +89,13 @@ class Linear(AbstractOperation):
 
     Attributes:
         name: Name of the C function.
-        title: What stands above it.
+        layer: Name of the layer.
+        title: What stands above the function.
         window: None for a dense layer.
     """
 
     name: str
+    layer: str
     title: str
     value: Value
     output: Value
@@ -143,7 +145,7 @@ class Linear(AbstractOperation):
         body = self._places_of_dense() if self.window is None else self._places_of_window()
         return "\n".join(
             [
-                f"/* {self.title} */",
+                f"/* {in_comment(self.title)} */",
                 f"static void {self.name}({', '.join(parameters)})",
                 "{",
                 f"    const {self._product.matrix} matrix = {{",

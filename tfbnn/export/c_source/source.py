@@ -1,6 +1,8 @@
 """Source: the text of the header, the source file and the Makefile."""
 
 import dataclasses
+import functools
+import hashlib
 import textwrap
 
 import numpy as np
@@ -66,7 +68,8 @@ class Source:
         return (
             f"/*\n{comment}\n */\n"
             f"#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdint.h>\n\n"
-            f'#ifdef __cplusplus\nextern "C" {{\n#endif\n\n{defines}\n'
+            f'#ifdef __cplusplus\nextern "C" {{\n#endif\n\n{defines}'
+            f"#define {f'{upper}_EXPORT':<{len(upper) + 18}}{self._export}\n\n"
             f"typedef struct {{\n    float buffer[{self._scratch_floats}];\n}} "
             f"{self.name}_scratch;\n\n{self._signature()};\n\n"
             f"#ifdef __cplusplus\n}}\n#endif\n\n#endif\n"
@@ -74,12 +77,18 @@ class Source:
 
     def source(self) -> str:
         """`<name>.c`"""
-        arrays = "\n".join(array.definition() for array in self.program.arrays)
-        functions = "\n".join(function.text for function in in_order(self.program.functions))
         return (
             f'/* See {self.name}.h. */\n#include "{self.name}.h"\n\n'
             f"#include <math.h>\n#include <stddef.h>\n#include <string.h>\n\n"
-            f"{arrays}\n{functions}\n{self._predict()}"
+            f"{self.same_export()}\n{self._code}"
+        )
+
+    def same_export(self) -> str:
+        """Lines that stop the compiler if they meet the header of another export."""
+        return (
+            f"#if {self.name.upper()}_EXPORT != {self._export}\n"
+            f'#error "{self.name}.h is of another export than this file; export both again"\n'
+            "#endif\n"
         )
 
     def makefile(self) -> str:
@@ -87,6 +96,18 @@ class Source:
         # A warning of some later compiler must not stop a user's build.
         flags = " ".join(flag for flag in FLAGS if flag != "-Werror")
         return _MAKEFILE.format(name=self.name, flags=flags)
+
+    @functools.cached_property
+    def _code(self) -> str:
+        arrays = "\n".join(array.definition() for array in self.program.arrays)
+        functions = "\n".join(function.text for function in in_order(self.program.functions))
+        return f"{arrays}\n{functions}\n{self._predict()}"
+
+    @property
+    def _export(self) -> str:
+        """A number that tells this network from others, for the preprocessor."""
+        content = f"{self.sizes}{self.remarks}{self._code}"
+        return f"0x{hashlib.sha256(content.encode()).hexdigest()[:8]}u"
 
     @property
     def _scratch_floats(self) -> int:

@@ -1,6 +1,7 @@
 """Text: functions and constant arrays of a C file."""
 
 import dataclasses
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,6 +14,8 @@ _C_TYPES = {
     np.dtype(np.uint32): "uint32_t",
 }
 _PER_LINE = 12
+# Between the two characters that begin or end a comment, or begin a trigraph.
+_SPECIAL = re.compile(r"(?<=/)(?=\*)|(?<=\*)(?=/)|(?<=\?)(?=\?)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +68,18 @@ def float_literal(value: float) -> str:
     """
     text = f"{value:.9g}"
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+
+
+def in_comment(text: str) -> str:
+    """A text in one line of ASCII that does not begin or end a comment, whatever is in it.
+
+    Example:
+
+    >>> in_comment("/* what? */ ??/")
+    '/ * what? * / ? ?/'
+    """
+    line = " ".join(text.split()).encode("unicode_escape").decode("ascii")
+    return _SPECIAL.sub(" ", line)
 
 
 def in_order(functions: Iterable[Function]) -> list[Function]:

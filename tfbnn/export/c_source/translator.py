@@ -111,9 +111,9 @@ class Translator:
         # A layer may be called twice, with inputs of two shapes.
         name = f"linear_{len(self.operations)}"
         shapes = " -> ".join("x".join(map(str, v.shape)) for v in (value, output))
-        title = f"{step.layer.name} ({type(step.layer).__name__}): {shapes}"
+        title = f"{step.name}: {shapes}"
         weights = self._weights_of(step.layer)
-        self.append(step, Linear(name, title, value, output, weights, window))
+        self.append(step, Linear(name, step.layer.name, title, value, output, weights, window))
 
     def ends_in(self, step: Step, activation: str) -> bool:
         """Whether a step is the last and its activation one that the answer applies."""

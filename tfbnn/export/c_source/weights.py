@@ -18,8 +18,8 @@ import dataclasses
 import numpy as np
 
 STORAGES = {"dense": None, "gaps8": np.uint8, "gaps16": np.uint16}
-_LARGEST_CODE = 127
-_LARGEST_SCALE_CODE = 255
+LARGEST_CODE = 127
+LARGEST_SCALE_CODE = 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,14 +110,20 @@ def quantised(values: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]
     return codes, steps
 
 
+def rounded(values: np.ndarray, largest: int) -> np.ndarray:
+    """Values `(..., units)` as their codes and steps stand for them."""
+    codes, steps = quantised(values.reshape(-1, values.shape[-1]), largest)
+    return (codes * steps).astype(np.float32).reshape(values.shape)
+
+
 def _codes(loc: np.ndarray, scale: np.ndarray | None, precision: str) -> tuple:
     if precision == "float32":
         variance = None if scale is None else np.square(scale, dtype=np.float32)
         return loc.astype(np.float32), variance, None, None
-    codes, steps = quantised(loc, _LARGEST_CODE)
+    codes, steps = quantised(loc, LARGEST_CODE)
     if scale is None:
         return codes.astype(np.int8), None, steps, None
-    scale_codes, scale_steps = quantised(scale, _LARGEST_SCALE_CODE)
+    scale_codes, scale_steps = quantised(scale, LARGEST_SCALE_CODE)
     return codes.astype(np.int8), scale_codes.astype(np.uint8), steps, scale_steps
 
 

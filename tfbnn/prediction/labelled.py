@@ -1,0 +1,171 @@
+"""Labels: what drawn networks say of rows whose answer is known, and how much each label counts.
+
+A label is what one factor of the likelihood is about: a class, a yes or no, a real number. A row
+has several if it is a sequence or a picture, or if the network has several outputs. Their
+likelihood, and how much each of them counts, come from the functions that the objective uses.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.prediction.calibration import whole_labels
+from tfbnn.prediction.predictive import Sampled, num_rows, sampled_blocks
+from tfbnn.prediction.regression_scores import as_shape
+from tfbnn.training.likelihoods import spread
+from tfbnn.training.objective import observations
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledBlock:
+    """A block of rows with their labels.
+
+    Attributes:
+        answer: What the networks say.
+        labels: The labels `(rows, *event)`: classes, 0 or 1, or real numbers.
+        weights: How many observations each of them counts as, `(rows, *event)`: the mask times the
+            weight of the sample.
+        targets: The labels as the likelihood takes them.
+    """
+
+    answer: Sampled
+    labels: np.ndarray
+    weights: np.ndarray
+    targets: np.ndarray
+
+    @functools.cached_property
+    def counted(self) -> np.ndarray:
+        """Which labels count at all, booleans `(rows, *event)`."""
+        return self.weights > 0
+
+    def nll(self) -> float:
+        """`-log(mean over draws of p(label | x, w))`, times weight, summed over labels, in nats."""
+        likelihood = self.answer.likelihood
+        draws = [
+            likelihood.log_prob(self.targets, likelihood.tempered(outputs)).numpy()
+            for outputs in self.answer.outputs
+        ]
+        log_mean = np.logaddexp.reduce(np.asarray(draws, np.float64)) - np.log(len(draws))
+        return float(-np.sum(self.weights[self.counted] * log_mean[self.counted]))
+
+
+def labelled_blocks(
+    posterior: AbstractPosterior,
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    num_samples: int,
+    batch_size: int,
+    seed: int | None,
+    verbose: Any,
+) -> Iterator[LabelledBlock]:
+    """What each drawn network says about labelled data, a block of rows at a time.
+
+    A data set is read once: one that is shuffled gives another order each time.
+
+    Args:
+        posterior: A posterior of a model with one output.
+        x: Inputs, or a `tf.data.Dataset` of `(x, y)` or `(x, y, sample_weight)`.
+        y: Targets of arrays, as in `fit`.
+        sample_weight: Weights of arrays, as in `fit`, or None.
+        num_samples: As in `predict`.
+        batch_size: As in `predict`.
+        seed: As in `predict`.
+        verbose: As in `predict`.
+
+    Raises:
+        ValueError: If targets are missing or impossible, or weights are negative or do not fit.
+    """
+    x, y, sample_weight = _checked(x, y, sample_weight)
+    draws = (num_samples, batch_size, seed, verbose)
+    for block in sampled_blocks(posterior, x, *draws, y=y, sample_weight=sample_weight):
+        _, targets, weights = zip(*block.batches, strict=True)
+        if any(target is None for target in targets):
+            raise ValueError("The data set has no targets: it must give `(x, y)` batches.")
+        weights = None if weights[0] is None else _joined(weights)
+        yield _labelled(block.answers[0], _joined(targets), weights)
+
+
+def _labelled(answer: Sampled, targets: np.ndarray, sample_weight: Any) -> LabelledBlock:
+    weights = _weights(answer, sample_weight)
+    return LabelledBlock(answer, _labels(answer, targets, weights > 0), weights, targets)
+
+
+def _checked(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+    """Arrays of as many rows as `x`, or a data set alone."""
+    if isinstance(x, tf.data.Dataset):
+        for name, value in (("targets", y), ("sample weights", sample_weight)):
+            if value is not None:
+                received = "y" if name == "targets" else "sample_weight"
+                raise ValueError(
+                    f"With a `tf.data.Dataset` the {name} come from it. Received: {received}"
+                )
+        return x, None, None
+    if y is None:
+        raise ValueError("There are no targets to score against. Received: y=None")
+    rows, checked = num_rows(x), []
+    for name, value in (("y", y), ("sample_weight", sample_weight)):
+        array = None if value is None else np.asarray(_only(value))
+        if array is not None and array.shape[:1] != (rows,):
+            raise ValueError(
+                f"`x` and `{name}` must have the same number of rows. "
+                f"Received: {rows} rows of x, {name} of shape {array.shape}"
+            )
+        checked.append(array)
+    return x, *checked
+
+
+def _joined(batches: Any) -> np.ndarray:
+    return np.concatenate([np.asarray(_only(batch)) for batch in batches])
+
+
+def _only(value: Any) -> Any:
+    """What is given for the one output, also by its name."""
+    return next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
+
+
+def _labels(answer: Sampled, y: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Targets as labels, in the shape of the likelihood's factors; an error if impossible."""
+    likelihood, shape = answer.likelihood, answer.outputs.shape[1:]
+    if likelihood.kind == "normal":
+        return as_shape("targets", y, answer.parameters[0].shape[1:])
+    if likelihood.kind == "bernoulli":
+        return whole_labels(_in_shape(y, shape, flat=True), (*shape, 2))
+    if not likelihood.sparse:
+        y = _from_one_hot(_in_shape(y, shape), counted)
+    return whole_labels(y, shape)
+
+
+def _in_shape(y: np.ndarray, shape: tuple[int, ...], flat: bool = False) -> np.ndarray:
+    """Targets that must have the shape of the outputs; `flat`: without a last axis of 1, too."""
+    if y.shape != shape and not (flat and (*y.shape, 1) == shape):
+        raise ValueError(
+            f"With this loss the targets must have the shape of the outputs, {shape}. "
+            f"Received: y of shape {y.shape}"
+        )
+    return y.reshape(shape)
+
+
+def _from_one_hot(y: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    # Those that do not count are often empty, as in `fit`.
+    rows = y[counted]
+    if not (((rows == 0) | (rows == 1)).all() and (rows.sum(axis=-1) == 1).all()):
+        raise ValueError(
+            "Only one-hot rows, a single 1 among zeros, can be scored. Received: other targets"
+        )
+    return y.argmax(axis=-1)
+
+
+def _weights(answer: Sampled, sample_weight: Any) -> np.ndarray:
+    """How many observations each label counts as, in the shape of the likelihood's factors."""
+    like = answer.likelihood.log_prob_like(tf.convert_to_tensor(answer.outputs[0]))
+    weights = tf.ones(like.shape)
+    for factor in (answer.mask, observations(sample_weight)):
+        if factor is not None:
+            weights *= tf.cast(spread(factor, like), tf.float32)
+    return weights.numpy()

@@ -1,0 +1,157 @@
+"""Copies of a model in memory, by way of its configuration.
+
+A configuration refers to code by names, under which Keras has to find it: a class that is not
+registered is not found, a lambda becomes bytes without the variables around it, and of two
+functions of one name the first would be taken for both. The code of a model in memory needs no
+finding. So while a copy is made every function and class of the model has a name of its own.
+"""
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
+from keras.src.saving.serialization_lib import SerializableDict
+
+_NUMBERS = itertools.count()
+# Names belong to the process.
+_ONE_AT_A_TIME = threading.RLock()
+
+
+def rebuilt(
+    model: Any,
+    change: Callable[[dict[str, Any]], None] = lambda config: None,
+    prepare: Callable[[Any], None] = lambda copy: None,
+) -> Any:
+    """A model of the same class and configuration.
+
+    Args:
+        model: A `tfbnn.Sequential` or `tfbnn.Model`.
+        change: Changes the configuration, in place.
+        prepare: Called with the new model before it is built, if it does not build itself.
+
+    Returns:
+        The new model, built if `model` is, its variables at their initial values; not compiled.
+    """
+    with _named_code(model) as serialized:
+        config = serialized(model.get_config())
+        change(config)
+        copy = type(model).from_config(config)
+        prepare(copy)
+        build_config = model.get_build_config()
+        if build_config and not copy.built:
+            copy.build_from_config(build_config)
+            copy.built = True
+    return copy
+
+
+def compile_like(source: Any, target: Any, for_training: bool = True) -> None:
+    """Compile a model as another one was, if it was.
+
+    Args:
+        source: The model that may be compiled.
+        target: The model to compile.
+        for_training: Whether optimizer and metrics are wanted. Without, the optimizer of `source`
+            need not be one that can be copied.
+    """
+    if not source.compiled:
+        return
+    with _named_code(source) as serialized:
+        if for_training:
+            config = serialized(source.get_compile_config())
+        else:
+            unused = {"optimizer": "sgd", "metrics": None, "weighted_metrics": None}
+            config = serialized({**source._compile_config.config, **unused})
+        target.compile_from_config(config)
+
+
+@contextlib.contextmanager
+def _named_code(model: Any) -> Iterator[Callable[[Any], Any]]:
+    """Gives a function that serializes what can be deserialized while the block lasts."""
+    with _ONE_AT_A_TIME, contextlib.ExitStack() as stack:
+        names = {stack.enter_context(_registered(code)) for code in _code_to_name(model)}
+
+        def serialized(item: Any) -> Any:
+            config = keras.saving.serialize_keras_object(item)
+            _refer_by_name(config, names)
+            return config
+
+        yield serialized
+
+
+@contextlib.contextmanager
+def _registered(code: Any) -> Iterator[str]:
+    """A name that is this function's or class' alone, under which Keras finds it."""
+    name = f"tfbnn_copy>{next(_NUMBERS)}"
+    before = GLOBAL_CUSTOM_NAMES.get(code)
+    own_name = getattr(code, "__name__", None)
+    # Keras turns what is called `<lambda>` to bytes, and asks others for a name.
+    nameless = own_name in (None, "<lambda>")
+    GLOBAL_CUSTOM_NAMES[code] = name
+    keras.saving.get_custom_objects()[name] = code
+    if nameless:
+        code.__name__ = "nameless"
+    try:
+        yield name
+    finally:
+        if nameless and own_name is None:
+            del code.__name__
+        elif nameless:
+            code.__name__ = own_name
+        del keras.saving.get_custom_objects()[name], GLOBAL_CUSTOM_NAMES[code]
+        if before is not None:
+            GLOBAL_CUSTOM_NAMES[code] = before
+
+
+def _code_to_name(model: Any) -> list[Any]:
+    """The functions and classes of a model that Keras would not find, or find others for."""
+    found: dict[int, Any] = {}
+    seen: dict[int, Any] = {}
+    waiting = [model, model.objective.kl_schedule]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen or isinstance(item, type):
+            continue
+        seen[id(item)] = item
+        code = None
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple | set):
+            waiting.extend(item)
+        elif hasattr(type(item), "get_config") or isinstance(item, SerializableDict):
+            waiting.extend(vars(item).values())
+            code = type(item)
+        elif callable(item):
+            code = item
+        if code is not None and _can_be_named(code) and not _is_found(code):
+            found[id(code)] = code
+    return list(found.values())
+
+
+def _can_be_named(code: Any) -> bool:
+    return type(code).__hash__ is not None and (
+        hasattr(code, "__name__") or hasattr(code, "__dict__")
+    )
+
+
+def _is_found(code: Any) -> bool:
+    """Whether Keras finds a function or class by its name, and no other one."""
+    if str(getattr(code, "__module__", "")).split(".")[0] == "keras":
+        return True
+    if not hasattr(code, "__name__"):
+        return False
+    return keras.saving.get_registered_object(keras.saving.get_registered_name(code)) is code
+
+
+def _refer_by_name(config: Any, names: set[str]) -> None:
+    """Have methods, partial functions and other callables looked up as functions are."""
+    if isinstance(config, dict):
+        name = config.get("config")
+        if isinstance(name, str) and name in names:
+            config.update(class_name="function", registered_name=name)
+    if isinstance(config, dict | list | tuple):
+        for item in config.values() if isinstance(config, dict) else config:
+            _refer_by_name(item, names)

@@ -1,0 +1,56 @@
+"""Decay: what an optimizer does to weights beside following the gradient.
+
+Weight decay pulls a weight to zero, which is what a prior does: on a mean it would be a second
+prior, on `rho` a pull to the scale `softplus(0) = 0.69` that nobody asked for. The optimizers of
+Keras can leave variables out of it, and so they do here for all that has a law. Clipping and
+averaging change the steps to the optimum of the ELBO and not the optimum, and stay.
+"""
+
+from typing import Any
+
+import keras
+
+# The numbers that pull weights to zero: of `Optimizer`, `Muon`, and the ones of `Ftrl`.
+_DECAYS = ("weight_decay", "adam_weight_decay")
+_PENALTIES = (
+    "l1_regularization_strength",
+    "l2_regularization_strength",
+    "l2_shrinkage_regularization_strength",
+)
+
+
+def exclude_from_decay(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> bool:
+    """Leave variables out of an optimizer's weight decay, beside those that are out already.
+
+    Args:
+        optimizer: A Keras optimizer, built or not.
+        variables: Keras variables.
+
+    Returns:
+        Whether there is any decay.
+
+    Raises:
+        ValueError: If the optimizer decays weights and has no way to leave some out.
+
+    Example:
+
+    >>> import keras
+    >>> from tfbnn.training.decay import exclude_from_decay
+    >>> [exclude_from_decay(one, []) for one in (keras.optimizers.AdamW(), keras.optimizers.SGD())]
+    [True, False]
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    penalty = next((name for name in _PENALTIES if getattr(optimizer, name, None)), None)
+    if penalty is not None and variables:
+        raise ValueError(
+            "A penalty of the optimizer is a second prior, and cannot be kept from the weights "
+            f"that have one: leave `{penalty}` at 0. Received: {penalty}="
+            f"{getattr(optimizer, penalty)} of {type(optimizer).__name__}"
+        )
+    if not any(getattr(optimizer, name, None) for name in _DECAYS):
+        return False
+    # `exclude_from_weight_decay` replaces what the user has left out, and must come before `build`.
+    excluded = getattr(optimizer, "_exclude_from_weight_decay", set())
+    optimizer._exclude_from_weight_decay = excluded | {optimizer._var_key(v) for v in variables}
+    optimizer._exclude_from_weight_decay_cache = {}
+    return True
