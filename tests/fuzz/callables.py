@@ -63,8 +63,8 @@ class World:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tfbnn-arguments-"))
         self.x = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
         # Labels as the model says, but for one.
-        self.y = (self.x[:, 0] < 0).astype(int)
-        self.y[0] = 1 - self.y[0]
+        self.said = (self.x[:, 0] < 0).astype(int)
+        self.y = np.where(np.arange(6) == 0, 1 - self.said, self.said)
         self.model = _classifier()
         self.model.layers[0].kernel.loc_variable.assign([[3, -3], [0, 0], [0, 0]])
         self.model.num_examples = 6
@@ -241,6 +241,9 @@ def _layer(cls: type, common: dict[str, Kind]) -> Entry:
     )
 
 
+_TF_CONFIG = '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}'
+
+
 def _training(made: World) -> list[Entry]:
     in_fit = ("x", "y", "batch_size", "epochs", "verbose", "callbacks", "validation_split")
     in_fit += ("validation_data", "shuffle", "class_weight", "sample_weight", "initial_epoch")
@@ -254,15 +257,15 @@ def _training(made: World) -> list[Entry]:
             tfbnn.Sequential,
             dict,
             {"num_examples": examples},
-            ("layers", "kwargs"),
+            ("layers", "args", "kwargs"),
         ),
         Entry(
             "tfbnn.Model",
-            lambda num_examples: tfbnn.Model(num_examples=num_examples),
+            lambda num_examples=None: tfbnn.Model(num_examples=num_examples),
             dict,
             {"num_examples": examples},
             ("args", "kwargs"),
-            public=tfbnn.training.models.Model.__init__,
+            public=tfbnn.Model,
         ),
         Entry(
             "tfbnn.Sequential.num_examples",
@@ -382,7 +385,9 @@ def _training(made: World) -> list[Entry]:
         Entry(
             "tfbnn.training.strategies.cluster_of",
             strategies.cluster_of,
-            lambda: {"text": "{}"},
+            lambda: {
+                "text": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}'
+            },
             {"text": Kind("TF_CONFIG", lambda value: False)},
             aliases=("TF_CONFIG",),
         ),
@@ -465,7 +470,7 @@ def _scores(made: World) -> list[Entry]:
             (("reliability", "expected_calibration_error"), labelled, bins),
             (
                 ("fit_temperature",),
-                {"logits": np.eye(2)[None, made.y] * 2, "labels": 1 - made.y},
+                {"logits": np.eye(2)[None, made.said] * 2, "labels": made.y},
                 {},
             ),
         ),
@@ -729,7 +734,8 @@ def _search(made: World) -> list[Entry]:
             slow=True,
         ),
         Entry("tfbnn.search.trials", search.trials, lambda: {"tuner": made.tuner}, of_tuner),
-        Entry("tfbnn.search.best", search.best, lambda: {"tuner": made.tuner}, of_tuner),
+        # The shared search has no trial yet.
+        Entry("tfbnn.search.best", search.best, lambda: {"tuner": made.tuner}, of_tuner, slow=True),
         Entry(
             "tfbnn.search.plot",
             search.plot,

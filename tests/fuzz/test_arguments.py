@@ -7,7 +7,6 @@ import pytest
 import tfbnn
 from tests.fuzz import arguments
 from tests.fuzz.callables import table, world
-from tests.fuzz.values import VALUES
 from tfbnn.prediction import calibration, diagrams, regression_scores, uncertainty
 from tfbnn.training import strategies
 
@@ -33,11 +32,23 @@ def public_names():
         yield f"tfbnn.{name}", getattr(tfbnn, name)
     for module in MODULES:
         for name, value in vars(module).items():
-            own = getattr(value, "__module__", "").startswith("tfbnn.")
+            if name.startswith("_") or not (inspect.isclass(value) or inspect.isfunction(value)):
+                continue
             # The modules of short names repeat those of others; the others show their own.
-            here = module.__name__.count(".") == 1 or value.__module__ == module.__name__
-            if callable(value) and own and here and not name.startswith("_"):
+            short = module.__name__.count(".") == 1 and value.__module__.startswith("tfbnn.")
+            if short or value.__module__ == module.__name__:
                 yield f"{module.__name__}.{name}", value
+
+
+def parameters(function):
+    """The names of the arguments, those that a class hands on to its own bases as well."""
+    functions = [function]
+    if inspect.isclass(function):
+        own = (
+            cls for cls in function.__mro__ if cls.__module__.startswith(("tfbnn.", "trainers."))
+        )
+        functions = [cls.__init__ for cls in own if "__init__" in vars(cls)]
+    return {name for one in functions for name in inspect.signature(one).parameters} - {"self"}
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +63,7 @@ def test_every_public_callable_is_in_the_table(entries):
 
 def test_every_argument_is_in_the_table(entries):
     for name, entry in entries.items():
-        signature = set(inspect.signature(entry.public or entry.call).parameters) - {"self"}
-        assert signature == {*entry.kinds, *entry.others}, name
+        assert parameters(entry.public or entry.call) == {*entry.kinds, *entry.others}, name
 
 
 def test_a_right_call_is_right(entries):
@@ -78,12 +88,9 @@ def test_a_bad_argument_is_refused_or_taken(tmp_path, monkeypatch):
         (ValueError("`n` must be 1"), "it does not say what it received"),
         (AttributeError("n. Received: n=2"), "it is a AttributeError"),
         (UnicodeError("n. Received: n=2"), "it is a UnicodeError"),
-        (FileNotFoundError(2, "No such file", "n.csv"), ""),
+        (FileNotFoundError(2, "No such file", "a.csv"), ""),
+        (OSError("no"), "no file named"),
     ],
 )
 def test_what_a_clear_error_is(error, problem):
-    assert arguments.is_clear(error, "n") == problem
-
-
-def test_values_are_made_anew():
-    assert all(make() is not None or make() is None for make in VALUES)
+    assert arguments.is_clear(error, "n", value="a.csv") == problem
