@@ -494,8 +494,8 @@ class BayesianModel:
             if layer.kl_weight is not None:
                 raise ValueError(
                     "The model collects the KL of its layers; with a `kl_weight` of its own the "
-                    f"KL of {layer.name!r} would count twice. Received: "
-                    f"kl_weight={layer.kl_weight}"
+                    f"KL of {layer.name!r} would count twice: leave it out, or set "
+                    f"`layer.kl_weight = None`. Received: kl_weight={layer.kl_weight}"
                 )
 
     def _check_training_data(
