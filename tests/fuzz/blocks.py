@@ -11,7 +11,7 @@ from tests.fuzz import laws
 ESTIMATORS = ("Reparameterization", "LocalReparameterization", "Flipout")
 ACTIVATIONS = (
     *(None, None, "relu", "relu", "tanh", "sigmoid", "elu", "softplus", "selu", "gelu"),
-    *("swish", "leaky_relu", "relu6", "hard_sigmoid", "softsign", "exponential", "hard_silu"),
+    *("swish", "leaky_relu", "relu6", "hard_sigmoid", "softsign", "mish", "hard_silu"),
 )
 _LAYERS = keras.layers
 # What treats each number by itself, or each row.

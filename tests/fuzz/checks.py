@@ -16,6 +16,10 @@ from tests.fuzz.kinds import FAILED, PASSED, Result
 _PACKAGE = str(pathlib.Path(tfbnn.__file__).parent)
 
 
+class Coarse(Exception):
+    """An export found by itself that it is too coarse, and has written nothing."""
+
+
 class Checks:
     """Collects what a case does."""
 
@@ -33,6 +37,8 @@ class Checks:
         """
         try:
             yield
+        except Coarse:
+            self.counts[f"{name}: too coarse for this network, nothing written"] += 1
         except Exception as error:
             if may_refuse and is_clear(error):
                 self.counts[f"{name}: refused: {in_short(error)}"] += 1

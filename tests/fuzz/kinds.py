@@ -71,7 +71,7 @@ class Kind:
 
 
 KINDS = {
-    "networks": Kind("networks", share=6, cases_per_process=20, seconds=300),
+    "networks": Kind("networks", share=6, cases_per_process=20, seconds=600),
     "files": Kind(
         "files",
         share=2,

@@ -6,6 +6,7 @@ process.
 
 import contextlib
 import faulthandler
+import importlib
 import multiprocessing
 import os
 import pathlib
@@ -120,6 +121,8 @@ def _work(connection: Any, kind: str, folder: str, prepared: str) -> None:
     for stream in (1, 2):
         os.dup2(printed, stream)
     faulthandler.enable()
+    # The server that this is forked from may be another test's, which imports less.
+    importlib.import_module("tests.fuzz.warm")
     while (task := connection.recv()) is not None:
         os.ftruncate(printed, 0)
         with tempfile.TemporaryDirectory(dir=folder) as own:

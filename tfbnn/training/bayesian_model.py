@@ -316,7 +316,7 @@ class BayesianModel:
         )
         # Every replica counts the same, however few rows it has: its share knows.
         self._track("nll", nll * replicas, rows / replicas)
-        others = [self._weighted_kl()] if training else []
+        others = [self._recorded_kl()] if training else []
         others += [tf.reduce_sum(tf.cast(other, tf.float32)) for other in self._losses_but_kl()]
         return total([nll, *(other / replicas for other in others)])
 
@@ -327,9 +327,11 @@ class BayesianModel:
         A training loop of one's own adds them to the mean NLL of a batch, as with a `keras.Model`.
         """
         layers = list(variational_layers(self))
-        if self.num_examples is None and not any(layer._called_with_noise for layer in layers):
+        trained = any(layer._called_with_noise for layer in layers)
+        if not layers or (self.num_examples is None and not trained):
             return self._losses_but_kl()
-        return [*self._losses_but_kl(), *([self._weighted_kl()] if layers else [])]
+        kl, kl_weight = self._kl_and_weight()
+        return [*self._losses_but_kl(), kl_weight * kl]
 
     def get_config(self) -> dict[str, Any]:
         schedule = self.objective.kl_schedule
@@ -445,7 +447,8 @@ class BayesianModel:
         with scopes.collect_draws():
             return super().losses
 
-    def _weighted_kl(self) -> tf.Tensor:
+    def _recorded_kl(self) -> tf.Tensor:
+        """The weighted KL of a training step, whose terms are recorded."""
         collector = scopes.active_collector()
         layers = set(variational_layers(self))
         # A step of the user's own need not collect: its KL is computed here, at a draw of its own.
@@ -456,18 +459,20 @@ class BayesianModel:
                 "posterior mean. Pass `training` on to the layers in the model's `call`. "
                 f"Received: model={self.name!r}"
             )
+        kl, kl_weight = self._kl_and_weight()
+        self._track("kl", kl)
+        self._track("kl_weight", kl_weight)
+        self._track("weighted_kl", kl_weight * kl)
+        return kl_weight * kl
+
+    def _kl_and_weight(self) -> tuple[tf.Tensor, tf.Tensor]:
         if self.num_examples is None:
             raise ValueError(
                 "The ELBO needs the number of training examples: use `fit`, or set it with "
                 "`model.num_examples = ...`. Received: num_examples=None"
             )
-        kl = total_kl(self, collector)
         step = 0 if self.optimizer is None else batches_seen(self.optimizer)
-        kl_weight = self.objective.kl_weight(step)
-        self._track("kl", kl)
-        self._track("kl_weight", kl_weight)
-        self._track("weighted_kl", kl_weight * kl)
-        return kl_weight * kl
+        return total_kl(self, scopes.active_collector()), self.objective.kl_weight(step)
 
     def _track(self, name: str, value: tf.Tensor, weight: tf.Tensor | None = None) -> None:
         self._terms[_TERMS.index(name)].record(value, weight)
@@ -494,8 +499,8 @@ class BayesianModel:
             if layer.kl_weight is not None:
                 raise ValueError(
                     "The model collects the KL of its layers; with a `kl_weight` of its own the "
-                    f"KL of {layer.name!r} would count twice. Received: "
-                    f"kl_weight={layer.kl_weight}"
+                    f"KL of {layer.name!r} would count twice: leave it out, or set "
+                    f"`layer.kl_weight = None`. Received: kl_weight={layer.kl_weight}"
                 )
 
     def _check_training_data(
