@@ -179,7 +179,7 @@ def test_bad_data(score, probabilities, labels, message):
 
 @pytest.mark.parametrize("num_bins", [0, -1, 2.5, "many"])
 def test_bad_num_bins(num_bins):
-    with pytest.raises(ValueError, match="`num_bins` must be an integer.*Received: num_bins="):
+    with pytest.raises(ValueError, match="`num_bins` must be a whole number.*Received: num_bins="):
         calibration.reliability(PROBABILITIES, LABELS, num_bins)
 
 

@@ -112,10 +112,10 @@ def test_picture(kind, sparsities, tmp_path):
     [
         (
             {"sparsities": []},
-            r"shares of weights to remove, in \[0, 1\). Received: sparsities=\[\]",
+            r"`sparsities` must be one or more. Received: sparsities=\[\]",
         ),
-        ({"sparsities": [0.5, 1.0]}, r"Received: sparsities=\[0.5, 1.0\]"),
-        ({"sparsities": [np.nan]}, r"Received: sparsities=\[nan\]"),
+        ({"sparsities": [0.5, 1.0]}, r"Received: sparsities\[1\]=1.0"),
+        ({"sparsities": [np.nan]}, r"Received: sparsities\[0\]=nan"),
         ({"criterion": "size"}, "Received: criterion='size'"),
         ({"scope": "row"}, "Received: scope='row'"),
     ],

@@ -206,5 +206,5 @@ def test_get_lists_the_known_names(bad):
     ],
 )
 def test_get_refuses_other_configs(config):
-    with pytest.raises(ValueError, match="^`identifier`.* Received: "):
+    with pytest.raises(ValueError, match="(?s)^`identifier`.* Received: "):
         priors.get(config)
