@@ -66,7 +66,9 @@ def _passes(shape: list[int], batch: int) -> Passes:
     rho = tf.random.normal(shape, -5.0, 0.5)
     rows, outputs = tf.random.normal((batch, shape[0])), tf.random.normal((batch, shape[1]))
     seed = tf.constant([1, 2], tf.int64)
-    slow_normals = tf.function(lambda: tf.random.stateless_normal(shape, seed, alg="philox"))
+    slow_normals = tf.function(
+        lambda: tf.random.stateless_normal(shape, seed, alg="philox"), autograph=False
+    )
     kl_upstream = tf.constant(1e-5)
     passes: Passes = {
         "product, forward": (0, lambda: tf.matmul(rows, loc)),
@@ -107,7 +109,7 @@ def _update(apply: Callable[..., None], shape: list[int], gradient: tf.Tensor) -
     variable = keras.Variable(tf.zeros(shape))
     optimizer = keras.optimizers.Adam(1e-6)
     optimizer.build([variable])
-    return tf.function(lambda: apply(optimizer, [gradient], [variable]))
+    return tf.function(lambda: apply(optimizer, [gradient], [variable]), autograph=False)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.autograph.impl import api as autograph
 
 SEED = 0
 # Two devices, for the tests of `tf.distribute`; everything else runs on the first.
@@ -45,6 +46,25 @@ def fresh_keras():
     keras.utils.clear_session(free_memory=False)
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(SEED)
+
+
+@pytest.fixture(autouse=True)
+def converted(monkeypatch):
+    """Functions of ours that AutoGraph was to rewrite, by name: there must be none.
+
+    Whatever a test runs is proof that it does not need AutoGraph, which gives up in some programs.
+    """
+    names = []
+    convert = autograph._convert_actual
+
+    def noted(function, *args):
+        if function.__module__.split(".")[0] in ("tfbnn", "trainers", "benchmarks"):
+            names.append(f"{function.__module__}.{function.__qualname__}")
+        return convert(function, *args)
+
+    monkeypatch.setattr(autograph, "_convert_actual", noted)
+    yield names
+    assert not names, f"give these to `traced` (tfbnn/weights/compilation.py): {names}"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfbnn import arguments
 
-NO_NUMBERS = [None, "3", b"3", True, np.True_, [1], np.ones(2), 1j, object(), {}]
+NO_NUMBERS = [None, "3", b"3", True, np.True_, [1], np.ones(2), 1j, object, {}]
 
 
 @pytest.mark.parametrize("value", [3, np.int8(3), np.int64(3), np.array(3), tf.constant(3)])

@@ -9,24 +9,38 @@ package computes is float32, so a real number must be one there too: `1e-60` wou
 import math
 import numbers
 import operator
-from collections.abc import Collection
+import os
+import pathlib
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
-_FLOAT32 = np.finfo(np.float32)
+_SMALLEST_FLOAT, _LARGEST_FLOAT = (float(getattr(np.finfo("float32"), n)) for n in ("tiny", "max"))
+
+LARGEST_COUNT = 2**31 - 1
+"""The largest number of anything: TensorFlow's sizes are numbers of 32 bits."""
+
+SMALLEST_SCALE, LARGEST_SCALE = 1e-12, 1e12
+"""Standard deviations whose squares, and those of a million of them, float32 can hold."""
+
+# What Python, NumPy and TensorFlow say of what is no number.
+_NOT_A_NUMBER = (AttributeError, NotImplementedError, OverflowError, TypeError, ValueError)
 
 
-def whole_number(name: str, value: Any, minimum: int | None = None) -> int:
+def whole_number(
+    name: str, value: Any, minimum: int | None = None, maximum: int | None = None
+) -> int:
     """`value` as an `int`.
 
     Args:
         name: What the argument is called, for the message.
         value: A whole number of Python, NumPy or TensorFlow; no boolean, string or float.
         minimum: The smallest that is allowed, or None.
+        maximum: The largest that is allowed, or None.
 
     Raises:
-        ValueError: If it is something else, or too small.
+        ValueError: If it is something else, too small or too large.
 
     Example:
 
@@ -38,12 +52,28 @@ def whole_number(name: str, value: Any, minimum: int | None = None) -> int:
     try:
         # A boolean is a number to Python, and never meant to be one.
         number = None if isinstance(value, bool | np.bool_) else operator.index(value)
-    except TypeError:
+    except _NOT_A_NUMBER:
         number = None
-    if number is None or (minimum is not None and number < minimum):
+    low = number is not None and minimum is not None and number < minimum
+    high = number is not None and maximum is not None and number > maximum
+    if number is None or low or high:
         least = "" if minimum is None else f", at least {minimum}"
-        raise ValueError(f"`{name}` must be a whole number{least}. Received: {name}={value!r}")
+        # Only those who came too far have to hear where the end is.
+        most = f" and at most {maximum}" if high else ""
+        raise ValueError(
+            f"`{name}` must be a whole number{least}{most}. Received: {name}={value!r}"
+        )
     return number
+
+
+def count(name: str, value: Any, minimum: int = 1, most: int = LARGEST_COUNT) -> int:
+    """`whole_number`, of things that a machine can hold: from `minimum` to `LARGEST_COUNT`."""
+    return whole_number(name, value, minimum, most)
+
+
+def seed(name: str, value: Any, minimum: int = -(2**63), maximum: int = 2**63 - 1) -> int:
+    """`whole_number`, of 64 bits."""
+    return whole_number(name, value, minimum, maximum)
 
 
 def real_number(
@@ -52,6 +82,7 @@ def real_number(
     minimum: float = -math.inf,
     maximum: float = math.inf,
     exclusive: bool = False,
+    single: bool = True,
 ) -> float:
     """`value` as a `float` that float32 holds.
 
@@ -61,6 +92,7 @@ def real_number(
         minimum: The smallest that is allowed.
         maximum: The largest that is allowed.
         exclusive: Whether finite limits are not allowed themselves.
+        single: Whether it has to be a number in float32 too. False where float64 is computed with.
 
     Raises:
         ValueError: If it is something else, is not finite, or is beyond its limits, in float32 too.
@@ -73,7 +105,9 @@ def real_number(
     0.5
     """
     number = _as_float(value)
-    if number is None or not _inside(number, minimum, maximum, exclusive):
+    rounded = number if number is None or not single else _in_float32(number)
+    inside = (_inside(one, minimum, maximum, exclusive) for one in (number, rounded))
+    if number is None or rounded is None or not all(inside):
         limits = _in_words(minimum, maximum, exclusive)
         raise ValueError(f"`{name}` must be {limits}. Received: {name}={value!r}")
     return number
@@ -82,6 +116,11 @@ def real_number(
 def positive(name: str, value: Any) -> float:
     """`real_number`, above zero."""
     return real_number(name, value, minimum=0.0, exclusive=True)
+
+
+def standard_deviation(name: str, value: Any) -> float:
+    """`real_number`, of a size that float32 can square and divide by."""
+    return real_number(name, value, SMALLEST_SCALE, LARGEST_SCALE)
 
 
 def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
@@ -113,27 +152,149 @@ def boolean(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def verbosity(name: str, value: Any) -> str | int:
+    """How much to print, as Keras takes it: `"auto"`, or 0, 1 or 2."""
+    if isinstance(value, bool | np.bool_):
+        return int(value)
+    try:
+        auto = isinstance(value, str) and value == "auto"
+        return "auto" if auto else whole_number(name, value, 0, 2)
+    except ValueError:
+        raise ValueError(
+            f'`{name}` must be "auto", or 0, 1 or 2. Received: {name}={value!r}'
+        ) from None
+
+
+def text(name: str, value: Any) -> str:
+    """`value`, if it is a string.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"`{name}` must be a string. Received: {name}={value!r}")
+    return str(value)
+
+
+def path(name: str, value: Any) -> pathlib.Path:
+    """`value` as a path.
+
+    Raises:
+        ValueError: If it is none, or no file system has such a name.
+
+    Example:
+
+    >>> from tfbnn import arguments
+    >>> arguments.path("folder", "saved/model").name
+    'model'
+    """
+    try:
+        path = os.fspath(value)
+    except TypeError:
+        path = None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ValueError(
+            f"`{name}` must be the name of a file or folder, a string or a `pathlib.Path`. "
+            f"Received: {name}={value!r}"
+        )
+    return pathlib.Path(path)
+
+
+def listed(name: str, value: Any, check: Callable[[str, Any], Any]) -> list[Any]:
+    """The elements of a sequence, each as `check(name, element)` gives it back.
+
+    Raises:
+        ValueError: If it is no list, tuple or array of one axis, or an element is refused.
+
+    Example:
+
+    >>> from tfbnn import arguments
+    >>> arguments.listed("widths", (32, 64), arguments.count)
+    [32, 64]
+    """
+    if not (isinstance(value, list | tuple) or len(getattr(value, "shape", ())) == 1):
+        raise ValueError(f"`{name}` must be a list or a tuple. Received: {name}={value!r}")
+    return [check(f"{name}[{index}]", element) for index, element in enumerate(value)]
+
+
+def real_array(name: str, value: Any) -> np.ndarray:
+    """`value` as an array of real numbers, of whatever type; NumPy would read some out of strings.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        array = np.asarray(value)
+        problem = f"an array of type {array.dtype}" if array.dtype.kind in "OSUTcMm" else ""
+    except (TypeError, ValueError, NotImplementedError) as error:
+        problem = f"{type(value).__name__} ({error})"
+    if problem:
+        raise ValueError(f"`{name}` must be an array of real numbers. Received: {name}={problem}")
+    return array
+
+
+def instance(name: str, value: Any, kind: type | tuple[type, ...], expected: str) -> Any:
+    """`value`, if it is an object of some class.
+
+    Raises:
+        TypeError: If it is not; it says what was `expected`.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"`{name}` must be {expected}. Received: {name} of type {type(value).__name__}"
+        )
+    return value
+
+
+def interpreted(name: str, value: Any, interpret: Callable[[Any], Any], expected: str) -> Any:
+    """`interpret(value)`, whose own error says why, and this one which argument it was.
+
+    Raises:
+        ValueError: If it cannot be interpreted.
+
+    Example:
+
+    >>> import keras
+    >>> from tfbnn import arguments
+    >>> arguments.interpreted("activation", "relu", keras.activations.get, "an activation").__name__
+    'relu'
+    """
+    try:
+        return interpret(value)
+    except Exception as error:
+        why = str(error)
+        if "Received: " in why:
+            raise ValueError(f"`{name}`: {why}") from error
+        raise ValueError(
+            f"`{name}` must be {expected} ({why}). Received: {name}={value!r}"
+        ) from error
+
+
 def _as_float(value: Any) -> float | None:
-    """A finite float that is not lost in float32, or None."""
-    if isinstance(value, bool | np.bool_ | str | bytes) or np.iscomplexobj(value):
-        return None
-    if not isinstance(value, numbers.Real) and np.shape(value) != ():
+    """A finite float, or None."""
+    if isinstance(value, bool | np.bool_ | str | bytes):
         return None
     try:
+        if np.iscomplexobj(value) or (not isinstance(value, numbers.Real) and len(np.shape(value))):
+            return None
         number = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except _NOT_A_NUMBER:
         return None
-    fits = abs(number) <= _FLOAT32.max and (number == 0 or abs(number) >= _FLOAT32.tiny)
-    return number if fits else None
+    return number if math.isfinite(number) else None
+
+
+def _in_float32(number: float) -> float | None:
+    """The number as float32 has it; None if it is lost there."""
+    if number != 0 and not _SMALLEST_FLOAT <= abs(number) <= _LARGEST_FLOAT:
+        return None
+    return float(np.float32(number))
 
 
 def _inside(number: float, minimum: float, maximum: float, exclusive: bool) -> bool:
-    # `0.99999999999` is below 1 as a float and 1 in float32.
-    for one in (number, float(np.float32(number))):
-        strictly = minimum < one < maximum
-        if not (strictly or (not exclusive and minimum <= one <= maximum)):
-            return False
-    return True
+    # `0.99999999999` is below 1 as a float and 1 in float32; `1e-12` is below itself there.
+    strictly = minimum < number < maximum
+    limits = (minimum, maximum, *(float(np.float32(limit)) for limit in (minimum, maximum)))
+    return strictly or (not exclusive and number in limits)
 
 
 def _in_words(minimum: float, maximum: float, exclusive: bool) -> str:

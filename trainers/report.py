@@ -139,7 +139,7 @@ def draw_extremes(
     order = np.argsort(entropy, kind="stable")
     shown = min(_SHOWN, len(order))
     rows = {"most": order[:shown], "least": order[::-1][:shown]}
-    figure = Figure(figsize=(1.15 * shown + 0.4, 3.5), layout="constrained")
+    figure = Figure(figsize=(1.15 * shown + 0.4, 3.8), layout="constrained")
     for panel, (title, chosen) in zip(figure.subfigures(2, 1), rows.items(), strict=True):
         heading = f"{title} certain of {of}: prediction (its probability), entropy"
         panel.suptitle(heading, fontsize=10)
@@ -150,7 +150,7 @@ def draw_extremes(
             said = int(probabilities[row].argmax())
             wrong = said != labels[row]
             text = f"{class_names[said]} ({probabilities[row, said]:.2f})"
-            text += f", is {class_names[labels[row]]}" if wrong else ""
+            text += f"\nis {class_names[labels[row]]}" if wrong else ""
             text += f"\n{entropy[row]:.3f} nats"
             axes.set_xlabel(text, fontsize=8, color=_WRONG if wrong else _RIGHT)
             for spine in axes.spines.values():

@@ -8,6 +8,7 @@ from trainers.settings import (
     check_at_least,
     check_places,
     check_seeds,
+    check_types,
     is_folder_name,
     option,
 )
@@ -47,6 +48,7 @@ class SearchSettings:
     smoke: bool = option(False, "a search of seconds on a few rows: does everything, finds nothing")
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_at_least(self, 1, "trials", "epochs", "batch_size", "widths", "seed")
         check_seeds(self, "seed")
         check_places(self, "output", "data_dir")

@@ -14,6 +14,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
+from tfbnn import arguments
 from tfbnn.export.graph import MODES
 from tfbnn.training import strategies
 from trainers.data import DATASETS
@@ -22,6 +23,41 @@ from trainers.data import DATASETS
 def option(default: Any, help: str | None, choices: tuple[str, ...] | None = None) -> Any:
     """A field of settings, with what `--help` says of it; with None it is no flag."""
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+def check_types(settings: Any) -> None:
+    """Raise a `ValueError` unless each field is what its annotation says, as a plain value."""
+    hints = typing.get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        value, hint = getattr(settings, field.name), hints[field.name]
+        checked = _checked(field.name, value, hint)
+        if field.metadata["choices"]:
+            arguments.one_of(field.name, checked, field.metadata["choices"])
+        # Of a frozen dataclass.
+        object.__setattr__(settings, field.name, checked)
+
+
+def _value_type(hint: Any) -> type:
+    """`int` for `int`, `int | None` and `tuple[int, ...]`."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union, tuple):
+        return typing.get_args(hint)[0]
+    return hint
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    one = _CHECKS[_value_type(hint)]
+    if typing.get_origin(hint) is tuple:
+        return tuple(arguments.listed(name, value, one))
+    optional = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    return None if optional and value is None else one(name, value)
+
+
+_CHECKS = {
+    bool: arguments.boolean,
+    float: arguments.real_number,
+    int: arguments.seed,
+    str: arguments.text,
+}
 
 
 def check(settings: Any, name: str, holds: bool, range_in_words: str) -> None:
@@ -36,7 +72,7 @@ def check_at_least(settings: Any, bound: int, *names: str) -> None:
     """The same for fields, of one value or several, that must not be below `bound`."""
     for name in names:
         value = getattr(settings, name)
-        smallest = min(value) if isinstance(value, tuple) else value
+        smallest = min(value, default=bound - 1) if isinstance(value, tuple) else value
         check(settings, name, smallest >= bound, f"at least {bound}")
 
 
@@ -58,7 +94,7 @@ def check_places(settings: Any, *names: str) -> None:
 
 def is_folder_name(name: str | None) -> bool:
     """Whether a run can have this name; None leaves it to the trainer."""
-    return name is None or (name not in ("", ".", "..") and "/" not in name)
+    return name is None or (name not in ("", ".", "..") and not {"/", "\0"} & set(name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +153,7 @@ class Settings:
     smoke: bool = option(False, "a run of seconds on a few rows: does everything, learns nothing")
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_at_least(self, 1, "width", "epochs", "batch_size", "num_samples", "export_samples")
         check_at_least(self, 0, "filters", "depth", "fine_tune_epochs", "beta")
         check_seeds(self, "seed")
@@ -248,13 +285,6 @@ def _add_flag(
         metavar=None if field.metadata["choices"] else _value_type(hint).__name__.upper(),
         help=help_text,
     )
-
-
-def _value_type(hint: Any) -> type:
-    """`int` for `int`, `int | None` and `tuple[int, ...]`."""
-    if typing.get_origin(hint) in (types.UnionType, typing.Union, tuple):
-        return typing.get_args(hint)[0]
-    return hint
 
 
 def _in_words(default: Any) -> str:

@@ -31,7 +31,7 @@ class Contender:
         products = self.layers * (2 if case["estimator"] in ("local", "flipout") else 1)
         self.inputs = [tf.random.normal(self._shape(layer, False)) for layer in products]
         self.upstream = [tf.random.normal(self._shape(layer, True)) for layer in products]
-        self.function = tf.function(self._all)
+        self.function = tf.function(self._all, autograph=False)
 
     def step(self) -> None:
         float(self.function())

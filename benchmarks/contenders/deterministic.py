@@ -91,7 +91,9 @@ class Contender:
         """One pass over `rows`."""
         if not hasattr(self, "forward"):
             jit = self.case["jit"] == "on"
-            self.forward = tf.function(lambda x: self.model(x, training=False), jit_compile=jit)
+            self.forward = tf.function(
+                lambda x: self.model(x, training=False), jit_compile=jit, autograph=False
+            )
         size = self.case["batch"]
         for start in range(0, len(rows), size):
             self.forward(tf.constant(rows[start : start + size])).numpy()

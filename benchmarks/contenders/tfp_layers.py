@@ -47,7 +47,9 @@ class Contender:
         """`num_samples` passes, each with weights of its own, to the mean probabilities."""
         if not hasattr(self, "forward"):
             jit = self.case["jit"] == "on"
-            self.forward = tf.function(lambda x: tf.nn.softmax(self.model(x)), jit_compile=jit)
+            self.forward = tf.function(
+                lambda x: tf.nn.softmax(self.model(x)), jit_compile=jit, autograph=False
+            )
         size = self.case["batch"]
         for start in range(0, len(rows), size):
             batch = tf.constant(rows[start : start + size])

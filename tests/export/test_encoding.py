@@ -21,7 +21,7 @@ def kernel(shape, sparsity, block=1, seed=0):
 def converted(function, *shape):
     module = tf.Module()
     signature = [tf.TensorSpec(shape, tf.float32, name="x")]
-    module.f = tf.function(lambda x: {"y": function(x)}, input_signature=signature)
+    module.f = tf.function(lambda x: {"y": function(x)}, input_signature=signature, autograph=False)
     graph = module.f.get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], module)
     return converter.convert()

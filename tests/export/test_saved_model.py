@@ -275,7 +275,7 @@ def test_errors_of_tensorflow_while_it_writes(error, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"uncertainty": "moments"}, "'monte_carlo' or 'none'.*uncertainty='moments'"),
+        ({"uncertainty": "moments"}, "one of .*'none'.*uncertainty='moments'"),
         ({"num_samples": 0}, "at least 1.*num_samples=0"),
         ({"check_data": np.ones((3, 6))}, r"must have the shape \(rows, 8, 8, 2\).*\(3, 6\)"),
         ({"check_data": np.full((3, 8, 8, 2), np.inf)}, "`check_data` has NaN or infinite"),

@@ -59,7 +59,7 @@ def _inputs(shape):
 def _repeat(function, num_results, jit_compile=False):
     """`NUM_DRAWS` times the list that `function` returns, each stacked, from one call."""
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def results():
         types = [tf.float32] * num_results
         return tf.map_fn(lambda _: function(), tf.range(NUM_DRAWS), fn_output_signature=types)
@@ -70,7 +70,7 @@ def _repeat(function, num_results, jit_compile=False):
 def _exact_covariance(layer, x, jit_compile):
     """Of the flattened outputs, under one draw of the weights."""
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def outputs_of(kernel):
         return layer.linear_map(tf.constant(x), kernel)
 
@@ -99,7 +99,7 @@ def _shared(estimator, covariance, batch):
 
 
 def _check_law(layer, estimator, x, jit_compile=False):
-    mean = tf.function(lambda: layer(x), jit_compile=jit_compile)().numpy().ravel()
+    mean = tf.function(lambda: layer(x), jit_compile=jit_compile, autograph=False)().numpy().ravel()
     (draws,) = _repeat(lambda: [layer(x, training=True)], 1, jit_compile)
     draws = draws.reshape(NUM_DRAWS, -1)
     covariance = _shared(estimator, _exact_covariance(layer, x, jit_compile), len(x))

@@ -55,7 +55,9 @@ def test_mean_and_variance_are_those_of_the_closed_form(linear_map, estimator, b
     # The rows of a batch may share their draw, so the layer is called for each: within one call of
     # the graph, which is cheap, and in several, which must not repeat it.
     numbers = tf.zeros(DRAWS_OF_A_CALL)
-    noisy = tf.function(lambda: tf.map_fn(lambda _: layer(x, training=True), numbers))
+    noisy = tf.function(
+        lambda: tf.map_fn(lambda _: layer(x, training=True), numbers), autograph=False
+    )
     draws = np.concatenate([noisy().numpy() for _ in range(NUM_CALLS)])
 
     count = len(draws)

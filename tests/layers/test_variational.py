@@ -112,7 +112,7 @@ def test_without_noise_it_is_its_keras_namesake(linear_map, options, jit_compile
     namesake.set_weights([weight.loc.numpy() for weight in weights])
 
     # One graph, which is traced and compiled once.
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def outputs():
         return namesake(x), [(layer(x), layer(x, training=True)) for layer in layers]
 
@@ -242,3 +242,29 @@ def test_bad_arguments_are_errors(options, words):
 def test_bad_arguments_of_convolutions_are_errors(options, words):
     with pytest.raises(ValueError, match=words):
         _layer("Convolution2D", **options)
+
+
+def test_numbers_of_numpy_are_kept_as_plain_ones(tmp_path):
+    layers = [
+        tfbnn.layers.Convolution2DFlipout(
+            np.int32(2),
+            (np.int64(3), 3),
+            strides=np.array([1, 2]),
+            groups=np.uint8(1),
+            seed=np.int32(3),
+        ),
+        keras.layers.Flatten(),
+        tfbnn.layers.DenseFlipout(
+            np.int64(4),
+            prior=tfbnn.priors.Normal(np.float32(0), np.float16(0.5)),
+            use_bias=np.True_,
+        ),
+    ]
+    model = tfbnn.Sequential([keras.Input((6, 6, 1)), *layers], num_examples=np.int64(7))
+    plain = {type(value) for value in keras.tree.flatten(model.get_config())}
+    assert plain <= {int, float, str, bool, type(None)}
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.num_examples == 7 and loaded.layers[0].strides == (1, 2)
+    x = np.ones((2, 6, 6, 1), np.float32)
+    np.testing.assert_array_equal(loaded(x), model(x))

@@ -18,7 +18,7 @@ def test_reliability_diagram_shows_the_numbers():
     assert "0.3500" in top.get_title()
     assert "4 examples" in top.get_title()
     figure = diagrams.reliability_diagram(PROBABILITIES, LABELS, num_bins=4, title="4 test rows")
-    assert figure.axes[0].get_title() == "4 test rows: ECE 0.3500"
+    assert figure.axes[0].get_title() == "4 test rows\nECE 0.3500"
     assert [patch.get_height() for patch in bottom.patches] == [0, 0, 2, 2]
 
 
@@ -26,7 +26,7 @@ def test_reliability_diagram_of_weighted_labels():
     weights = [0.5, 0.0, 1.5, 2.0]
     figure = diagrams.reliability_diagram(PROBABILITIES, LABELS, num_bins=4, weights=weights)
     top, bottom = figure.axes
-    assert "(4 examples)" in top.get_title()
+    assert "4 examples" in top.get_title()
     assert [patch.get_height() for patch in bottom.patches] == [0, 0, 3.5, 0.5]
 
 

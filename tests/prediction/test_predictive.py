@@ -404,8 +404,8 @@ def test_progress_bar_on_long_work(capfd, monkeypatch):
         (tf.data.Dataset.range(3), r"must be batched: call `.batch\(...\)` on it"),
         ([[1.0, 2.0, 3.0]], "must be an array.*Received: x of type list"),
         (None, "must be an array.*Received: x of type NoneType"),
-        (np.float32(1.0), r"same number of rows. Received: shapes \[\(\)\]"),
-        ([X, X[:7]], r"same number of rows. Received: shapes \[\(40, 3\), \(7, 3\)\]"),
+        (np.float32(1.0), r"same number of rows. Received: x of shapes \[\(\)\]"),
+        ([X, X[:7]], r"same number of rows. Received: x of shapes \[\(40, 3\), \(7, 3\)\]"),
     ],
 )
 def test_bad_x(x, message):
@@ -416,7 +416,7 @@ def test_bad_x(x, message):
 @pytest.mark.parametrize("name", ["num_samples", "batch_size"])
 @pytest.mark.parametrize("value", [0, -1, 2.5, "many", None])
 def test_bad_numbers(name, value):
-    with pytest.raises(ValueError, match=f"`{name}` must be a whole number above 0. Received"):
+    with pytest.raises(ValueError, match=f"`{name}` must be a whole number, at least 1. Received"):
         tfbnn.predict(shared_classifier(), X, **{name: value})
 
 

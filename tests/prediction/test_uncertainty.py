@@ -253,15 +253,17 @@ def test_bad_normals(loc, scale, message):
 
 @pytest.mark.parametrize("q", [0.0, 1.0, -0.1, np.nan, [0.5, 0.6]])
 def test_bad_levels(q):
-    with pytest.raises(ValueError, match=r"`q` must be one number inside \(0, 1\). Received: q="):
+    with pytest.raises(
+        ValueError, match="`q` must be a number strictly between 0 and 1. Received: q="
+    ):
         uncertainty.mixture_quantile([[[0.0]]], 1.0, q)
-    with pytest.raises(ValueError, match="`mass` must be one number.*Received: mass="):
+    with pytest.raises(ValueError, match="`mass` must be a number strictly.*Received: mass="):
         uncertainty.credible_interval([[[0.0]]], 1.0, q)
 
 
 @pytest.mark.parametrize("q", [-0.1, 1.1, np.nan, [0.5, 0.6]])
 def test_bad_sample_levels(q):
-    with pytest.raises(ValueError, match="`q` must be one number from 0 to 1. Received: q="):
+    with pytest.raises(ValueError, match="`q` must be a number between 0 and 1. Received: q="):
         uncertainty.sample_quantile([[0.0]], q)
 
 

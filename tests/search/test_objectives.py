@@ -90,8 +90,11 @@ def test_nothing_stays_on_the_disk(trained, small_search, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"measure": "weight"}, r"`measure` must be one of \['bytes', 'gzip_bytes'\]. Received"),
-        ({"error_budget": -0.1}, "`error_budget` must be at least 0. Received: error_budget=-0.1"),
+        ({"measure": "weight"}, r"`measure` must be one of \('bytes', 'gzip_bytes'\). Received"),
+        (
+            {"error_budget": -0.1},
+            "`error_budget` must be .* at least 0.* Received: error_budget=-0.1",
+        ),
     ],
 )
 def test_bad_arguments_are_errors(options, message):

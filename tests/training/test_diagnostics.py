@@ -294,5 +294,5 @@ def test_data_that_cannot_be_used(data, error, message):
 
 @pytest.mark.parametrize("num_draws", [0, -1, 1.5])
 def test_num_draws_is_checked(num_draws):
-    with pytest.raises(ValueError, match="`num_draws` must be at least 1. Received: num_draws="):
+    with pytest.raises(ValueError, match="`num_draws` must be a whole.* Received: num_draws="):
         check(make_model(), num_draws=num_draws)

@@ -123,14 +123,16 @@ def _gradients(strategy, model, x, y, count):
         return context.all_reduce(tf.distribute.ReduceOp.SUM, gradient), gradient
 
     # All steps in one graph: to start so small a step takes longer than the step.
-    @tf.function
+    @tf.function(autograph=False)
     def steps(data):
-        totals = tf.TensorArray(variable.dtype, count)
-        shares = tf.TensorArray(variable.dtype, count)
-        for i in tf.range(count):
+        def step(i, totals, shares):
             total, share = strategy.run(one_replica, (data,))
-            totals = totals.write(i, strategy.experimental_local_results(total)[0])
-            shares = shares.write(i, tf.stack(strategy.experimental_local_results(share)))
+            total = strategy.experimental_local_results(total)[0]
+            share = tf.stack(strategy.experimental_local_results(share))
+            return i + 1, totals.write(i, total), shares.write(i, share)
+
+        arrays = [tf.TensorArray(variable.dtype, count) for _ in range(2)]
+        _, totals, shares = tf.while_loop(lambda i, *_: i < count, step, [0, *arrays])
         return totals.stack(), shares.stack()
 
     batches = tf.data.Dataset.from_tensors((x, y))

@@ -399,6 +399,16 @@ def test_jit(jit_compile):
     assert np.isfinite(model.fit(X, Y, verbose=0).history["loss"][0])
 
 
+def test_a_compile_that_fails_changes_nothing():
+    model = _model(beta=0.5, num_draws=2)
+    before = (model.optimizer, model.likelihoods, model.objective.kl_schedule)
+    for bad in ({"beta": np.nan}, {"num_draws": 1.0}, {"kl_schedule": keras.initializers.Zeros}):
+        with pytest.raises(ValueError, match="Received: "):
+            model.compile("sgd", loss=tfbnn.losses.NormalNLL(), **bad)
+    assert before == (model.optimizer, model.likelihoods, model.objective.kl_schedule)
+    assert (model.objective.beta, model.num_draws) == (0.5, 2)
+
+
 def test_warm_up_and_minibatch_weights():
     warm_up = tfbnn.schedules.LinearWarmUp(epochs=2)
     model = _model(kl_schedule=warm_up)

@@ -117,10 +117,11 @@ def test_losses_of_layers_and_of_calls_stay_in_the_list():
     others = 3.0 + float(np.square(regular.kernel.numpy()).sum())
     # Before a number of examples is known, and before anything was trained, there is no KL to add.
     assert float(sum(model.losses)) == pytest.approx(others, rel=1e-5)
+    # With it there is, and to look at them does nothing else.
     model.num_examples = 20
-    model(X, training=True)
     weighted_kl = float(variational_weights(model)[0].kl()) / 20
     assert float(sum(model.losses)) == pytest.approx(others + weighted_kl, rel=1e-5)
+    assert [float(term.result()) for term in model._terms] == [0.0] * 4
     logs = model.fit(X, Y, batch_size=20, verbose=0).history
     assert logs["loss"][0] == pytest.approx(logs["nll"][0] + others + weighted_kl, rel=1e-4)
 

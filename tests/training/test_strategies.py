@@ -30,7 +30,7 @@ def test_by_name(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        (("everything",), ValueError, "one of .*mirrored.*Received: 'everything'"),
+        (("everything",), ValueError, "one of .*mirrored.*Received: identifier='everything'"),
         (("parameter_server",), NotImplementedError, "ParameterServerStrategy is not supported"),
         (("mirrored", ["GPU:7"]), ValueError, "no device 'GPU:7'"),
         (("mirrored", ["CPU:0", "CPU:0"]), ValueError, "named twice"),

@@ -52,7 +52,9 @@ def _fast(optimizer, gradients, variables):
         optimizer.build(variables)
     step = optimizer.__dict__.setdefault(
         "_test_step",
-        tf.function(lambda *g: updates.apply_gradients(optimizer, list(g), variables)),
+        tf.function(
+            lambda *g: updates.apply_gradients(optimizer, list(g), variables), autograph=False
+        ),
     )
     step(*gradients)
 
@@ -94,7 +96,7 @@ def test_a_missing_gradient_leaves_its_variable_alone():
     variables = _variables("large")
     before = variables[1].numpy()
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         gradient = tf.ones(variables[0].shape)
         updates.apply_gradients(optimizer, [gradient, None], variables)

@@ -4,12 +4,14 @@ The quadrature splits the posterior at the scales where the priors change, becau
 narrow component is otherwise stepped over.
 """
 
+import hypothesis
 import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfbnn import arguments
 from tfbnn.weights import divergences, priors
 
 tfd = tfp.distributions
@@ -195,7 +197,7 @@ def test_own_draw_against_quadrature(prior, log_prob, centres):
 @each_case
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_gradients_are_finite(prior, log_prob, centres, jit_compile):
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def kl_and_gradients(loc, scale):
         with tf.GradientTape() as tape:
             tape.watch([loc, scale])
@@ -323,3 +325,45 @@ def test_the_posterior_is_normal():
 def test_one_closed_form_per_class():
     with pytest.raises(ValueError, match="one closed form only. Received: prior_class="):
         divergences.register_closed_form(priors.Normal)(divergences.normal_normal)
+
+
+EXTREME_LOC = np.array([0.0, 1e-12, 1e-3, 1.0, 1e3, priors.LARGEST_WEIGHT], np.float32)
+EXTREME_SCALE = np.array([arguments.SMALLEST_SCALE, 1e-6, 1.0, priors.LARGEST_WEIGHT], np.float32)
+
+
+def log_uniform(low, high):
+    """Numbers of every size, the ends more often than others."""
+    powers = hypothesis.strategies.floats(np.log10(low), np.log10(high)).map(lambda p: 10.0**p)
+    inside = powers.map(lambda number: min(max(number, low), high))
+    return hypothesis.strategies.sampled_from([low, 1.0, high]) | inside
+
+
+STANDARD_DEVIATIONS = log_uniform(arguments.SMALLEST_SCALE, arguments.LARGEST_SCALE)
+LOCATIONS = hypothesis.strategies.floats(-priors.LARGEST_WEIGHT, priors.LARGEST_WEIGHT)
+ARGUMENTS = {
+    "loc": LOCATIONS.filter(lambda loc: loc == 0 or abs(loc) > 1e-30),
+    "df": log_uniform(1e-6, 1e12),
+    "pi": hypothesis.strategies.floats(1e-37, 1 - 1e-7),
+    "scale": STANDARD_DEVIATIONS,
+    "sigma1": STANDARD_DEVIATIONS,
+    "sigma2": STANDARD_DEVIATIONS,
+}
+
+
+@hypothesis.strategies.composite
+def any_prior(draw):
+    cls = draw(hypothesis.strategies.sampled_from(list(priors.PRIORS.values())))
+    names = cls().get_config()
+    return cls(**{name: draw(ARGUMENTS[name]) for name in names})
+
+
+@hypothesis.given(prior=any_prior(), normal=hypothesis.strategies.sampled_from([0.0, 1.0, -6.7]))
+@hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
+def test_every_prior_that_is_accepted_has_a_finite_kl_and_gradient(prior, normal):
+    loc, scale = np.meshgrid(np.concatenate([-EXTREME_LOC, EXTREME_LOC]), EXTREME_SCALE)
+    loc, scale = tf.constant(loc), tf.constant(scale)
+    with tf.GradientTape() as tape:
+        tape.watch((loc, scale))
+        kl = divergences.kl_divergence(tfd.Normal(loc, scale), prior, loc + scale * normal)
+    gradients = tape.gradient(kl, (loc, scale))
+    assert all(np.all(np.isfinite(tensor)) for tensor in (kl, *gradients))

@@ -29,7 +29,10 @@ def test_draws_have_the_posterior_s_moments():
     def sample(number):
         return kernel.sample(noise.fold_in(seed, number))
 
-    samples = tf.function(lambda: tf.map_fn(sample, tf.range(2000), fn_output_signature="float32"))
+    def mapped():
+        return tf.map_fn(sample, tf.range(2000), fn_output_signature="float32")
+
+    samples = tf.function(mapped, autograph=False)
     draws = samples().numpy()
     z = (draws.mean(axis=0) - kernel.loc.numpy()) / (0.3 / np.sqrt(2000))
     assert np.abs(z).max() < 5

@@ -15,6 +15,7 @@ rows, and raise, leaving nothing behind, if the two disagree. They write a manif
 * `sparse`: kept weights and their positions, for the SavedModel.
 * `conversion`, `flatbuffer`: to the bytes of a LiteRT file, and what they say of themselves.
 * `verification`: the comparison with Keras.
+* `options`: what all of them take, checked.
 * `manifest`: what is in the file.
 * `files`: writing all or nothing.
 """

@@ -12,7 +12,6 @@ All modes have the same outputs by name.
 
 import contextlib
 import dataclasses
-import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,6 +37,7 @@ from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.answers import answer
 from tfbnn.prediction.moments import outputs_at_points
+from tfbnn.weights.compilation import traced
 
 MODES = ("moments", "monte_carlo", "ensemble", "none")
 
@@ -81,9 +81,7 @@ class Graph:
                 outputs = self._outputs(self.prepared(inputs), frozen, calls)
                 return answer(self.posterior.likelihoods[0], outputs)
 
-        # TensorFlow warns of many tracings of one function, but not of a partial.
-        serve = functools.partial(serve)
-        module.serve = tf.function(serve, input_signature=signature, autograph=False)
+        module.serve = traced(serve, input_signature=signature)
         return module
 
     def with_rows(self, count: int) -> "Graph":

@@ -1,6 +1,5 @@
 """`tfbnn.export.saved_model`: a TensorFlow SavedModel with sparse weights, which needs no tfbnn."""
 
-import functools
 import os
 import pathlib
 from typing import Any
@@ -8,9 +7,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.export import manifest, verification
 from tfbnn.export.files import written_whole
 from tfbnn.export.freeze import freeze
+from tfbnn.export.options import checked_class_names, checked_tolerance, checked_words
 from tfbnn.export.sparse import SparseWeight
 from tfbnn.layers.precision import in_float32
 from tfbnn.layers.scopes import forward_rule
@@ -19,6 +20,7 @@ from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction.answers import answer
 from tfbnn.weights import noise
+from tfbnn.weights.compilation import traced
 
 # Float32 sums in another order; the same operations otherwise.
 TOLERANCE = 1e-4
@@ -85,15 +87,15 @@ def saved_model(
     ['mutual_information', 'prediction', 'uncertainty']
     """
     posterior = mean_field(model)
-    if uncertainty not in ("monte_carlo", "none") or num_samples < 1:
-        raise ValueError(
-            "`uncertainty` must be 'monte_carlo' or 'none', and `num_samples` at least 1. "
-            f"Received: uncertainty={uncertainty!r}, num_samples={num_samples}"
-        )
+    arguments.one_of("uncertainty", uncertainty, ("monte_carlo", "none"))
+    num_samples = arguments.count("num_samples", num_samples)
+    overwrite, path = arguments.boolean("overwrite", overwrite), arguments.path("path", path)
+    class_names = checked_class_names(posterior, class_names)
+    preprocessing = checked_words(preprocessing)
     verification.check_model(posterior)
-    if tolerance is None:
-        tolerance = max(TOLERANCE, verification.keras_tolerance(posterior))
-    path = pathlib.Path(path)
+    tolerance = checked_tolerance(
+        tolerance, lambda: max(TOLERANCE, verification.keras_tolerance(posterior))
+    )
     rows = verification.check_rows(posterior, check_data)
     builder = _Builder(posterior, num_samples, with_uncertainty=uncertainty == "monte_carlo")
     targets = [path, manifest.manifest_path(path)]
@@ -164,11 +166,10 @@ class _Builder:
         shape = verification.input_shape(self._posterior.model)
         inputs = tf.TensorSpec(shape, tf.float32, name="inputs")
         scalar = tf.TensorSpec([], tf.int64)
-        function = functools.partial(tf.function, autograph=False)
-        module.mean = function(self._mean, input_signature=[inputs])
+        module.mean = traced(self._mean, input_signature=[inputs])
         if with_uncertainty:
-            module.predict = function(self._predict, input_signature=[inputs, scalar, scalar])
-            module.predict_with_uncertainty = function(
+            module.predict = traced(self._predict, input_signature=[inputs, scalar, scalar])
+            module.predict_with_uncertainty = traced(
                 self._predict_with_uncertainty, input_signature=[inputs]
             )
         return module

@@ -10,13 +10,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfbnn import lite
+from tfbnn import arguments, lite
 from tfbnn.export import flatbuffer, manifest, verification
 from tfbnn.export.bits import UNROUNDED, WIDTHS, Bits, wider
 from tfbnn.export.conversion import convert
 from tfbnn.export.encoding import can_round, smaller
 from tfbnn.export.files import written_whole
 from tfbnn.export.graph import MODES, Graph
+from tfbnn.export.options import checked_class_names, checked_tolerance, checked_words
 from tfbnn.export.variances import FORMS
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.mean_field import mean_field
@@ -130,9 +131,17 @@ def tflite(
     ((3, 2), (3,))
     """
     posterior = mean_field(model)
-    if num_samples is None:
-        num_samples = _NUM_SAMPLES.get(uncertainty, 1)
-    _check_arguments(uncertainty, num_samples, precision, sparse, batch_size, scale, input_type)
+    _check_choices(uncertainty=uncertainty, precision=precision, scale=scale, input_type=input_type)
+    num_samples = _NUM_SAMPLES[uncertainty] if num_samples is None else num_samples
+    num_samples = arguments.count("num_samples", num_samples)
+    batch_size = arguments.count("batch_size", batch_size)
+    sparse = None if sparse is None else arguments.boolean("sparse", sparse)
+    seed = arguments.seed("seed", seed, minimum=0)
+    overwrite, path = arguments.boolean("overwrite", overwrite), arguments.path("path", path)
+    class_names = checked_class_names(posterior, class_names)
+    inside = preprocessing if callable(preprocessing) else None
+    words = checked_words(preprocessing if inside is None else _in_words(inside))
+    _check_combination(uncertainty, num_samples, precision, sparse)
     verification.check_model(posterior)
     if uncertainty == "moments":
         moments.check(steps_of(posterior.model))
@@ -141,10 +150,9 @@ def tflite(
             precision in _SPARSE_PRECISIONS
             and sparsity_of(posterior.model) >= _WORTH_STORING_SPARSE
         )
-    if tolerance is None:
-        tolerance = max(TOLERANCES[precision], verification.keras_tolerance(posterior))
-    path = pathlib.Path(path)
-    inside = None if isinstance(preprocessing, str) else preprocessing
+    tolerance = checked_tolerance(
+        tolerance, lambda: max(TOLERANCES[precision], verification.keras_tolerance(posterior))
+    )
     rows = verification.check_rows(posterior, check_data, raw=inside is not None)
     verification.check_type("check_data", rows, input_type)
     graph = Graph(
@@ -160,13 +168,12 @@ def tflite(
     )
     data = rows
     if representative_data is not None:
-        data = np.asarray(representative_data, np.float32)
-        verification.check_shape("representative_data", data, rows.shape[1:])
+        data = verification.checked_rows("representative_data", representative_data, rows.shape[1:])
         verification.check_type("representative_data", data, input_type)
     facts = {
         "tolerance": tolerance,
         "class_names": class_names,
-        "preprocessing": preprocessing if inside is None else _in_words(inside),
+        "preprocessing": words,
     }
     return _write(graph, path, _Storage(precision, sparse, data), rows, overwrite, facts)
 
@@ -279,24 +286,22 @@ def _in_words(preprocessing: Callable) -> str:
     return f"inside the file: {type(preprocessing).__name__} {named or ''}".strip()
 
 
-def _check_arguments(
-    uncertainty: str,
-    num_samples: int,
-    precision: str,
-    sparse: bool | None,
-    batch_size: int,
-    scale: str,
-    input_type: str,
+_CHOICES = {
+    "uncertainty": MODES,
+    "precision": tuple(TOLERANCES),
+    "scale": _SCALES,
+    "input_type": _INPUT_TYPES,
+}
+
+
+def _check_choices(**chosen: str) -> None:
+    for name, value in chosen.items():
+        arguments.one_of(name, value, _CHOICES[name])
+
+
+def _check_combination(
+    uncertainty: str, num_samples: int, precision: str, sparse: bool | None
 ) -> None:
-    choices = {
-        "uncertainty": (uncertainty, MODES),
-        "precision": (precision, tuple(TOLERANCES)),
-        "scale": (scale, _SCALES),
-        "input_type": (input_type, _INPUT_TYPES),
-    }
-    for name, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise ValueError(f"`{name}` must be one of {allowed}. Received: {name}={value!r}")
     if sparse and precision not in _SPARSE_PRECISIONS:
         raise ValueError(
             "The runtime cannot load sparse integer weights, or computes garbage from them. Use "
@@ -314,9 +319,6 @@ def _check_arguments(
             "The drawn networks of an ensemble have no standard deviations to round by. Use "
             f"`precision='int8'`. Received: precision={precision!r}, uncertainty={uncertainty!r}"
         )
-    for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")
     if uncertainty == "moments" and num_samples % 2:
         raise ValueError(
             "`num_samples` must be even for `uncertainty='moments'`: the points come in pairs. "

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.export.graph import Graph
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.answers import OUTPUTS, answer
@@ -124,8 +125,15 @@ def check_rows(posterior: AbstractPosterior, check_data: Any, raw: bool = False)
             "The written file is compared with the Keras model on real rows, and a loaded model "
             "has kept none: pass `check_data=` with some rows of inputs. Received: check_data=None"
         )
-    rows = np.asarray(rows, np.float32)[:_MAX_ROWS]
-    check_shape("check_data", rows, tuple(input_shape(posterior.model)[1:]))
+    return checked_rows("check_data", rows, tuple(input_shape(posterior.model)[1:]))[:_MAX_ROWS]
+
+
+def checked_rows(name: str, value: Any, expected: tuple[int | None, ...]) -> np.ndarray:
+    """`value` as float32 rows of the expected shape, finite; a `ValueError` if it is none."""
+    array = arguments.real_array(name, value)
+    with np.errstate(over="ignore"):
+        rows = array.astype(np.float32)
+    check_shape(name, rows, expected)
     return rows
 
 

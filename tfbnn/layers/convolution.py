@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
+from tfbnn import arguments
 from tfbnn.layers import linear_maps
 from tfbnn.layers.variational import AbstractVariationalLayer
+
+_DATA_FORMATS = ("channels_last", "channels_first")
 
 
 class AbstractConvolution(AbstractVariationalLayer):
@@ -50,14 +54,19 @@ class AbstractConvolution(AbstractVariationalLayer):
         **kwargs: Any,
     ):
         super().__init__(activation=activation, **kwargs)
-        self.filters = filters
+        self.filters = arguments.count("filters", filters)
         self.kernel_size = _per_axis("kernel_size", kernel_size, self.rank)
         self.strides = _per_axis("strides", strides, self.rank)
-        self.padding = padding
-        self.data_format = data_format or keras.config.image_data_format()
+        self.padding = arguments.one_of("padding", _lower(padding), self._paddings)
+        data_format = keras.config.image_data_format() if data_format is None else data_format
+        self.data_format = arguments.one_of("data_format", _lower(data_format), _DATA_FORMATS)
         self.dilation_rate = _per_axis("dilation_rate", dilation_rate, self.rank)
-        self.groups = groups
+        self.groups = arguments.count("groups", groups)
         self._check_arguments()
+
+    @property
+    def _paddings(self) -> tuple[str, ...]:
+        return ("valid", "same", "causal") if self.rank == 1 else ("valid", "same")
 
     @property
     def linear_map(self) -> linear_maps.Convolution:
@@ -89,25 +98,10 @@ class AbstractConvolution(AbstractVariationalLayer):
         }
 
     def _check_arguments(self) -> None:
-        if not isinstance(self.filters, int) or self.filters <= 0 or self.groups <= 0:
-            raise ValueError(
-                "`filters` and `groups` must be positive whole numbers. "
-                f"Received: filters={self.filters}, groups={self.groups}"
-            )
         if self.filters % self.groups:
             raise ValueError(
                 "`filters` must be divisible by `groups`. "
                 f"Received: filters={self.filters}, groups={self.groups}"
-            )
-        paddings = ("valid", "same", "causal") if self.rank == 1 else ("valid", "same")
-        if self.padding not in paddings:
-            raise ValueError(
-                f"`padding` must be one of {paddings}. Received: padding={self.padding!r}"
-            )
-        if self.data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                "`data_format` must be 'channels_last' or 'channels_first'. "
-                f"Received: data_format={self.data_format!r}"
             )
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(
@@ -117,12 +111,18 @@ class AbstractConvolution(AbstractVariationalLayer):
 
 
 def _per_axis(name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
-    values = (value,) * rank if isinstance(value, int) else tuple(value)
-    if len(values) != rank or not all(isinstance(v, int) and v > 0 for v in values):
+    several = isinstance(value, list | tuple) or np.ndim(value) == 1
+    values = tuple(arguments.listed(name, value if several else [value] * rank, arguments.count))
+    if len(values) != rank:
         raise ValueError(
             f"`{name}` must be a positive whole number or {rank} of them. Received: {name}={value}"
         )
     return values
+
+
+def _lower(value: Any) -> Any:
+    """Names are the same in capitals, as in Keras."""
+    return value.lower() if isinstance(value, str) else value
 
 
 @keras.saving.register_keras_serializable("tfbnn")

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from tfbnn import arguments
 from tfbnn.layers import linear_maps
 from tfbnn.layers.variational import AbstractVariationalLayer
 
@@ -27,9 +28,7 @@ class AbstractDense(AbstractVariationalLayer):
 
     def __init__(self, units: int, activation: Any = None, **kwargs: Any):
         super().__init__(activation=activation, **kwargs)
-        if not isinstance(units, int) or units <= 0:
-            raise ValueError(f"`units` must be a positive whole number. Received: units={units}")
-        self.units = units
+        self.units = arguments.count("units", units)
         self.supports_masking = True
 
     @property

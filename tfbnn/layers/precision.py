@@ -24,6 +24,7 @@ def in_float32(*layers: Any) -> Iterator[None]:
     >>> import keras, tensorflow as tf
     >>> from tfbnn.layers.precision import in_float32
     >>> layer = keras.layers.Dense(2, dtype="float64")
+    >>> layer.build((None, 3))
     >>> with in_float32(layer):
     ...     print(layer(tf.ones((1, 3))).dtype, layer.kernel.value.dtype)
     <dtype: 'float32'> <dtype: 'float32'>
@@ -52,7 +53,8 @@ def _changes(layer: keras.Layer) -> Iterator[tuple[Any, str, Any]]:
         yield layer, "_dtype_policy", keras.DTypePolicy("float32")
     # Constants in a layer's own type, such as the statistics of an adapted `Normalization`.
     for name, value in vars(layer).items():
-        if isinstance(value, tf.Tensor) and value.dtype.is_floating:
+        # No symbolic ones, which a layer may hold from a graph that has gone.
+        if isinstance(value, tf.Tensor) and value.dtype.is_floating and hasattr(value, "numpy"):
             yield layer, name, tf.cast(value, tf.float32)
     # A model casts its inputs to the types of these.
     graph = getattr(layer, "_functional", None) or layer

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.layers import scopes
 from tfbnn.layers.estimators import ESTIMATORS, LinearMap, mean
 from tfbnn.weights import families, noise, priors
@@ -68,27 +69,28 @@ class AbstractVariationalLayer(keras.layers.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ):
+        activity_regularizer = _keras_object("activity_regularizer", activity_regularizer)
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         if kernel_regularizer is not None:
             raise ValueError(
                 "A kernel regularizer would be a second prior; choose `prior` instead. "
                 f"Received: kernel_regularizer={kernel_regularizer}"
             )
-        self.activation = keras.activations.get(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = _fresh_initializer(kernel_initializer)
-        self.bias_initializer = _fresh_initializer(bias_initializer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
-        self.prior = priors.get(prior)
-        self.bias_prior = self.prior if bias_prior is None else priors.get(bias_prior)
+        self.activation = _keras_object("activation", activation)
+        self.use_bias = arguments.boolean("use_bias", use_bias)
+        self.kernel_initializer = _fresh_initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = _fresh_initializer("bias_initializer", bias_initializer)
+        self.bias_regularizer = _keras_object("bias_regularizer", bias_regularizer)
+        self.kernel_constraint = _keras_object("kernel_constraint", kernel_constraint)
+        self.bias_constraint = _keras_object("bias_constraint", bias_constraint)
+        self.prior = _law("prior", prior)
+        self.bias_prior = self.prior if bias_prior is None else _law("bias_prior", bias_prior)
         self.posterior = _random_family(posterior)
-        self.bias_posterior = families.get(bias_posterior)
+        self.bias_posterior = _law("bias_posterior", bias_posterior)
         self.kl_weight = _checked_kl_weight(kl_weight)
-        self.masked = masked
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.masked = arguments.boolean("masked", masked)
+        self.seed = None if seed is None else arguments.seed("seed", seed)
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.kernel: NormalWeight | None = None
         self.bias: Weight | None = None
         self._called_with_noise = False
@@ -226,6 +228,7 @@ def variational_layers(model: keras.Layer) -> Iterator[AbstractVariationalLayer]
     >>> list(tfbnn.layers.variational_layers(model)) == [layer]
     True
     """
+    arguments.instance("model", model, keras.Layer, "a Keras model or layer")
     # Keras offers no public walk that also finds layers held as attributes of layers.
     for layer in model._flatten_layers():
         if isinstance(layer, AbstractVariationalLayer):
@@ -237,8 +240,14 @@ def variational_weights(model: keras.Layer) -> list[NormalWeight]:
     return [w for layer in variational_layers(model) for w in layer.variational_weights]
 
 
+def _law(name: str, identifier: Any) -> Any:
+    """A prior or a family, by the kind that `name` ends in."""
+    get = priors.get if name.endswith("prior") else families.get
+    return arguments.interpreted(name, identifier, get, "a law of `tfbnn.priors` or `.families`")
+
+
 def _random_family(identifier: Any) -> families.Normal:
-    family = families.get(identifier)
+    family = _law("posterior", identifier)
     if isinstance(family, families.Point):
         raise ValueError(
             "The kernel of a variational layer must be random; for a point kernel use the Keras "
@@ -247,18 +256,27 @@ def _random_family(identifier: Any) -> families.Normal:
     return family
 
 
-def _fresh_initializer(identifier: Any) -> keras.initializers.Initializer:
+def _keras_object(name: str, identifier: Any) -> Any:
+    """What Keras makes of a name, a configuration or an object, by the kind that `name` ends in."""
+    kind = name.rsplit("_", 1)[-1]
+
+    def interpret(identifier: Any) -> Any:
+        found = getattr(keras, f"{kind}s").get(identifier)
+        # Keras calls classes, or keeps them, whatever they are.
+        if found is not None and (isinstance(found, type) or not callable(found)):
+            raise TypeError(f"it stands for {found!r}")
+        return found
+
+    return arguments.interpreted(name, identifier, interpret, f"what Keras takes as {kind}")
+
+
+def _fresh_initializer(name: str, identifier: Any) -> keras.initializers.Initializer:
     """The initializer, cloned if it is an object: a shared one repeats its numbers."""
-    initializer = keras.initializers.get(identifier)
+    initializer = _keras_object(name, identifier)
     if isinstance(initializer, keras.initializers.Initializer):
         return initializer.clone()
     return initializer
 
 
 def _checked_kl_weight(kl_weight: float | None) -> float | None:
-    if kl_weight is not None and not 0 <= kl_weight < float("inf"):
-        raise ValueError(
-            "`kl_weight` must be finite and at least 0, usually `1 / num_examples`. "
-            f"Received: kl_weight={kl_weight}"
-        )
-    return kl_weight
+    return None if kl_weight is None else arguments.real_number("kl_weight", kl_weight, 0)

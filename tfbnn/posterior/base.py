@@ -1,7 +1,6 @@
 """The waist between what was learnt and what is done with it."""
 
 import abc
-import functools
 from typing import Any
 
 import keras
@@ -9,6 +8,7 @@ import tensorflow as tf
 
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.weights import noise
+from tfbnn.weights.compilation import traced
 
 
 def mask_of(output: tf.Tensor) -> tf.Tensor | None:
@@ -130,8 +130,5 @@ class AbstractPosterior(abc.ABC):
     def _cached(self, name: str, function: Any) -> Any:
         functions = self.__dict__.setdefault("_functions", {})
         if name not in functions:
-            # TensorFlow counts tracings by code object, over all posteriors, and would warn of too
-            # many; of a partial it counts each on its own.
-            function = functools.partial(function)
-            functions[name] = tf.function(function, reduce_retracing=True)
+            functions[name] = traced(function, reduce_retracing=True)
         return functions[name]

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tfbnn import arguments
 from tfbnn.prediction.uncertainty import checked_probabilities, finite_array
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 # Far beyond the temperatures of trained networks, which are near 1: who ends here has no minimum.
 _MAX_TEMPERATURE = 20.0
+# More could neither be filled nor seen.
+_MOST_BINS = 10**6
 # Steps of a quarter in log(temperature): a minimum is several times as wide.
 _NUM_TEMPERATURES = 25
 
@@ -210,8 +213,7 @@ def reliability(
     Reference:
         Guo et al. 2017, "On Calibration of Modern Neural Networks", sec. 2.
     """
-    if not (isinstance(num_bins, int | np.integer) and num_bins >= 1):
-        raise ValueError(f"`num_bins` must be an integer above 0. Received: num_bins={num_bins!r}")
+    num_bins = arguments.count("num_bins", num_bins, most=_MOST_BINS)
     flat, flat_labels, flat_weights = _flatten(probabilities, labels, weights)
     confidence = flat.max(axis=-1)
     edges = np.linspace(0.0, 1.0, num_bins + 1)

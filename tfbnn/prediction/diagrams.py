@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tfbnn.prediction.calibration import Reliability, calibration_error, reliability
-from tfbnn.training.whole_files import save_figure
+from tfbnn.training.whole_files import picture_path, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,14 +62,15 @@ def reliability_diagram(
     # Here and not above: scores are needed where nothing is drawn.
     from matplotlib.figure import Figure
 
+    path = None if path is None else picture_path("path", path)
     bins = reliability(probabilities, labels, num_bins, weights)
     figure = Figure(figsize=(5.0, 6.2), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])
     _draw_gaps(top, bins)
     _draw_counts(bottom, bins)
     # Weights need not add up to a whole number.
-    title = title or f"{float(bins.count.sum()):,.10g} examples"
-    top.set_title(f"{title}: ECE {calibration_error(bins):.4f}")
+    rows = title or f"{float(bins.count.sum()):,.10g} examples"
+    top.set_title(f"{rows}\nECE {calibration_error(bins):.4f}")
     if path is not None:
         save_figure(figure, path)
     return figure

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+from tfbnn import arguments
 from tfbnn.posterior.base import AbstractPosterior, mask_of
 from tfbnn.posterior.variational import posterior_of
 from tfbnn.prediction.summaries import Prediction, summarise
@@ -80,6 +81,8 @@ def predict(
         "Uncertainty in Deep Learning", sec. 3.3.
     """
     posterior = posterior_of(model)
+    if keep_samples is not None:
+        keep_samples = arguments.boolean("keep_samples", keep_samples)
     parts: list[list[Prediction]] = []
     samples_bytes = 0
     for block in sampled_blocks(posterior, x, num_samples, batch_size, seed, verbose):
@@ -153,8 +156,12 @@ def sampled_blocks(
     Yields:
         Blocks, in the order of the rows; in one block all rows have one shape.
     """
-    _check_arguments(num_samples, batch_size)
-    seed_tensor = noise.as_seed(random.randrange(2**62) if seed is None else seed)
+    num_samples, batch_size = (
+        arguments.count("num_samples", num_samples),
+        arguments.count("batch_size", batch_size),
+    )
+    seed = random.randrange(2**62) if seed is None else arguments.seed("seed", seed)
+    seed_tensor, verbose = noise.as_seed(seed), arguments.verbosity("verbose", verbose)
     total = _num_batches(x, batch_size)
     data = _batches(x, y, sample_weight, batch_size)
     with _progress(verbose, total and total * num_samples) as bar:
@@ -190,12 +197,6 @@ def _progress(verbose: Any, total: int | None) -> Any:
     return tqdm.tqdm(total=total, delay=2.0 if verbose == "auto" else 0.0, unit="network batch")
 
 
-def _check_arguments(num_samples: int, batch_size: int) -> None:
-    for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"`{name}` must be a whole number above 0. Received: {name}={value}")
-
-
 def num_rows(x: Any) -> int:
     """Number of rows of an array or of a structure of arrays, the same in each.
 
@@ -207,11 +208,11 @@ def num_rows(x: Any) -> int:
             "`x` must be an array, a structure of arrays or a `tf.data.Dataset`. "
             f"Received: x of type {type(x).__name__}"
         )
-    rows = {np.shape(array)[:1] for array in tf.nest.flatten(x)}
-    if len(rows) != 1 or rows == {()}:
+    shapes = [tuple(np.shape(array)) for array in tf.nest.flatten(x)]
+    rows = {shape[:1] for shape in shapes}
+    if len(rows) != 1 or rows <= {(), (None,)}:
         raise ValueError(
-            "All inputs must have the same number of rows. "
-            f"Received: shapes {[np.shape(array) for array in tf.nest.flatten(x)]}"
+            f"All inputs in `x` must have the same number of rows. Received: x of shapes {shapes}"
         )
     return rows.pop()[0]
 
@@ -234,16 +235,25 @@ def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int) -> Iterator[tu
                 batch = keras.utils.unpack_x_y_sample_weight(element)
             leaves = tf.nest.flatten(batch[0])
             if any(leaf.shape.rank == 0 for leaf in leaves):
-                raise ValueError("The data set must be batched: call `.batch(...)` on it.")
+                raise ValueError(
+                    "The data set must be batched: call `.batch(...)` on it. "
+                    f"Received: x of shapes {[tuple(leaf.shape) for leaf in leaves]}"
+                )
             check_arrays("x", [leaf.numpy() for leaf in leaves])
             yield batch
         return
-    x = tf.nest.map_structure(np.asarray, x)
+    x = tf.nest.map_structure(_as_array, x)
     check_arrays("x", x)
     for start in range(0, num_rows(x), batch_size):
         rows = slice(start, start + batch_size)
         inputs = tf.nest.map_structure(lambda a, rows=rows: tf.convert_to_tensor(a[rows]), x)
         yield (inputs, *(a if a is None else a[rows] for a in (y, sample_weight)))
+
+
+def _as_array(x: Any) -> np.ndarray:
+    """An input, real numbers or, for layers that look them up, strings."""
+    array = arguments.interpreted("x", x, np.asarray, "an array")
+    return array if array.dtype.kind in "SUT" else arguments.real_array("x", array)
 
 
 def _blocks(
@@ -273,7 +283,14 @@ def _blocks(
 
 def _bytes_per_row(posterior: AbstractPosterior, batch: Any) -> int:
     _check_shapes(posterior.model, batch)
-    outputs = tf.nest.flatten(posterior.network(posterior.mean(), batch))
+    try:
+        outputs = tf.nest.flatten(posterior.network(posterior.mean(), batch))
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        first = str(error).strip().splitlines()[0]
+        shapes = [tuple(tensor.shape) for tensor in tf.nest.flatten(batch)]
+        raise ValueError(
+            f"The model cannot take `x` ({first}). Received: x of shapes {shapes}"
+        ) from error
     # Two parameters at most, in float32.
     return sum(8 * max(1, int(np.prod(output.shape[1:]))) for output in outputs)
 

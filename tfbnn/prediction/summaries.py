@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tfbnn import arguments
 from tfbnn.prediction import uncertainty as measures
 
 
@@ -119,6 +120,7 @@ class ClassPrediction(Prediction):
 
     def credible_interval(self, mass: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Central interval that holds `mass` of the draws of each probability."""
+        mass = arguments.real_number("mass", mass, 0, 1, exclusive=True, single=False)
         return self.quantile((1 - mass) / 2), self.quantile((1 + mass) / 2)
 
 

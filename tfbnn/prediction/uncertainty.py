@@ -30,6 +30,8 @@ are zero. Binary probabilities `(num_samples, batch, 1)` first go through
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tfbnn import arguments
+
 # Wide enough for float16 (eps 1e-3) and int8 (steps of 1/256) softmax outputs, narrow enough to
 # catch logits and sigmoids.
 _SUM_TOLERANCE = 1e-2
@@ -228,8 +230,7 @@ def sample_quantile(samples: ArrayLike, q: float) -> np.ndarray:
     >>> uncertainty.sample_quantile([[1.0], [2.0], [4.0]], q=0.5).tolist()
     [2.0]
     """
-    if not (np.ndim(q) == 0 and 0 <= q <= 1):
-        raise ValueError(f"`q` must be one number from 0 to 1. Received: q={q}")
+    q = arguments.real_number("q", q, 0, 1, single=False)
     return np.quantile(finite_array("samples", samples, min_rank=1), q, axis=0)
 
 
@@ -345,8 +346,7 @@ def mixture_quantile(loc: ArrayLike, scale: ArrayLike, q: float) -> np.ndarray:
         Chandrupatla 1997, "A new hybrid quadratic/bisection algorithm for finding the zero of a
         nonlinear function without using derivatives" (the root search).
     """
-    if not (np.ndim(q) == 0 and 0 < q < 1):
-        raise ValueError(f"`q` must be one number inside (0, 1). Received: q={q}")
+    q = arguments.real_number("q", q, 0, 1, exclusive=True, single=False)
     checked_loc, checked_scale = checked_normals(loc, scale)
     if not (checked_scale > 0).all():
         raise ValueError(
@@ -384,17 +384,17 @@ def credible_interval(
     >>> lower.round(2).tolist(), upper.round(2).tolist()
     ([[-1.96]], [[1.96]])
     """
-    if not (np.ndim(mass) == 0 and 0 < mass < 1):
-        raise ValueError(f"`mass` must be one number inside (0, 1). Received: mass={mass}")
+    mass = arguments.real_number("mass", mass, 0, 1, exclusive=True, single=False)
     tail = 0.5 * (1.0 - mass)
+    loc = finite_array("loc", loc, min_rank=2)
     # Mirrored: 1 - tail would round a small tail away.
-    upper = 0.0 - mixture_quantile(np.negative(loc), scale, tail)
+    upper = 0.0 - mixture_quantile(-loc, scale, tail)
     return mixture_quantile(loc, scale, tail), upper
 
 
 def finite_array(name: str, value: ArrayLike, min_rank: int) -> np.ndarray:
-    """`value` as a float64 array, or an error if it is too flat, empty or not finite."""
-    array = np.asarray(value, dtype=np.float64)
+    """`value` as a float64 array, or an error if it is none, too flat, empty or not finite."""
+    array = arguments.real_array(name, value).astype(np.float64)
     if array.ndim < min_rank:
         raise ValueError(f"`{name}` needs {min_rank} axes or more. Received: shape={array.shape}")
     if array.size == 0:

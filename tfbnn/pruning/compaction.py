@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tfbnn import arguments
 from tfbnn.layers.steps import Steps, steps_of
 from tfbnn.posterior.mean_field import mean_field
 from tfbnn.pruning.constants import Constants, LinearState
@@ -56,6 +57,7 @@ def compact(model: BayesianModel, fold: bool = False) -> BayesianModel:
     >>> tfbnn.compact(pruned).layers[0].units
     8
     """
+    fold = arguments.boolean("fold", fold)
     model = mean_field(model).model
     steps = steps_of(model)
     units = Units(steps)

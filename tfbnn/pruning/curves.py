@@ -6,20 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from matplotlib.figure import Figure
 
+from tfbnn import arguments
 from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction.evaluation import evaluate
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import num_weights, set_masks, sparsity_of
 from tfbnn.pruning.prune import (
-    check_granularity,
     check_ranking,
+    checked_blocks,
+    checked_sparsity,
     emptied_layer,
     ranking_of,
 )
 from tfbnn.training.models import BayesianModel
-from tfbnn.training.whole_files import save_figure
+from tfbnn.training.whole_files import picture_path, save_figure
 
 DEFAULT_SPARSITIES = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98)
 
@@ -40,6 +43,7 @@ class PruningCurve:
 
         `title` says which rows were scored, such as `"360 validation rows"`.
         """
+        path = None if path is None else picture_path("path", path)
         figure = _plot(self.rows, title)
         if path is not None:
             save_figure(figure, path, dpi=150)
@@ -93,10 +97,12 @@ def pruning_curve(
     [(0.0, 6), (0.5, 3)]
     """
     check_ranking(criterion, scope)
-    check_granularity(granularity, block_size)
+    block_size = checked_blocks(granularity, block_size)
+    num_samples, seed = arguments.count("num_samples", num_samples), arguments.seed("seed", seed)
+    verbose = arguments.verbosity("verbose", verbose)
     model = mean_field(model).model
     sparsities = _checked(sparsities, sparsity_of(model))
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    x, y, sample_weight = _checked_data(data)
     pruned = masked_clone(model, for_training=False)
     ranking = ranking_of(pruned, criterion, granularity, block_size)
     rows = []
@@ -118,20 +124,29 @@ def pruning_curve(
     return PruningCurve(rows)
 
 
+def _checked_data(data: Any) -> tuple[Any, Any, Any]:
+    """Inputs, targets and weights; of a data set the first alone, which gives all."""
+    if isinstance(data, tf.data.Dataset):
+        return data, None, None
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        raise ValueError(
+            "`data` must be `(x, y)` or `(x, y, sample_weight)`, or a batched `tf.data.Dataset` of "
+            f"such tuples. Received: data of type {type(data).__name__}"
+        )
+    return keras.utils.unpack_x_y_sample_weight(tuple(data))
+
+
 def _checked(sparsities: Sequence[float], removed: float) -> list[float]:
     """The sparsities upwards, none below the share that is `removed` already."""
-    numbers = [float(sparsity) for sparsity in sparsities]
-    if not numbers or not all(0 <= number < 1 for number in numbers):
-        raise ValueError(
-            "`sparsities` must be shares of weights to remove, in [0, 1). "
-            f"Received: sparsities={numbers}"
-        )
+    numbers = arguments.listed("sparsities", sparsities, checked_sparsity)
+    if not numbers:
+        raise ValueError(f"`sparsities` must be one or more. Received: sparsities={sparsities}")
     return sorted({max(number, removed) for number in numbers})
 
 
 _PANELS = {
     "error": ("error (%)", 100.0),
-    "nll": ("NLL (nats per example)", 1.0),
+    "nll": ("NLL (nats)", 1.0),
     "ece": ("calibration error (%)", 100.0),
     "mean_entropy": ("mean entropy (nats)", 1.0),
     "rmse": ("RMSE", 1.0),
@@ -158,7 +173,8 @@ def _plot(rows: list[dict[str, float]], title: str | None) -> Figure:
         axes.minorticks_off()
         axes.invert_xaxis()
         if min(values) >= 0:
-            axes.set_ylim(bottom=0)
+            # Room for the highest mark, where all are nearly equal too.
+            axes.set_ylim(0, 1.08 * max(values) or 1)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#dddddd", linewidth=0.6)
     if title:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction import moments
@@ -16,6 +17,7 @@ from tfbnn.prediction.predictive import num_rows
 from tfbnn.prediction.summaries import NormalPrediction, Prediction
 from tfbnn.training.data import check_arrays
 from tfbnn.training.likelihoods import AbstractLikelihood, sum_events
+from tfbnn.weights.sums import total
 
 _ROUTES = ("moments", "mean")
 # At so few points the mean of a softmax is right to 1e-3, which is enough for a gradient.
@@ -87,14 +89,21 @@ def distill(
         Balan et al. 2015, "Bayesian Dark Knowledge"; Hinton et al. 2015, "Distilling the Knowledge
         in a Neural Network".
     """
+    arguments.one_of("route", route, _ROUTES)
+    epochs, batch_size = (
+        arguments.count("epochs", epochs),
+        arguments.count("batch_size", batch_size),
+    )
+    learning_rate = arguments.positive("learning_rate", learning_rate)
+    callbacks = arguments.listed("callbacks", callbacks, _checked_callback)
+    verbose = arguments.verbosity("verbose", verbose)
     posterior = mean_field(model)
     x, targets = _checked(posterior, x, answers)
-    _check_arguments(route, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     trainer = _Distillation(posterior.model, posterior.likelihoods[0], route)
     steps = epochs * math.ceil(len(x) / batch_size)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     trainer.compile(keras.optimizers.Adam(rate))
-    options = {"batch_size": batch_size, "epochs": epochs, "callbacks": list(callbacks)}
+    options = {"batch_size": batch_size, "epochs": epochs, "callbacks": callbacks}
     return trainer.fit(x, targets, verbose=verbose, **options)
 
 
@@ -120,7 +129,7 @@ class _Distillation(keras.Model):
         with tf.GradientTape() as tape:
             terms = _terms(self._likelihood.kind, targets, self._answers(x))
             terms = [_mean_over_rows(term, mask) for term in terms[: len(self._means)]]
-            loss = tf.add_n(terms)
+            loss = total(terms)
         variables = self.student.trainable_variables
         # The mean does not depend on the standard deviations.
         pairs = zip(tape.gradient(loss, variables), variables, strict=True)
@@ -173,7 +182,9 @@ def _checked(posterior: Any, x: Any, answers: Prediction) -> tuple[np.ndarray, t
             "`answers` must be what `tfbnn.predict(teacher, x)` gives. "
             f"Received: answers of type {type(answers).__name__}"
         )
-    x = np.asarray(x, np.float32)
+    x = arguments.real_array("x", x)
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32)
     check_arrays("x", x)
     names = OUTPUTS[posterior.likelihoods[0].kind]
     real_numbers = isinstance(answers, NormalPrediction)
@@ -189,9 +200,5 @@ def _checked(posterior: Any, x: Any, answers: Prediction) -> tuple[np.ndarray, t
     return x, (*(getattr(answers, name) for name in used), mask)
 
 
-def _check_arguments(route: str, **positive: float) -> None:
-    if route not in _ROUTES:
-        raise ValueError(f"`route` must be one of {_ROUTES}. Received: route={route!r}")
-    for name, value in positive.items():
-        if not value > 0:
-            raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
+def _checked_callback(name: str, value: Any) -> keras.callbacks.Callback:
+    return arguments.instance(name, value, keras.callbacks.Callback, "a Keras callback")

@@ -1,10 +1,10 @@
 """`tfbnn.prune`: a new model in which the weights that are worth least are exactly zero."""
 
-import math
 import warnings
 
 import keras
 
+from tfbnn import arguments
 from tfbnn.layers.variational import variational_layers
 from tfbnn.posterior.mean_field import mean_field
 from tfbnn.pruning.cloning import masked_clone
@@ -82,8 +82,9 @@ def prune(
     Reference:
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 5.1 and table 2.
     """
-    threshold = _check_arguments(sparsity, threshold, criterion, scope)
-    check_granularity(granularity, block_size)
+    sparsity, threshold = _checked_amount(sparsity, threshold, criterion)
+    check_ranking(criterion, scope)
+    block_size = checked_blocks(granularity, block_size)
     pruned = masked_clone(mean_field(model).model)
     ranking = ranking_of(pruned, criterion, granularity, block_size)
     if sparsity is None:
@@ -158,16 +159,11 @@ def _name(model: keras.Model, index: int) -> str:
     return list(variational_layers(model))[index].name
 
 
-def _check_arguments(
-    sparsity: float | None, threshold: float | None, criterion: str, scope: str
-) -> float | None:
-    """The threshold, the criterion's own if neither it nor a sparsity is given."""
-    check_ranking(criterion, scope)
-    if sparsity is not None and not 0 <= sparsity < 1:
-        raise ValueError(
-            "`sparsity` is the share of weights to remove and must be in [0, 1). "
-            f"Received: sparsity={sparsity}"
-        )
+def _checked_amount(
+    sparsity: float | None, threshold: float | None, criterion: str
+) -> tuple[float | None, float | None]:
+    """The sparsity or the threshold, the criterion's own if neither is given."""
+    arguments.one_of("criterion", criterion, tuple(CRITERIA))
     if sparsity is None and threshold is None:
         threshold = NATURAL_THRESHOLDS.get(criterion)
     if (sparsity is None) == (threshold is None):
@@ -175,29 +171,30 @@ def _check_arguments(
             "Give either `sparsity` or `threshold` (only 'savage_dickey' has a threshold of its "
             f"own). Received: sparsity={sparsity}, threshold={threshold}, criterion={criterion!r}"
         )
-    if threshold is not None and not math.isfinite(threshold):
-        raise ValueError(f"`threshold` must be finite. Received: threshold={threshold}")
-    return threshold
+    if sparsity is None:
+        return None, arguments.real_number("threshold", threshold)
+    return checked_sparsity("sparsity", sparsity), None
+
+
+def checked_sparsity(name: str, value: float) -> float:
+    """A share of weights to remove, not all of them."""
+    number = arguments.real_number(name, value, 0, 1)
+    if number == 1:
+        raise ValueError(
+            f"`{name}` is the share of weights to remove and must be in [0, 1). "
+            f"Received: {name}={value!r}"
+        )
+    return number
 
 
 def check_ranking(criterion: str, scope: str) -> None:
     """Raise a `ValueError` if the criterion or the scope is unknown."""
-    if criterion not in CRITERIA:
-        raise ValueError(
-            f"`criterion` must be one of {sorted(CRITERIA)}. Received: criterion={criterion!r}"
-        )
-    if scope not in ("global", "layer"):
-        raise ValueError(f"`scope` must be 'global' or 'layer'. Received: scope={scope!r}")
+    arguments.one_of("criterion", criterion, tuple(CRITERIA))
+    arguments.one_of("scope", scope, ("global", "layer"))
 
 
-def check_granularity(granularity: str, block_size: int) -> None:
-    """Raise a `ValueError` if the granularity is unknown or the block size is not offered."""
-    if granularity not in ("weight", "block", "unit"):
-        raise ValueError(
-            "`granularity` must be 'weight', 'block' or 'unit'. "
-            f"Received: granularity={granularity!r}"
-        )
-    if block_size not in _BLOCK_SIZES:
-        raise ValueError(
-            f"`block_size` must be one of {_BLOCK_SIZES}. Received: block_size={block_size}"
-        )
+def checked_blocks(granularity: str, block_size: int) -> int:
+    """The block size, or a `ValueError` if it is not offered or the granularity is unknown."""
+    arguments.one_of("granularity", granularity, ("weight", "block", "unit"))
+    number = arguments.count("block_size", block_size)
+    return arguments.one_of("block_size", number, _BLOCK_SIZES)

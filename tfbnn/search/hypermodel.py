@@ -11,8 +11,10 @@ import keras_tuner
 from keras_tuner.errors import FailedTrialError, FatalValueError
 
 import tfbnn.layers
+from tfbnn import arguments
 from tfbnn.search.objectives import MonteCarloNLL
 from tfbnn.search.space import Space, choose, choose_prior
+from tfbnn.training.likelihoods import likelihood_of
 from tfbnn.training.models import Sequential
 from tfbnn.training.schedules import LinearWarmUp
 from tfbnn.weights.families import Normal
@@ -30,7 +32,7 @@ def perceptron(outputs: int, space: Space | None = None) -> Network:
     Returns:
         A function for `BayesianHyperModel(network=...)`. Hyperparameters: `depth`, `width_1`, ...
     """
-    space = space or Space()
+    outputs, space = arguments.count("outputs", outputs), _checked_space(space)
 
     def network(hp: keras_tuner.HyperParameters, dense: Callable, convolution: Any) -> list:
         del convolution
@@ -69,7 +71,9 @@ class BayesianHyperModel(keras_tuner.HyperModel):
         seed: A whole number, or None for another one in each trial.
 
     Raises:
-        ValueError: If neither or both of `outputs` and `network` are given.
+        TypeError: If an argument is an object of another kind.
+        ValueError: If neither or both of `outputs` and `network` are given, the loss is no
+            likelihood, or an argument is out of its range.
 
     Example:
 
@@ -100,13 +104,16 @@ class BayesianHyperModel(keras_tuner.HyperModel):
                 "Give either `outputs`, for a perceptron, or `network`. "
                 f"Received: outputs={outputs}, network={network}"
             )
-        self.input_shape = tuple(input_shape)
-        self.space = space or Space()
-        self.network = network or perceptron(outputs, self.space)
-        self.loss = loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self.objective = objective or MonteCarloNLL()
-        self.optimizer = optimizer
-        self.seed = seed
+        self.input_shape = tuple(arguments.listed("input_shape", input_shape, arguments.count))
+        self.space = _checked_space(space)
+        self.network = (
+            perceptron(outputs, self.space) if network is None else _called("network", network)
+        )
+        self.loss = _checked_loss(loss)
+        self.objective = MonteCarloNLL() if objective is None else _called("objective", objective)
+        arguments.text("objective.name", getattr(self.objective, "name", None))
+        self.optimizer = _called("optimizer", optimizer)
+        self.seed = None if seed is None else arguments.seed("seed", seed, 0, 2**32 - 1)
 
     @property
     def tuner_objective(self) -> keras_tuner.Objective:
@@ -206,6 +213,26 @@ class BayesianHyperModel(keras_tuner.HyperModel):
     def _start_seed(self) -> None:
         if self.seed is not None:
             keras.utils.set_random_seed(self.seed)
+
+
+def _checked_space(space: Space | None) -> Space:
+    return Space() if space is None else arguments.instance("space", space, Space, "a `Space`")
+
+
+def _called(name: str, value: Any) -> Any:
+    if not callable(value):
+        raise TypeError(
+            f"`{name}` must be a function. Received: {name} of type {type(value).__name__}"
+        )
+    return value
+
+
+def _checked_loss(loss: Any) -> keras.losses.Loss:
+    if loss is None:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    arguments.instance("loss", loss, keras.losses.Loss, "a loss object")
+    likelihood_of(loss)
+    return loss
 
 
 class _StopAtNaN(keras.callbacks.Callback):

@@ -13,16 +13,19 @@ they are the fourth argument.
 import dataclasses
 import pathlib
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from tfbnn import arguments
 from tfbnn.export.tflite import tflite
 from tfbnn.prediction.evaluation import evaluate
 from tfbnn.pruning.curves import DEFAULT_SPARSITIES, pruning_curve
-from tfbnn.pruning.prune import prune
+from tfbnn.pruning.prune import checked_sparsity, prune
 
 _MEASURES = ("bytes", "gzip_bytes")
+_SCORES = ("error", "nll", "brier", "ece", "rmse")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +51,9 @@ class MonteCarloNLL:
     num_samples: int = 32
     seed: int = 0
     name = "validation_nll"
+
+    def __post_init__(self) -> None:
+        _check_fields(self, num_samples=arguments.count, seed=arguments.seed)
 
     def __call__(self, model: Any, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """The scores of a trained model: NLL, and error and ECE (or RMSE and coverage)."""
@@ -80,7 +86,7 @@ class Bytes:
         seed: Seed of the draws.
 
     Raises:
-        ValueError: If `measure` is unknown or `error_budget` is negative.
+        ValueError: If an argument is out of its range.
     """
 
     error_budget: float
@@ -94,14 +100,17 @@ class Bytes:
     name = "deployment_bytes"
 
     def __post_init__(self) -> None:
-        if self.measure not in _MEASURES:
-            raise ValueError(
-                f"`measure` must be one of {list(_MEASURES)}. Received: measure={self.measure!r}"
-            )
-        if not self.error_budget >= 0:
-            raise ValueError(
-                f"`error_budget` must be at least 0. Received: error_budget={self.error_budget}"
-            )
+        arguments.one_of("measure", self.measure, _MEASURES)
+        arguments.one_of("score", self.score, _SCORES)
+        _check_fields(
+            self,
+            error_budget=lambda name, value: arguments.real_number(name, value, 0),
+            sparsities=_checked_sparsities,
+            num_samples=arguments.count,
+            export_samples=arguments.count,
+            infeasible_bytes=arguments.positive,
+            seed=arguments.seed,
+        )
 
     def __call__(self, model: Any, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """The scores of a trained model: bytes or the penalty, `sparsity`, `feasible`, ..."""
@@ -132,6 +141,18 @@ class Bytes:
             path = pathlib.Path(folder) / "model.tflite"
             written = tflite(model, path, num_samples=self.export_samples, check_data=np.asarray(x))
             return written[self.measure]
+
+
+def _check_fields(settings: Any, **checks: Callable[[str, Any], Any]) -> None:
+    """Have the fields of a frozen dataclass checked, and kept as plain numbers."""
+    for name, check in checks.items():
+        object.__setattr__(settings, name, check(name, getattr(settings, name)))
+
+
+def _checked_sparsities(name: str, value: Any) -> tuple[float, ...]:
+    if not len(numbers := arguments.listed(name, value, checked_sparsity)):
+        raise ValueError(f"`{name}` must be one or more. Received: {name}={value!r}")
+    return tuple(numbers)
 
 
 def _validation_scores(scores: dict[str, float]) -> dict[str, float]:

@@ -11,7 +11,8 @@ from keras_tuner.engine.trial import TrialStatus
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfbnn.training.whole_files import save_figure
+from tfbnn import arguments
+from tfbnn.training.whole_files import picture_path, save_figure
 
 Row = dict[str, Any]
 
@@ -33,6 +34,7 @@ def trials(tuner: keras_tuner.Tuner) -> list[Row]:
         `hyperparameters`, `scores` (all that the objective gave, and `seconds`) and `message` (of a
         failed trial, its last line).
     """
+    arguments.instance("tuner", tuner, keras_tuner.Tuner, "a tuner, such as `open_tuner` gives")
     oracle = tuner.oracle
     return [_row(oracle.trials[name]) for name in oracle.start_order]
 
@@ -74,6 +76,9 @@ def plot(
     Returns:
         The figure. Hyperparameters that never changed are left out.
     """
+    path = None if path is None else picture_path("path", path)
+    label, rows = arguments.text("label", label), arguments.listed("rows", rows, _checked_row)
+    reference = None if reference is None else _checked_reference(reference)
     completed = [row for row in rows if _outcome(row) == "trial"]
     names = [name for name in _names(completed) if len(_seen(completed, name)) > 1]
     height = math.ceil(len(names) / _COLUMNS)
@@ -113,6 +118,21 @@ def _row(trial: Any) -> Row:
         "scores": {name: float(metrics[name].get_best_value()) for name in metrics},
         "message": lines[-1] if lines else None,
     }
+
+
+def _checked_row(name: str, row: Any) -> Row:
+    if not isinstance(row, dict) or not {"score", "scores", "hyperparameters"} <= set(row):
+        raise ValueError(f"`{name}` must be a row of `trials`. Received: {name}={row!r}")
+    return row
+
+
+def _checked_reference(reference: Any) -> tuple[str, float]:
+    if not isinstance(reference, tuple | list) or len(reference) != 2:
+        raise ValueError(
+            f"`reference` must be a name and a score. Received: reference={reference!r}"
+        )
+    name, score = reference
+    return arguments.text("reference[0]", name), arguments.real_number("reference[1]", score)
 
 
 def _outcome(row: Row) -> str:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import keras_tuner
+import numpy as np
 
 import tfbnn.layers
+from tfbnn import arguments
 from tfbnn.weights.priors import PRIORS, AbstractPrior
 
 
@@ -29,7 +31,14 @@ class Range:
     log: bool = True
 
     def __post_init__(self) -> None:
-        if not -math.inf < self.low < self.high < math.inf or (self.log and self.low <= 0):
+        for name, check in (
+            ("low", arguments.real_number),
+            ("high", arguments.real_number),
+            ("log", arguments.boolean),
+        ):
+            # Of a frozen dataclass; plain numbers go into the JSON of a search.
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.low >= self.high or (self.log and self.low <= 0):
             raise ValueError(
                 "A range goes from a smaller to a larger finite number, both above 0 if it is "
                 f"logarithmic. Received: low={self.low}, high={self.high}, log={self.log}"
@@ -97,14 +106,12 @@ class Space:
 
     def __post_init__(self) -> None:
         _check_known("estimators", self.estimators, _estimators())
-        _check_known("priors", tuple(self.priors), PRIORS)
-        for field in dataclasses.fields(self):
-            if not isinstance(getattr(self, field.name), Range | Mapping):
-                _check_choices(field.name, getattr(self, field.name))
-        for prior, arguments in self.priors.items():
-            for argument, values in arguments.items():
-                if not isinstance(values, Range):
-                    _check_choices(f"priors[{prior!r}][{argument!r}]", values)
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, _checked_values(name, getattr(self, name), check))
+        _check_known("priors", self.priors, PRIORS)
+        object.__setattr__(
+            self, "priors", {n: _checked_prior(n, v) for n, v in self.priors.items()}
+        )
 
 
 def choose(hp: keras_tuner.HyperParameters, name: str, values: Values) -> Any:
@@ -114,7 +121,15 @@ def choose(hp: keras_tuner.HyperParameters, name: str, values: Values) -> Any:
         hp: Hyperparameters of the trial.
         name: Name of the hyperparameter.
         values: Its range, or its choices; a single one is fixed.
+
+    Raises:
+        TypeError: If `hp` is none.
+        ValueError: If there are no values.
     """
+    arguments.instance("hp", hp, keras_tuner.HyperParameters, "the hyperparameters of a trial")
+    name, values = arguments.text("name", name), _checked_values("values", values, _choice)
+    if isinstance(values, tuple) and len({type(value) for value in values}) > 1:
+        raise ValueError(f"`values` must be of one type. Received: values={values}")
     if isinstance(values, Range):
         sampling = "log" if values.log else "linear"
         return hp.Float(name, values.low, values.high, sampling=sampling, default=values.middle)
@@ -129,10 +144,10 @@ def choose_prior(
     """The prior of this trial. Its arguments are hyperparameters `<prior>_<argument>`."""
     chosen = choose(hp, "prior", tuple(priors))
     options = {}
-    for name, arguments in priors.items():
+    for name, given in priors.items():
         # keras-tuner must see the arguments of every prior, also of those that are not chosen.
         with hp.conditional_scope("prior", [name]):
-            values = {key: choose(hp, f"{name}_{key}", value) for key, value in arguments.items()}
+            values = {key: choose(hp, f"{name}_{key}", value) for key, value in given.items()}
         if name == chosen:
             options = values
     return PRIORS[chosen](**options)
@@ -143,16 +158,62 @@ def _estimators() -> list[str]:
 
 
 def _check_known(name: str, values: tuple[str, ...], known: Collection[str]) -> None:
-    unknown = [value for value in values if value not in known]
-    if unknown or not values:
-        raise ValueError(
-            f"`{name}` must be some of {sorted(known)}. Received: {name}={list(values)}"
-        )
+    named = isinstance(values, tuple | Mapping) and all(isinstance(v, str) for v in values)
+    if not named or not values or not set(values) <= set(known):
+        raise ValueError(f"`{name}` must be some of {sorted(known)}. Received: {name}={values!r}")
 
 
-def _check_choices(name: str, values: Any) -> None:
+def _checked_values(name: str, values: Any, check: Callable[[str, Any], Any]) -> Values:
+    """A range, or a tuple of values, each of which passes the check of a single one."""
+    if isinstance(values, Range):
+        for end in (values.low, values.high):
+            check(name, end)
+        return values
     if not isinstance(values, tuple) or not values:
         raise ValueError(
             f"`{name}` must be a `Range` or a tuple of at least one value. "
             f"Received: {name}={values!r}"
         )
+    return tuple(arguments.listed(name, values, check))
+
+
+def _choice(name: str, value: Any) -> Any:
+    """What keras-tuner can choose from and keep in JSON."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    try:
+        return arguments.whole_number(name, value)
+    except ValueError:
+        return arguments.real_number(name, value)
+
+
+def _checked_prior(name: str, given: Any) -> dict[str, Values]:
+    """The values of a prior's arguments, each of which makes a prior."""
+    known = PRIORS[name]().get_config()
+    if not isinstance(given, Mapping) or not set(given) <= set(known):
+        raise ValueError(
+            f"`priors[{name!r}]` must hold values of the arguments {sorted(known)}. "
+            f"Received: priors[{name!r}]={given!r}"
+        )
+
+    def check(argument: str) -> Callable[[str, Any], float]:
+        return lambda _, value: PRIORS[name](**{argument: value}).get_config()[argument]
+
+    where = f"priors[{name!r}]"
+    return {a: _checked_values(f"{where}[{a!r}]", v, check(a)) for a, v in given.items()}
+
+
+def _at_least_0(name: str, value: Any) -> float:
+    return arguments.real_number(name, value, 0)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "initial_scale": arguments.standard_deviation,
+    "beta": _at_least_0,
+    "warm_up": _at_least_0,
+    "depths": arguments.count,
+    "widths": arguments.count,
+    "learning_rate": arguments.positive,
+}

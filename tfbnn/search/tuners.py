@@ -1,11 +1,11 @@
 """`open_tuner`: a keras-tuner tuner on a folder, new or continued."""
 
 import os
-import pathlib
 from typing import Any
 
 import keras_tuner
 
+from tfbnn import arguments
 from tfbnn.search.folders import check_folder, settle_interrupted, write_whole
 from tfbnn.search.hypermodel import BayesianHyperModel
 
@@ -59,9 +59,9 @@ def open_tuner(
     >>> tuner.remaining_trials
     3
     """
-    if tuner not in TUNERS:
-        raise ValueError(f"`tuner` must be one of {sorted(TUNERS)}. Received: tuner={tuner!r}")
-    folder = pathlib.Path(folder)
+    arguments.one_of("tuner", tuner, tuple(TUNERS))
+    arguments.instance("hypermodel", hypermodel, BayesianHyperModel, "a `BayesianHyperModel`")
+    folder = arguments.path("folder", folder)
     options = {
         "objective": hypermodel.tuner_objective,
         "max_consecutive_failed_trials": _CONSECUTIVE_FAILURES,

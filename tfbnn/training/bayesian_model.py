@@ -28,6 +28,7 @@ from tfbnn.training.requirements import clear_errors, require_finite
 from tfbnn.training.resuming import forget_resuming, resuming_callback
 from tfbnn.training.terms import Term
 from tfbnn.training.updates import apply_gradients, batches_seen
+from tfbnn.weights.sums import total
 
 _EXAMPLE_ROWS = 256
 _TERMS = ("nll", "kl", "kl_weight", "weighted_kl")
@@ -50,7 +51,7 @@ class BayesianModel:
         super().__init__(*args, **kwargs)
         self.objective = Objective(num_examples)
         # What the user said, as opposed to what a `fit` counted in its own data.
-        self._given_num_examples = num_examples
+        self._given_num_examples = self.objective.num_examples
         self.num_draws = 1
         # Whether it had been, when the model was saved that this one is loaded from.
         self._optimizer_built = True
@@ -68,7 +69,7 @@ class BayesianModel:
     @num_examples.setter
     def num_examples(self, value: int) -> None:
         self.objective.set_num_examples(value)
-        self._given_num_examples = value
+        self._given_num_examples = self.objective.num_examples
 
     @property
     def likelihood(self) -> AbstractLikelihood:
@@ -108,12 +109,14 @@ class BayesianModel:
         Raises:
             ValueError: If a loss is no likelihood, or an argument is out of its range.
         """
-        num_draws = arguments.whole_number("num_draws", num_draws, minimum=1)
+        num_draws = arguments.count("num_draws", num_draws)
         for weight in tf.nest.flatten(loss_weights):
             if weight is not None:
                 arguments.real_number("loss_weights", weight, minimum=0.0)
-        kl_schedule = schedules.get(kl_schedule)
-        self.objective.check_beta(beta)
+        beta = arguments.real_number("beta", beta, 0)
+        kl_schedule = arguments.interpreted(
+            "kl_schedule", kl_schedule, schedules.get, "a schedule of the KL"
+        )
         # All checks come first: a model must not be left half compiled.
         new = self.likelihoods
         if loss is not None:
@@ -266,7 +269,7 @@ class BayesianModel:
                 with scopes.collect_draws():
                     y_pred = self(x, training=True)
                     losses.append(self.compute_loss(x, y, y_pred, sample_weight, training=True))
-            loss = tf.add_n(losses) / self.num_draws
+            loss = total(losses) / self.num_draws
             scaled_loss = self.optimizer.scale_loss(loss)
         self._track_loss(loss, y_pred)
         variables = self.trainable_weights
@@ -303,7 +306,7 @@ class BayesianModel:
             raise ValueError("Call `compile(loss=...)` before training or evaluating the model.")
         require_finite("x", x)
         rows, replicas = global_batch_size(y_pred), distribution.num_replicas()
-        loss = mean_nll(
+        nll = mean_nll(
             self.likelihoods,
             self._loss_weights,
             outputs.in_order(self, y),
@@ -312,12 +315,10 @@ class BayesianModel:
             outputs.in_order(self, sample_weight),
         )
         # Every replica counts the same, however few rows it has: its share knows.
-        self._track("nll", loss * replicas, rows / replicas)
-        if training:
-            loss += self._weighted_kl() / replicas
-        for other in self._losses_but_kl():
-            loss += tf.reduce_sum(tf.cast(other, tf.float32)) / replicas
-        return loss
+        self._track("nll", nll * replicas, rows / replicas)
+        others = [self._recorded_kl()] if training else []
+        others += [tf.reduce_sum(tf.cast(other, tf.float32)) for other in self._losses_but_kl()]
+        return total([nll, *(other / replicas for other in others)])
 
     @property
     def losses(self) -> list[Any]:
@@ -326,9 +327,11 @@ class BayesianModel:
         A training loop of one's own adds them to the mean NLL of a batch, as with a `keras.Model`.
         """
         layers = list(variational_layers(self))
-        if self.num_examples is None and not any(layer._called_with_noise for layer in layers):
+        trained = any(layer._called_with_noise for layer in layers)
+        if not layers or (self.num_examples is None and not trained):
             return self._losses_but_kl()
-        return [*self._losses_but_kl(), *([self._weighted_kl()] if layers else [])]
+        kl, kl_weight = self._kl_and_weight()
+        return [*self._losses_but_kl(), kl_weight * kl]
 
     def get_config(self) -> dict[str, Any]:
         schedule = self.objective.kl_schedule
@@ -444,7 +447,8 @@ class BayesianModel:
         with scopes.collect_draws():
             return super().losses
 
-    def _weighted_kl(self) -> tf.Tensor:
+    def _recorded_kl(self) -> tf.Tensor:
+        """The weighted KL of a training step, whose terms are recorded."""
         collector = scopes.active_collector()
         layers = set(variational_layers(self))
         # A step of the user's own need not collect: its KL is computed here, at a draw of its own.
@@ -455,18 +459,20 @@ class BayesianModel:
                 "posterior mean. Pass `training` on to the layers in the model's `call`. "
                 f"Received: model={self.name!r}"
             )
+        kl, kl_weight = self._kl_and_weight()
+        self._track("kl", kl)
+        self._track("kl_weight", kl_weight)
+        self._track("weighted_kl", kl_weight * kl)
+        return kl_weight * kl
+
+    def _kl_and_weight(self) -> tuple[tf.Tensor, tf.Tensor]:
         if self.num_examples is None:
             raise ValueError(
                 "The ELBO needs the number of training examples: use `fit`, or set it with "
                 "`model.num_examples = ...`. Received: num_examples=None"
             )
-        kl = total_kl(self, collector)
         step = 0 if self.optimizer is None else batches_seen(self.optimizer)
-        kl_weight = self.objective.kl_weight(step)
-        self._track("kl", kl)
-        self._track("kl_weight", kl_weight)
-        self._track("weighted_kl", kl_weight * kl)
-        return kl_weight * kl
+        return total_kl(self, scopes.active_collector()), self.objective.kl_weight(step)
 
     def _track(self, name: str, value: tf.Tensor, weight: tf.Tensor | None = None) -> None:
         self._terms[_TERMS.index(name)].record(value, weight)
@@ -493,8 +499,8 @@ class BayesianModel:
             if layer.kl_weight is not None:
                 raise ValueError(
                     "The model collects the KL of its layers; with a `kl_weight` of its own the "
-                    f"KL of {layer.name!r} would count twice. Received: "
-                    f"kl_weight={layer.kl_weight}"
+                    f"KL of {layer.name!r} would count twice: leave it out, or set "
+                    f"`layer.kl_weight = None`. Received: kl_weight={layer.kl_weight}"
                 )
 
     def _check_training_data(

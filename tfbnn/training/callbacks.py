@@ -11,11 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.training import sigma_picture
 from tfbnn.training.distribution import is_chief
 from tfbnn.training.sigma import (
+    checked_quantiles,
     named_weights,
-    quantile_name,
     sigma_values,
     sigma_warnings,
     snr_decibels,
@@ -99,13 +100,13 @@ class SigmaLogger(keras.callbacks.Callback):
         append: bool = False,
     ):
         super().__init__()
-        self.log_dir = os.fspath(log_dir)
+        self.log_dir = os.fspath(arguments.path("log_dir", log_dir))
         self.every = _checked_every(every)
-        self.quantiles = _checked_quantiles(quantiles)
-        self.tensorboard = tensorboard
-        self.csv = csv
-        self.picture = picture
-        self.append = append
+        self.quantiles = checked_quantiles(quantiles)
+        self.tensorboard = arguments.boolean("tensorboard", tensorboard)
+        self.csv = arguments.boolean("csv", csv)
+        self.picture = arguments.boolean("picture", picture)
+        self.append = arguments.boolean("append", append)
         self.folder: str | None = None
         self._records: Records = []
         self._weights: dict[str, NormalWeight] = {}
@@ -261,24 +262,14 @@ class SigmaLogger(keras.callbacks.Callback):
 
 
 def _checked_every(every: str | int) -> str | int:
-    number = isinstance(every, int | np.integer) and not isinstance(every, bool) and every > 0
-    if every != "epoch" and not number:
+    if isinstance(every, str) and every == "epoch":
+        return "epoch"
+    try:
+        return arguments.count("every", every)
+    except ValueError:
         raise ValueError(
             f'`every` must be "epoch" or a number of batches, at least 1. Received: every={every!r}'
-        )
-    return every
-
-
-def _checked_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
-    levels = tuple(float(level) for level in quantiles)
-    names = {quantile_name("sigma", level) for level in levels}
-    inside = all(0 < level < 1 for level in levels)
-    if not levels or not inside or list(levels) != sorted(levels) or len(names) < len(levels):
-        raise ValueError(
-            "`quantiles` must be rising numbers strictly between 0 and 1, such as "
-            f"(0.05, 0.5, 0.95). Received: quantiles={quantiles}"
-        )
-    return levels
+        ) from None
 
 
 def _check_writable(log_dir: str) -> None:

@@ -56,7 +56,7 @@ def training_size(
         ValueError: If the number is not known, or the data are empty.
     """
     if num_examples is not None:
-        num_examples = arguments.whole_number("num_examples", num_examples, minimum=1)
+        num_examples = arguments.count("num_examples", num_examples, most=2**63 - 1)
     if is_arrays(x):
         size = _array_size(x, batch_size)
     elif isinstance(x, tf.data.Dataset):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.layers.variational import variational_weights
 from tfbnn.training import outputs
 from tfbnn.training.data import check_arrays, is_arrays
@@ -64,8 +65,9 @@ def check_elbo(
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", eq. 2.
     """
     _check_model(model)
-    if not isinstance(num_draws, int | np.integer) or num_draws < 1:
-        raise ValueError(f"`num_draws` must be at least 1. Received: num_draws={num_draws}")
+    num_draws = arguments.count("num_draws", num_draws)
+    batch_size = arguments.count("batch_size", batch_size)
+    verbose = arguments.verbosity("verbose", verbose)
     layers = [
         _layer_kl(name, layer, noise.as_seed(number), num_draws)
         for number, (name, layer) in enumerate(named_layers(model).items())

@@ -16,6 +16,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfbnn.weights.compilation import traced
+
 
 def num_replicas() -> int:
     """Number of replicas that share a step: 1 without a strategy."""
@@ -75,5 +77,5 @@ def same_on_all_workers(number: int, strategy: tf.distribute.Strategy) -> bool:
         own = tf.constant([number], tf.int64)
         return tf.distribute.get_replica_context().all_gather(own, axis=0)
 
-    numbers = strategy.run(tf.function(gathered))
+    numbers = strategy.run(traced(gathered))
     return len(set(strategy.experimental_local_results(numbers)[0].numpy().tolist())) == 1

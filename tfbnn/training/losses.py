@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.training.requirements import require
 
 # Keeps a predicted scale away from 0, where the density has no maximum.
@@ -62,15 +63,15 @@ class NormalNLL(keras.losses.Loss):
     `-log(N(y; loc, scale**2)) = ((y - loc) / scale)**2 / 2 + log(scale) + log(2 * pi) / 2`
 
     Args:
-        scale: Standard deviation of the noise, in the unit of the targets. A positive number:
-            fixed. `"learned"`: one number, trained with the network (needs `tfbnn.Model` or
+        scale: Standard deviation of the noise, in the unit of the targets. A number from 1e-12 to
+            1e12: fixed. `"learned"`: one number, trained with the network (needs `tfbnn.Model` or
             `tfbnn.Sequential`). `"head"`: predicted for each input: the network has twice as many
             outputs as there are targets, first `loc`, then `rho` with `scale = softplus(rho)`.
-        initial_scale: Where a learned scale starts, positive.
+        initial_scale: Where a learned scale starts, between 1e-6 and 1e12.
         name: Name of the loss.
 
     Raises:
-        ValueError: If `scale` is none of these.
+        ValueError: If `scale` is none of these, or `initial_scale` out of its range.
 
     Example:
 
@@ -83,18 +84,12 @@ class NormalNLL(keras.losses.Loss):
     def __init__(
         self, scale: float | str = "learned", initial_scale: float = 1.0, name: str = "normal_nll"
     ):
-        super().__init__(name=name)
-        if isinstance(scale, str):
-            valid = scale in ("learned", "head")
-        else:
-            valid = math.isfinite(scale) and scale > 0
-        if not valid or not initial_scale > 0:
-            raise ValueError(
-                "`scale` must be a positive number, 'learned' or 'head', and `initial_scale` a "
-                f"positive number. Received: scale={scale!r}, initial_scale={initial_scale}"
-            )
-        self.scale = scale
-        self.initial_scale = initial_scale
+        super().__init__(name=arguments.text("name", name))
+        self.scale = _checked_scale(scale)
+        # Below the smallest scale it would not be the start.
+        self.initial_scale = arguments.real_number(
+            "initial_scale", initial_scale, SMALLEST_SCALE, arguments.LARGEST_SCALE, exclusive=True
+        )
         self.rho_variable: keras.Variable | None = None
 
     def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
@@ -129,7 +124,8 @@ class NormalNLL(keras.losses.Loss):
 
     def initial_rho(self) -> float:
         """`softplus^-1(initial_scale)`: where the variable of a learned scale starts."""
-        return self.initial_scale + math.log(-math.expm1(-self.initial_scale))
+        above = self.initial_scale - SMALLEST_SCALE
+        return above + math.log(-math.expm1(-above))
 
     def get_config(self) -> dict[str, Any]:
         return {"scale": self.scale, "initial_scale": self.initial_scale, "name": self.name}
@@ -145,3 +141,12 @@ class NormalNLL(keras.losses.Loss):
                 "Received: scale='learned'"
             )
         return tf.math.softplus(tf.convert_to_tensor(self.rho_variable.value)) + SMALLEST_SCALE
+
+
+def _checked_scale(scale: Any) -> float | str:
+    if isinstance(scale, str) and scale in ("learned", "head"):
+        return str(scale)
+    try:
+        return arguments.standard_deviation("scale", scale)
+    except ValueError as error:
+        raise ValueError(f"'learned', 'head' or a number: {error}") from None

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras.src.models.functional import Functional as KerasFunctional
 
+from tfbnn import arguments
 from tfbnn.training import keras_files
 from tfbnn.training.bayesian_model import BayesianModel
 from tfbnn.training.copies import compile_like, rebuilt
@@ -90,6 +91,7 @@ def clone_model(model: Any) -> Any:
     >>> type(tfbnn.clone_model(model)).__name__
     'Sequential'
     """
+    arguments.instance("model", model, BayesianModel, "a `tfbnn.Sequential` or `tfbnn.Model`")
     clone = rebuilt(model)
     compile_like(model, clone)
     return clone
@@ -117,6 +119,7 @@ def load_model(path: Any, **kwargs: Any) -> Any:
     >>> type(tfbnn.load_model(tempfile.gettempdir() + "/model.keras")).__name__
     'Sequential'
     """
+    path = arguments.path("path", path)
     # An argument that Keras does not have is no damage.
     inspect.signature(keras.models.load_model).bind(path, **kwargs)
     if not keras_files.is_keras_file(path):

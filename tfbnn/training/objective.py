@@ -23,6 +23,7 @@ from tfbnn.training.data import TrainingSize
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.requirements import require
 from tfbnn.weights import noise
+from tfbnn.weights.sums import total
 
 
 class Objective:
@@ -46,18 +47,13 @@ class Objective:
 
     def set_num_examples(self, num_examples: int) -> None:
         """Set the number of training examples in the whole data set, over all workers."""
-        self.num_examples = arguments.whole_number("num_examples", num_examples, minimum=1)
+        self.num_examples = arguments.count("num_examples", num_examples, most=2**63 - 1)
         self._variables["num_examples"].assign(float(self.num_examples))
 
     def set_beta(self, beta: float) -> None:
         """Set the factor of the KL: 1 is the ELBO, less is a cold posterior."""
-        self.beta = self.check_beta(beta)
+        self.beta = arguments.real_number("beta", beta, 0)
         self._variables["beta"].assign(self.beta)
-
-    @staticmethod
-    def check_beta(beta: float) -> float:
-        """The factor as a plain number."""
-        return arguments.real_number("beta", beta, minimum=0.0)
 
     def set_size(self, size: TrainingSize) -> None:
         """Set the numbers of examples and of batches in an epoch."""
@@ -99,15 +95,15 @@ def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:
         A float32 scalar.
     """
     known = {} if collector is None else collector.divergences
-    total = tf.zeros([])
+    terms = [tf.zeros([])]
     for layer in variational_layers(model):
         for weight in layer.variational_weights:
             if weight in known:
-                total += known[weight]
+                terms.append(known[weight])
             else:
                 exact = weight.kl_is_exact
-                total += weight.kl(None if exact else noise.next_seed(layer.seed_generator))
-    return total
+                terms.append(weight.kl(None if exact else noise.next_seed(layer.seed_generator)))
+    return total(terms)
 
 
 def mean_nll(

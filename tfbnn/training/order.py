@@ -39,6 +39,7 @@ def shuffled_batches(
     rows = len(tf.nest.flatten(arrays)[0])
     per_epoch = -(-rows // batch_size)
 
+    @tf.autograph.experimental.do_not_convert
     def batch(step: tf.Tensor, arrays: Any) -> Any:
         epoch, number = step // per_epoch, step % per_epoch
         places = tf.range(number * batch_size, tf.minimum((number + 1) * batch_size, rows))

@@ -65,8 +65,8 @@ class ResumeTraining(keras.callbacks.Callback):
 
     def __init__(self, folder: str | os.PathLike, every: int = 100, keep: bool = False):
         super().__init__()
-        self.folder = pathlib.Path(folder)
-        self.every = arguments.whole_number("every", every, minimum=1)
+        self.folder = arguments.path("folder", folder)
+        self.every = arguments.count("every", every)
         self.keep = arguments.boolean("keep", keep)
         # What `fit` says of its data, which another run must not differ in.
         self._run: tuple[int, ...] = ()

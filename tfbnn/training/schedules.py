@@ -7,7 +7,13 @@ follow the gradient of the ELBO.
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from tfbnn import arguments
+
+# So many epochs, times as many batches, float32 can hold.
+_MOST_EPOCHS = 1e9
 
 
 @keras.saving.register_keras_serializable("tfbnn.schedules")
@@ -16,6 +22,9 @@ class LinearWarmUp:
 
     Args:
         epochs: Number of epochs until the factor is 1, positive.
+
+    Raises:
+        ValueError: If `epochs` is not.
 
     Example:
 
@@ -29,9 +38,7 @@ class LinearWarmUp:
     """
 
     def __init__(self, epochs: float):
-        if not epochs > 0:
-            raise ValueError(f"`epochs` must be positive. Received: epochs={epochs}")
-        self.epochs = epochs
+        self.epochs = arguments.real_number("epochs", epochs, 0, _MOST_EPOCHS, exclusive=True)
 
     def __call__(self, step: Any, num_batches: Any) -> tf.Tensor:
         steps = self.epochs * tf.cast(num_batches, tf.float32)
@@ -82,14 +89,31 @@ SCHEDULES = {"minibatch_weights": MinibatchWeights}
 
 
 def get(identifier: Any) -> Any:
-    """The schedule that an object, a name in `SCHEDULES` or a configuration stands for."""
+    """The schedule that an object, a name in `SCHEDULES` or a configuration stands for.
+
+    A schedule of your own is an object with `get_config` and a call `(step, num_batches)`, which
+    gives a finite number of at least 0; the first step is tried here.
+
+    Raises:
+        ValueError: If it stands for none.
+    """
+    if identifier is None:
+        return None
     if isinstance(identifier, str) and identifier in SCHEDULES:
         return SCHEDULES[identifier]()
+    expected = f"None, one of the names {sorted(SCHEDULES)}, or an object of `tfbnn.schedules`"
+    return arguments.interpreted("identifier", identifier, _made, expected)
+
+
+def _made(identifier: Any) -> Any:
+    schedule = identifier
     if isinstance(identifier, dict):
-        return keras.saving.deserialize_keras_object(identifier)
-    if identifier is None or (callable(identifier) and hasattr(identifier, "get_config")):
-        return identifier
-    raise ValueError(
-        f"`kl_schedule` must be None, one of the names {sorted(SCHEDULES)}, or an object of "
-        f"`tfbnn.schedules`. Received: kl_schedule={identifier!r}"
-    )
+        schedule = keras.saving.deserialize_keras_object(identifier)
+    # A class is callable too.
+    if isinstance(schedule, type) or not hasattr(schedule, "get_config"):
+        raise TypeError("it is no such object")
+    with tf.init_scope():
+        factor = float(schedule(0, 1))
+    if not 0 <= factor < np.inf:
+        raise ValueError(f"its first factor is {factor}")
+    return schedule

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.layers.variational import variational_layers
 from tfbnn.weights import noise, priors
 from tfbnn.weights.families import NormalWeight
@@ -62,6 +63,10 @@ def sigma_statistics(
 
         All but the first, `kl` and `kl_is_exact` are NaN if no weight is left.
 
+    Raises:
+        TypeError: If `weight` is no random weight.
+        ValueError: If the levels do not rise, or are not inside (0, 1).
+
     Example:
 
     >>> import tfbnn
@@ -74,6 +79,8 @@ def sigma_statistics(
     Reference:
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 5.1, for the ratio.
     """
+    arguments.instance("weight", weight, NormalWeight, "a random weight, such as `layer.kernel`")
+    quantiles = checked_quantiles(quantiles)
     loc, scale = _kept(weight)
     snr = _snr_db(loc, scale)
     at_start = np.abs(scale / weight.initial_scale - 1) <= 0.01
@@ -134,6 +141,23 @@ def named_weights(model: keras.Layer) -> dict[str, NormalWeight]:
         for name, layer in named_layers(model).items()
         for weight in layer.variational_weights
     }
+
+
+def checked_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
+    """Levels that rise, or a `ValueError`."""
+    expected = "rising numbers strictly between 0 and 1, such as (0.05, 0.5, 0.95)"
+    return arguments.interpreted("quantiles", quantiles, _levels, expected)
+
+
+def _levels(quantiles: Sequence[float]) -> tuple[float, ...]:
+    def level(name: str, value: Any) -> float:
+        return arguments.real_number(name, value, 0, 1, exclusive=True)
+
+    levels = tuple(arguments.listed("quantiles", quantiles, level))
+    names = {quantile_name("sigma", level) for level in levels}
+    if not levels or list(levels) != sorted(levels) or len(names) < len(levels):
+        raise ValueError("they do not rise")
+    return levels
 
 
 def quantile_name(statistic: str, level: float) -> str:

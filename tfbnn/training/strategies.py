@@ -21,6 +21,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.training.distribution import is_chief as is_chief
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
@@ -64,11 +65,13 @@ def get(
         _refuse_parameter_servers(type(identifier).__name__)
         return identifier
     _refuse_parameter_servers(str(identifier))
-    if identifier not in STRATEGIES:
+    if not isinstance(identifier, str) or identifier not in STRATEGIES:
         raise ValueError(
             f"A strategy must be one of {STRATEGIES} or a `tf.distribute.Strategy`. "
-            f"Received: {identifier!r}"
+            f"Received: identifier={identifier!r}"
         )
+    devices = None if devices is None else arguments.listed("devices", devices, arguments.text)
+    time_limit = arguments.real_number("time_limit", time_limit, 0)
     name = _automatic(devices) if identifier == "auto" else identifier
     if devices and name not in ("one_device", "mirrored"):
         raise ValueError(
@@ -110,8 +113,8 @@ def cluster_of(text: str | None) -> tuple[list[str], int]:
     >>> cluster_of('{"cluster": %s, "task": {"type": "worker", "index": 1}}' % cluster)
     (['a:1', 'b:1'], 1)
     """
-    if not text:
-        raise _malformed("it is not set", text)
+    if not isinstance(text, str) or not text:
+        raise _malformed("it is not set" if text is None else "it is no text", text)
     try:
         config = json.loads(text)
     except json.JSONDecodeError as error:

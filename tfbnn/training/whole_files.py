@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from tfbnn import arguments
+
 # A name that is there already, a symbolic link to somebody's file included, is not written to.
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 # Of one system each.
@@ -67,6 +69,20 @@ def whole_file(path: pathlib.Path, several_writers: bool = False) -> Iterator[Bi
         )
         raise OSError(error.errno, reason, os.fspath(path)) from error
     _flush_names(path.parent)
+
+
+def picture_path(name: str, value: Any) -> pathlib.Path:
+    """`value` as the path of a picture, of a kind that Matplotlib can write."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    path = arguments.path(name, value)
+    known = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in known:
+        raise ValueError(
+            f"`{name}` must end in the name of a format, one of {sorted(known)}. "
+            f"Received: {name}={str(path)!r}"
+        )
+    return path
 
 
 def save_figure(figure: Any, path: str | os.PathLike, **options: Any) -> None:

@@ -20,7 +20,25 @@ from tensorflow.python.ops import control_flow_util
 LARGE = 2**15
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def traced(function: Callable[..., Any], **options: Any) -> Any:
+    """A `tf.function` that runs what is written, as Keras' own do: AutoGraph rewrites nothing.
+
+    AutoGraph gives up, in silence but for a line in the log, where it meets what it does not know,
+    such as a warning of a new Python that is an error by the filters of the user.
+
+    Args:
+        function: A function of tensors; branches and loops on tensors are `tf.cond`, `tf.map_fn`.
+        **options: Those of `tf.function`.
+
+    Returns:
+        The function.
+    """
+    # TensorFlow counts the tracings of a code object over all its functions and would warn of too
+    # many; of a partial it counts each on its own.
+    return tf.function(functools.partial(function), autograph=False, **options)
+
+
+def compiled(function: Callable[..., Any]) -> Any:
     """A function of tensors, compiled by XLA once for each combination of their shapes.
 
     Args:
@@ -29,10 +47,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
         The compiled function.
     """
-    # TensorFlow counts the tracings of a code object over all its functions and would warn of too
-    # many; of a partial it counts each on its own.
-    partial = functools.partial(function)
-    return tf.function(partial, jit_compile=True, autograph=False)
+    return traced(function, jit_compile=True)
 
 
 def inside_xla() -> bool:

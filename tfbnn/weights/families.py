@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.weights import noise
 from tfbnn.weights.divergences import has_closed_form
 from tfbnn.weights.priors import AbstractPrior
@@ -169,11 +170,11 @@ class Normal:
     """Mean-field normal family: `q(w) = N(w; loc, scale**2)`, `scale = softplus(rho)`.
 
     Args:
-        initial_scale: Standard deviation of every weight before training, positive. About 0.0067
-            (`softplus(-5)`) by default.
+        initial_scale: Standard deviation of every weight before training, from 1e-12 to 1e12. About
+            0.0067 (`softplus(-5)`) by default.
 
     Raises:
-        ValueError: If `initial_scale` is not positive and finite.
+        ValueError: If `initial_scale` is not in this range.
 
     Example:
 
@@ -186,12 +187,7 @@ class Normal:
     """
 
     def __init__(self, initial_scale: float = DEFAULT_INITIAL_SCALE):
-        if not (math.isfinite(initial_scale) and initial_scale > 0):
-            raise ValueError(
-                "`initial_scale` is a standard deviation and must be positive and finite. "
-                f"Received: initial_scale={initial_scale}"
-            )
-        self.initial_scale = float(initial_scale)
+        self.initial_scale = arguments.standard_deviation("initial_scale", initial_scale)
 
     def build(
         self, add_weight: Callable[..., keras.Variable], specification: WeightSpecification
@@ -260,22 +256,25 @@ FAMILIES = {"normal": Normal, "point": Point}
 def get(identifier: "Normal | Point | str | dict") -> "Normal | Point":
     """The family that an object, a name in `FAMILIES` or a configuration stands for.
 
+    Raises:
+        ValueError: If the name is unknown, or `identifier` is none of the above.
+
     Example:
 
     >>> from tfbnn.weights import families
     >>> type(families.get("point")).__name__
     'Point'
     """
+    expected = f"one of the names {sorted(FAMILIES)} or an object of `tfbnn.families`"
+    family = identifier
     if isinstance(identifier, dict):
-        identifier = keras.saving.deserialize_keras_object(identifier)
-    if isinstance(identifier, tuple(FAMILIES.values())):
-        return identifier
+        deserialize = keras.saving.deserialize_keras_object
+        family = arguments.interpreted("identifier", identifier, deserialize, expected)
+    if isinstance(family, tuple(FAMILIES.values())):
+        return family
     if isinstance(identifier, str) and identifier in FAMILIES:
         return FAMILIES[identifier]()
-    raise ValueError(
-        f"A posterior family must be one of the names {sorted(FAMILIES)} or an object of "
-        f"`tfbnn.families`. Received: {identifier!r}"
-    )
+    raise ValueError(f"A posterior family must be {expected}. Received: identifier={identifier!r}")
 
 
 def _variable_maker(

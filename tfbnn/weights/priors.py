@@ -13,8 +13,10 @@ Which prior when:
 
 Every prior is one law for one scalar weight; a layer applies it to each weight independently.
 `loc` and `scale` are in the unit of the weight; `scale` is a standard deviation where the law has
-one. Log densities are in nats. Prefer a named prior to the same law in `Distribution`: the named
-ones know their closed-form KL (see `tfbnn.weights.divergences`).
+one. `loc` may be up to 1e6 and `scale` from 1e-12 to 1e12: in these ranges the log density and its
+gradient are finite in float32 for every weight up to 1e6. Log densities are in nats. Prefer a named
+prior to the same law in `Distribution`: the named ones know their closed-form KL (see
+`tfbnn.weights.divergences`).
 
 A prior is data: numbers and names, never functions. It is immutable, equal to any prior with the
 same configuration, and goes through `keras.saving`. What is not offered: priors with trained
@@ -32,12 +34,16 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfbnn import arguments
 from tfbnn.weights.abstract_prior import PACKAGE, float32
 from tfbnn.weights.abstract_prior import AbstractPrior as AbstractPrior
 from tfbnn.weights.softplus import softplus
 from tfbnn.weights.tfp_distributions import Distribution as Distribution
 
 tfd = tfp.distributions
+
+LARGEST_WEIGHT = 1e6
+"""How far out a prior may lie: over the smallest scale, float32 still holds the square of it."""
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -51,7 +57,7 @@ class Normal(AbstractPrior):
         scale: Standard deviation, positive.
 
     Raises:
-        ValueError: If `loc` is not finite or `scale` is not positive and finite.
+        ValueError: If `loc` is beyond +-1e6 or `scale` is not between 1e-12 and 1e12.
 
     Example:
 
@@ -61,8 +67,8 @@ class Normal(AbstractPrior):
     """
 
     def __init__(self, loc: float = 0.0, scale: float = 1.0):
-        self.loc = _finite("loc", loc)
-        self.scale = _positive("scale", scale)
+        self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        self.scale = arguments.standard_deviation("scale", scale)
 
     def distribution(self) -> tfd.Distribution:
         return tfd.Normal(self.loc, self.scale)
@@ -87,7 +93,7 @@ class ScaleMixture(AbstractPrior):
             `exp(-6)`, one of the values searched over in the paper's experiments.
 
     Raises:
-        ValueError: If `pi` is not in (0, 1), or a standard deviation is not positive and finite.
+        ValueError: If `pi` is not in (0, 1), or a standard deviation is not between 1e-12 and 1e12.
 
     Example:
 
@@ -101,9 +107,9 @@ class ScaleMixture(AbstractPrior):
     """
 
     def __init__(self, pi: float = 0.5, sigma1: float = 1.0, sigma2: float = 0.0025):
-        self.pi = _fraction("pi", pi)
-        self.sigma1 = _positive("sigma1", sigma1)
-        self.sigma2 = _positive("sigma2", sigma2)
+        self.pi = arguments.real_number("pi", pi, 0, 1, exclusive=True)
+        self.sigma1 = arguments.standard_deviation("sigma1", sigma1)
+        self.sigma2 = arguments.standard_deviation("sigma2", sigma2)
 
     def distribution(self) -> tfd.Distribution:
         return tfd.MixtureSameFamily(
@@ -164,7 +170,7 @@ class Laplace(AbstractPrior):
         scale: Mean absolute deviation, positive; the standard deviation is `sqrt(2) * scale`.
 
     Raises:
-        ValueError: If `loc` is not finite or `scale` is not positive and finite.
+        ValueError: If `loc` is beyond +-1e6 or `scale` is not between 1e-12 and 1e12.
 
     Example:
 
@@ -174,8 +180,8 @@ class Laplace(AbstractPrior):
     """
 
     def __init__(self, loc: float = 0.0, scale: float = 1.0):
-        self.loc = _finite("loc", loc)
-        self.scale = _positive("scale", scale)
+        self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        self.scale = arguments.standard_deviation("scale", scale)
 
     def distribution(self) -> tfd.Distribution:
         return tfd.Laplace(self.loc, self.scale)
@@ -197,7 +203,8 @@ class StudentT(AbstractPrior):
         scale: Width, positive; the standard deviation is `scale * sqrt(df / (df - 2))`, `df > 2`.
 
     Raises:
-        ValueError: If `loc` is not finite, or `df` or `scale` is not positive and finite.
+        ValueError: If `loc` is beyond +-1e6, `scale` is not between 1e-12 and 1e12, or `df` is not
+            between 1e-6 and 1e12.
 
     Example:
 
@@ -207,9 +214,9 @@ class StudentT(AbstractPrior):
     """
 
     def __init__(self, df: float = 3.0, loc: float = 0.0, scale: float = 1.0):
-        self.df = _positive("df", df)
-        self.loc = _finite("loc", loc)
-        self.scale = _positive("scale", scale)
+        self.df = arguments.real_number("df", df, 1e-6, 1e12)
+        self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        self.scale = arguments.standard_deviation("scale", scale)
 
     def distribution(self) -> tfd.Distribution:
         return tfd.StudentT(self.df, self.loc, self.scale)
@@ -229,7 +236,7 @@ class Cauchy(AbstractPrior):
         scale: Half width at half maximum, positive; the standard deviation does not exist.
 
     Raises:
-        ValueError: If `loc` is not finite or `scale` is not positive and finite.
+        ValueError: If `loc` is beyond +-1e6 or `scale` is not between 1e-12 and 1e12.
 
     Example:
 
@@ -239,8 +246,8 @@ class Cauchy(AbstractPrior):
     """
 
     def __init__(self, loc: float = 0.0, scale: float = 1.0):
-        self.loc = _finite("loc", loc)
-        self.scale = _positive("scale", scale)
+        self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        self.scale = arguments.standard_deviation("scale", scale)
 
     def distribution(self) -> tfd.Distribution:
         return tfd.Cauchy(self.loc, self.scale)
@@ -285,7 +292,7 @@ def get(identifier: "AbstractPrior | str | dict | tfd.Distribution") -> Abstract
     if isinstance(identifier, tfd.Distribution):
         return Distribution(identifier)
     if isinstance(identifier, dict):
-        return _deserialize(identifier)
+        return arguments.interpreted("identifier", identifier, _deserialize, "a configuration")
     raise ValueError(
         f"A prior must be a prior object, one of the names {sorted(PRIORS)}, a configuration or a "
         f"`tfp.distributions.Distribution`. Received: identifier={identifier!r}"
@@ -313,28 +320,7 @@ def serialize(prior: AbstractPrior) -> dict[str, Any]:
 
 def _deserialize(config: dict[str, Any]) -> AbstractPrior:
     classes = {cls.__name__: cls for cls in (*PRIORS.values(), Distribution)}
-    try:
-        prior = keras.saving.deserialize_keras_object(config, custom_objects=classes)
-    except TypeError as error:
-        raise ValueError(f"The configuration is not a prior's. Received: {config=}") from error
+    prior = keras.saving.deserialize_keras_object(config, custom_objects=classes)
     if not isinstance(prior, AbstractPrior):
-        raise ValueError(f"The configuration is not a prior's. Received: {config=}")
+        raise TypeError("it is not a prior's")
     return prior
-
-
-def _finite(name: str, value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"`{name}` must be finite. Received: {name}={value}")
-    return float(value)
-
-
-def _positive(name: str, value: float) -> float:
-    if not 0.0 < value < math.inf:
-        raise ValueError(f"`{name}` must be positive and finite. Received: {name}={value}")
-    return float(value)
-
-
-def _fraction(name: str, value: float) -> float:
-    if not 0.0 < value < 1.0:
-        raise ValueError(f"`{name}` must be strictly between 0 and 1. Received: {name}={value}")
-    return float(value)

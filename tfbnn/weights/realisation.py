@@ -16,10 +16,12 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfbnn.weights.compilation import LARGE, compiled
+from tfbnn.arguments import SMALLEST_SCALE
+from tfbnn.weights.compilation import LARGE, compiled, traced
 from tfbnn.weights.divergences import kl_divergence
 from tfbnn.weights.priors import PRIORS, AbstractPrior
 from tfbnn.weights.softplus import softplus
+from tfbnn.weights.sums import total
 
 tfd = tfp.distributions
 
@@ -54,9 +56,6 @@ OPERANDS = {
         lambda loc, scale, noise, operand: loc + scale * noise,
     ),
 }
-
-# Far below any useful scale, far above where 1 / scale**2 overflows float32.
-_SMALLEST_SCALE = 1e-12
 
 _ZERO = {"unconnected_gradients": tf.UnconnectedGradients.ZERO}
 
@@ -115,8 +114,7 @@ class Realisation:
 
             with tf.init_scope():
                 specifications = [tf.TensorSpec(self._shape)] * sum(given)
-                traced = tf.function(of_given, autograph=False)
-                self._traced[given] = traced.get_concrete_function(*specifications)
+                self._traced[given] = traced(of_given).get_concrete_function(*specifications)
         return self._traced[given](*(tensor for tensor in tensors if tensor is not None))
 
     def _realise(
@@ -167,7 +165,8 @@ class Realisation:
             tape.watch((loc, scale))
             again = self._operand_kind.make(loc, scale, noise)
         of_operand = tape.gradient(again, (loc, scale), upstream[-1] + of_kl[2], **_ZERO)
-        of_loc = tf.add_n([*upstream[:-1], of_operand[0], of_kl[0]])
+        # A layer that is called twice, or for two draws, has its gradients added to this.
+        of_loc = total([*upstream[:-1], of_operand[0], of_kl[0]])
         # The derivative of softplus, in fewer operations than that of its polynomial.
         return of_loc, (of_operand[1] + of_kl[1]) * tf.sigmoid(rho)
 
@@ -208,7 +207,7 @@ def _can_be_compiled(prior: AbstractPrior) -> bool:
 
 def scale_of(rho: tf.Tensor) -> tf.Tensor:
     """`softplus(rho)`, kept away from zero."""
-    return tf.maximum(softplus(rho), _SMALLEST_SCALE)
+    return tf.maximum(softplus(rho), SMALLEST_SCALE)
 
 
 def masked(value: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:

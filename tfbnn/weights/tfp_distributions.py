@@ -6,11 +6,14 @@ where parameters may be distributions themselves (mixtures). What cannot be kept
 by name: functions, bijectors, classes that are not TFP's own, and variables, which would be frozen
 at today's value in silence.
 
-Refused as well are laws that no weight can have as a prior: vector events, discrete laws, and laws
-that forbid some weights, from which the KL of a normal posterior is infinite.
+Refused as well are laws that no weight can have as a prior: vector events, discrete laws, laws
+that forbid some weights, from which the KL of a normal posterior is infinite, and parameters with
+which there is no law (a negative scale, of which TFP makes NaN or a density of another law) or none
+in float32. TFP checks its parameters only if it is asked to, and not all of them.
 """
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -24,6 +27,13 @@ tfd = tfp.distributions
 
 # A weight of 1e15 is further out than any bounded law somebody would write down.
 _FAR = 1e15
+
+# A network has no larger weights at its start, and what learns seldom more. Not exactly zero, where
+# a density may have a peak without a gradient.
+_USUAL = 10.0
+_WEIGHTS = (
+    _USUAL * np.concatenate([np.geomspace(-1, -1e-6, 25), np.geomspace(1e-6, 1, 25)])
+).astype(np.float32)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -40,7 +50,8 @@ class Distribution(AbstractPrior):
 
     Raises:
         ValueError: If the class is not TFP's own, a parameter cannot be stored (a function, a
-            bijector, a variable), the events are not scalar, or some weights are impossible.
+            bijector, a variable) or makes no law, the events are not scalar, some weights are
+            impossible, or the log density of weights up to 10 is not finite in float32.
 
     Example:
 
@@ -62,6 +73,7 @@ class Distribution(AbstractPrior):
         self._config = _encode("distribution", distribution)
         # Symbolic values cannot be looked at; a prior may be made while a graph is traced.
         with tf.init_scope():
+            _check_parameters(distribution, self._config)
             _check_law(self.distribution())
 
     def distribution(self) -> tfd.Distribution:
@@ -162,6 +174,61 @@ def _as_array(values: list) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
+def _check_parameters(given: tfd.Distribution, config: dict[str, Any]) -> None:
+    """Raise a `ValueError` if there is no law with these parameters."""
+    try:
+        for distribution in _parts(_decode(_validated(config))):
+            _check_signs(distribution)
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(
+            f"The prior's distribution has parameters with which it is none: {error.message} "
+            f"Received: distribution={given!r} with {config['parameters']}"
+        ) from error
+
+
+def _validated(config: Any) -> Any:
+    """The configuration of the same distributions that check their parameters."""
+    if isinstance(config, list):
+        return [_validated(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    parameters = {name: _validated(value) for name, value in config["parameters"].items()}
+    return {**config, "parameters": {**parameters, "validate_args": True}}
+
+
+def _parts(distribution: tfd.Distribution) -> Iterator[tfd.Distribution]:
+    """A distribution and all that it is made of."""
+    yield distribution
+    for value in tf.nest.flatten(list(distribution.parameters.values())):
+        if isinstance(value, tfd.Distribution):
+            yield from _parts(value)
+
+
+def _check_signs(distribution: tfd.Distribution) -> None:
+    """TFP knows which parameters are positive also where it does not check them."""
+    try:
+        known = type(distribution).parameter_properties()
+    except NotImplementedError:
+        return
+    for name, properties in known.items():
+        value = distribution.parameters.get(name)
+        if value is None or properties.event_ndims != 0 or not _is_positive(properties):
+            continue
+        if not np.all(np.asarray(value) > 0):
+            raise ValueError(
+                f"`{name}` of {type(distribution).__name__} must be positive. "
+                f"Received: {name}={value}"
+            )
+
+
+def _is_positive(properties: Any) -> bool:
+    constraint = properties.default_constraining_bijector_fn
+    try:
+        return constraint is not None and bool(constraint().forward(-_FAR) >= 0)
+    except NotImplementedError:
+        return False
+
+
 def _check_law(distribution: tfd.Distribution) -> None:
     event_shape = distribution.event_shape
     if not (isinstance(event_shape, tf.TensorShape) and event_shape.rank == 0):
@@ -173,6 +240,22 @@ def _check_law(distribution: tfd.Distribution) -> None:
         raise ValueError(
             "A prior must have a density on the whole real line, or the KL divergence from a "
             f"normal posterior is infinite. Received: distribution={distribution!r}"
+        )
+    _check_density(distribution)
+
+
+def _check_density(distribution: tfd.Distribution) -> None:
+    """Raise a `ValueError` if float32 has no log density, or no gradient, of usual weights."""
+    weights = tf.reshape(_WEIGHTS, [-1] + [1] * distribution.batch_shape.rank)
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        log_prob = distribution.log_prob(weights)
+    gradient = tape.gradient(log_prob, weights, unconnected_gradients="zero")
+    if not (np.all(np.isfinite(log_prob)) and np.all(np.isfinite(gradient))):
+        raise ValueError(
+            f"The log density of a prior must be finite in float32, and so must its gradient, for "
+            f"weights from {-_USUAL:g} to {_USUAL:g}: the prior is too narrow, or no law. "
+            f"Received: distribution={distribution!r} with {distribution.parameters}"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfbnn import arguments
 from tfbnn.export import manifest, verification
 from tfbnn.export.c_source.agreement import (
     answers_as_stored,
@@ -32,6 +33,7 @@ from tfbnn.export.c_source.source import C_TYPES, MEANINGS, Source
 from tfbnn.export.c_source.text import in_comment
 from tfbnn.export.c_source.translator import SCALES, Settings, Translator
 from tfbnn.export.files import written_whole
+from tfbnn.export.options import checked_class_names, checked_tolerance, checked_words
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.mean_field import mean_field
@@ -127,9 +129,12 @@ def c(
         Neural Networks by Variance Backpropagation", sec. 3.
     """
     posterior = mean_field(model)
-    folder = pathlib.Path(folder)
+    folder, overwrite = arguments.path("folder", folder), arguments.boolean("overwrite", overwrite)
+    num_points = arguments.count("num_points", num_points, minimum=2)
     settings = Settings(uncertainty, precision, scale, num_points, input_type)
     _check_arguments(folder.name, settings)
+    class_names = checked_class_names(posterior, class_names)
+    preprocessing = checked_words(preprocessing)
     verification.check_model(posterior)
     rows = verification.check_rows(posterior, check_data)
     verification.check_type("check_data", rows, input_type)
@@ -139,8 +144,7 @@ def c(
         input_type,
         _remarks(posterior, settings, class_names, preprocessing),
     )
-    if tolerance is None:
-        tolerance = default_tolerance(posterior, settings)
+    tolerance = checked_tolerance(tolerance, lambda: default_tolerance(posterior, settings))
     names = (f"{source.name}.c", f"{source.name}.h", "Makefile", f"test_{source.name}.c")
     targets = [folder / name for name in (*names, f"{source.name}.json")]
     with written_whole(targets, overwrite) as temporary:
@@ -225,12 +229,8 @@ def _check_arguments(name: str, settings: Settings) -> None:
         "input_type": tuple(C_TYPES),
     }
     for argument, allowed in choices.items():
-        value = getattr(settings, argument)
-        if value not in allowed:
-            raise ValueError(
-                f"`{argument}` must be one of {allowed}. Received: {argument}={value!r}"
-            )
-    if settings.num_points < 2 or settings.num_points % 2:
+        arguments.one_of(argument, getattr(settings, argument), allowed)
+    if settings.num_points % 2:
         raise ValueError(
             f"`num_points` must be even and at least 2. Received: num_points={settings.num_points}"
         )
@@ -238,7 +238,7 @@ def _check_arguments(name: str, settings: Settings) -> None:
         raise ValueError(
             "The name of the folder begins all names in C: it must be letters, digits and `_`, a "
             "letter first, and not that of a header of the standard library, which it would hide. "
-            f"Received: {name!r}"
+            f"Received: folder={name!r}"
         )
 
 

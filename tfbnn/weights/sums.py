@@ -1,0 +1,33 @@
+"""Sums: in one order, so that equal runs end in equal bits.
+
+TensorFlow adds three or more tensors by one operation, and makes one of sums of sums. It begins
+with the first of them whose memory nobody else reads any more. Where another operation reads one of
+them too, that is a matter of time, and the last bits of the result are as well.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfbnn.weights import compilation
+
+
+def total(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The sum of tensors of one shape, in their order.
+
+    Args:
+        tensors: One tensor or more.
+
+    Returns:
+        A tensor of that shape.
+
+    Example:
+
+    >>> from tfbnn.weights import sums
+    >>> float(sums.total([1.0, 2.0, 3.0]))
+    6.0
+    """
+    if compilation.inside_xla():
+        # XLA keeps the order, and makes one pass of it.
+        return tf.add_n(tensors)
+    return tf.reduce_sum(tf.stack(tensors), axis=0)
