@@ -159,6 +159,8 @@ def _in_child(function: Callable[..., None], *arguments: Any) -> str:
 
 
 def _model(seed: int = 1) -> Any:
+    # Names of models and layers are in files: they must not depend on what was made before.
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(seed)
     model = tfbnn.Sequential(
         [

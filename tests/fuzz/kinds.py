@@ -76,7 +76,7 @@ KINDS = {
         "files",
         share=2,
         cases_per_process=400,
-        seconds=120,
+        seconds=300,
         # What takes longest to read comes once in a turn.
         parts=(
             *("tflite", "manifest", "tflite and manifest", "tflite alone") * 4,
