@@ -136,6 +136,7 @@ def table(made: World) -> list[Entry]:
 
 # Prior, family and schedule by a name, an object or a configuration.
 _NAMED = values.anything()
+_TITLE = values.optional(values.text())
 _PROBABILITY = values.real(0, 1, inside=True, single=False)
 
 
@@ -284,6 +285,7 @@ def _training(made: World) -> list[Entry]:
                 "beta": values.real(0),
                 "kl_schedule": _NAMED,
                 "num_draws": values.whole(),
+                "loss_weights": values.anything(),
             },
             ("optimizer", "loss", "args", "kwargs"),
             after=lambda result: made.model.compile("sgd", loss),
@@ -415,7 +417,7 @@ def _prediction(made: World) -> list[Entry]:
             tfbnn.evaluate,
             made,
             labelled,
-            {"x": values.rows(), "y": _unless_none(y), **drawing},
+            {"x": values.rows(), "y": _unless_none(y), "sample_weight": y, **drawing},
             aliases=("labels", "y"),
         ),
         _of_model(
@@ -423,7 +425,7 @@ def _prediction(made: World) -> list[Entry]:
             tfbnn.calibrate,
             made,
             labelled,
-            {"x": values.rows(), "y": _unless_none(y), **drawing},
+            {"x": values.rows(), "y": _unless_none(y), "sample_weight": y, **drawing},
             aliases=("labels", "y"),
             after=lambda result: setattr(made.model.likelihoods[0], "temperature", 1.0),
             slow=True,
@@ -459,19 +461,20 @@ def _prediction(made: World) -> list[Entry]:
 def _scores(made: World) -> list[Entry]:
     probabilities = np.full((2, 6, 2), 0.5)
     labelled = {"probabilities": probabilities[0], "labels": made.y}
-    bins = {"num_bins": values.whole(1, 10**6)}
+    weights = {"weights": values.optional(values.array())}
+    bins = {"num_bins": values.whole(1, 10**6), **weights}
     one = np.ones((2, 6, 1))
     normals = {"loc": one, "scale": one}
     targets = np.zeros((6, 1))
     rows = {
         calibration: (
             (("as_categorical",), {"probabilities": probabilities}, {}),
-            (("negative_log_likelihood", "error", "brier_score"), labelled, {}),
+            (("negative_log_likelihood", "error", "brier_score"), labelled, weights),
             (("reliability", "expected_calibration_error"), labelled, bins),
             (
                 ("fit_temperature",),
                 {"logits": np.eye(2)[None, made.said] * 2, "labels": made.y},
-                {},
+                weights,
             ),
         ),
         uncertainty: (
@@ -485,19 +488,19 @@ def _scores(made: World) -> list[Entry]:
             (("credible_interval",), normals, {"mass": _PROBABILITY}),
         ),
         regression_scores: (
-            (("normal_negative_log_likelihood",), {**normals, "targets": targets}, {}),
-            (("root_mean_squared_error",), {"predictions": targets, "targets": targets}, {}),
+            (("normal_negative_log_likelihood",), {**normals, "targets": targets}, weights),
+            (("root_mean_squared_error",), {"predictions": targets, "targets": targets}, weights),
             (
                 ("interval_coverage",),
                 {"lower": targets, "upper": targets, "targets": targets},
-                {},
+                weights,
             ),
         ),
         diagrams: (
             (
                 ("reliability_diagram",),
                 {**labelled},
-                {**bins, "path": values.optional(values.path())},
+                {**bins, "path": values.optional(values.path()), "title": _TITLE},
             ),
         ),
     }
@@ -557,7 +560,7 @@ def _pruning(made: World) -> list[Entry]:
             "PruningCurve.plot",
             made.curve.plot,
             dict,
-            {"path": values.optional(values.path())},
+            {"path": values.optional(values.path()), "title": _TITLE},
         ),
         Entry(
             "tfbnn.distill",

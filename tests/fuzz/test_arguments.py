@@ -21,6 +21,8 @@ NOT_CALLED = {
     *("tfbnn.layers.AbstractDense", "tfbnn.layers.AbstractVariationalLayer"),
     *("tfbnn.lite.Answer", "tfbnn.prediction.calibration.Reliability"),
     *("tfbnn.prediction.calibration.calibration_error", "tfbnn.prediction.diagrams.picture_path"),
+    *("tfbnn.prediction.calibration.flat_weights", "tfbnn.prediction.calibration.whole_labels"),
+    "tfbnn.prediction.regression_scores.as_shape",
     *("tfbnn.prediction.diagrams.save", "tfbnn.prediction.uncertainty.finite_array"),
     "tfbnn.prediction.uncertainty.checked_probabilities",
     "tfbnn.prediction.uncertainty.checked_normals",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tfbnn import arguments
 from tfbnn.prediction.calibration import Reliability, calibration_error, reliability
 from tfbnn.training.whole_files import picture_path, save_figure
 
@@ -63,6 +64,7 @@ def reliability_diagram(
     from matplotlib.figure import Figure
 
     path = None if path is None else picture_path("path", path)
+    title = None if title is None else arguments.text("title", title)
     bins = reliability(probabilities, labels, num_bins, weights)
     figure = Figure(figsize=(5.0, 6.2), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])

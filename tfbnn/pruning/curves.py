@@ -44,6 +44,7 @@ class PruningCurve:
         `title` says which rows were scored, such as `"360 validation rows"`.
         """
         path = None if path is None else picture_path("path", path)
+        title = None if title is None else arguments.text("title", title)
         figure = _plot(self.rows, title)
         if path is not None:
             save_figure(figure, path, dpi=150)
