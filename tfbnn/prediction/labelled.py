@@ -125,8 +125,9 @@ def _joined(batches: Any) -> np.ndarray:
 
 
 def _only(value: Any) -> Any:
-    """What is given for the one output, also by its name."""
-    return next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
+    """What is given for the one output, also by its name or in a list of one array."""
+    leaves = tf.nest.flatten(value) if isinstance(value, dict | list | tuple) else []
+    return leaves[0] if len(leaves) == 1 and hasattr(leaves[0], "__array__") else value
 
 
 def _labels(answer: Sampled, y: np.ndarray, counted: np.ndarray) -> np.ndarray:
