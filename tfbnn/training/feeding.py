@@ -2,8 +2,8 @@
 
 TensorFlow tunes the parallel calls and buffers of a data set in a thread of its iterator. The
 thread sleeps between two looks, twice as long each time, up to a minute, and an iterator that goes
-away waits for it (TensorFlow 2.21: after 11 s of use, 9.5 s at no CPU). Keras makes an iterator for
-every epoch and every validation. So data sets are read without that thread here: parallel calls
+away waits for it (`python benchmarks/epochs.py`). Keras makes an iterator for every epoch and every
+validation. So data sets are read without that thread here: parallel calls
 that were to be tuned (`tf.data.AUTOTUNE`) are as many as the machine has processors, from the first
 batch on, and buffers still grow where they run empty. Order and elements are the same.
 """
