@@ -139,7 +139,7 @@ def test_masked_steps_as_they_were_met():
     assert result.nll == pytest.approx(np.log1p(np.exp(-10.0)), rel=1e-3)
     assert (result.labels.tolist(), result.weights.tolist()) == ([0] * 3, [1] * 3)
     title = result.reliability_diagram().axes[0].get_title()
-    assert "(3 examples)" in title
+    assert "3 examples" in title
     prediction = tfbnn.predict(model, x, num_samples=2)
     np.testing.assert_array_equal(prediction.mask, [[True, False, False, False]] * 3)
     assert tfbnn.predict(shared_model("classes", False, 0.0), x[:, :3, 0]).mask is None

@@ -433,9 +433,7 @@ def test_diverged_weights(part, bad):
         tfbnn.prune(model, sparsity=0.5)
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: posterior_of(make_model()), keras.Sequential, lambda: None]
-)
+@pytest.mark.parametrize("make", [keras.Sequential, lambda: None])
 def test_no_model_of_ours(make):
     with pytest.raises(
         TypeError, match="Only a `tfbnn.Sequential` or `tfbnn.Model`.*Received: model"

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfbnn
 from tfbnn.training.decay import exclude_from_decay
@@ -77,6 +78,28 @@ def test_what_the_user_leaves_out_stays_out():
     assert not optimizer._use_weight_decay(plain) and not optimizer._use_weight_decay(law)
     np.testing.assert_array_equal(law.numpy(), np.full(law.shape, law.numpy().flat[0]))
     assert float(law.numpy().flat[0]) == pytest.approx(-5.0, abs=1e-5)
+
+
+def test_a_step_of_the_user_s_own_leaves_laws_alone_too():
+    """Its model may be built by its first step."""
+
+    class Own(tfbnn.Sequential):
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(x, y, self(x, training=True))
+            gradients = tape.gradient(loss, self.trainable_variables)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            return {"loss": loss}
+
+    model = Own([tfbnn.layers.DenseReparameterization(1), keras.layers.Dense(1)])
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=1.0)
+    model.compile(optimizer, loss=tfbnn.losses.NormalNLL(1.0), run_eagerly=True)
+    model.fit(X, Y, verbose=0)
+    decays = {v.path.split("/", 1)[-1]: optimizer._use_weight_decay(v) for v in model.variables}
+    laws = {name for name in decays if name.endswith(("_loc", "_rho"))}
+    assert len(laws) == 2 and not any(decays[name] for name in laws)
+    assert decays["dense/kernel"]
 
 
 def test_fit_says_that_laws_are_left_out(capsys):

@@ -158,7 +158,12 @@ def test_a_stopped_launcher_stops_its_workers(tmp_path, stop):
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
         f"open(r'{tmp_path}/' + str(os.getpid()), 'w'); time.sleep(300)"
     )
-    command = [sys.executable, "-m", "tfbnn.launch", "--", sys.executable, "-c", code]
+    # The tests may run in the background, where ctrl-C is ignored, and so in their children.
+    start = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('tfbnn.launch', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", start, "--", sys.executable, "-c", code]
     with subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE) as launcher:
         while len(list(tmp_path.iterdir())) < 2:
             time.sleep(0.1)

@@ -127,6 +127,51 @@ def test_arrays_of_wrong_targets_are_refused_before_anything_is_done(kind, targe
         np.testing.assert_array_equal(weight, expected)
 
 
+@pytest.mark.parametrize(
+    "kind, targets, message",
+    [
+        ("sparse", LABELS + 7, "Labels must be whole numbers"),
+        ("one-hot", -ONE_HOT, ONE),
+        ("normal", np.full((8, 1), np.inf, "float32"), "`y` has NaN or infinite"),
+    ],
+    ids=["sparse", "one-hot", "normal"],
+)
+def test_what_xla_compiles_is_checked_on_its_way(kind, targets, message):
+    loss, units, right = RIGHT[kind]
+    layers = [keras.Input((3,)), tfbnn.layers.DenseReparameterization(units)]
+    model = tfbnn.Sequential(layers)
+    model.compile(keras.optimizers.SGD(0.0), loss=loss, jit_compile=True)
+    dataset = tf.data.Dataset.from_tensors
+    model.fit(dataset((X, right)), num_examples=8, verbose=0)
+    assert np.isfinite(model.evaluate(dataset((X, right)), verbose=0))
+    weights = np.full(8, np.nan, "float32")
+    for element, words in [
+        ((X, targets), message),
+        ((np.float32(np.nan) * X, right), "`x` has NaN or infinite"),
+        ((X, right, weights), "weights must be finite"),
+    ]:
+        for method, options in ((model.fit, {"num_examples": 8}), (model.evaluate, {})):
+            with pytest.raises(ValueError, match=f"{words}.*Received"):
+                method(dataset(element), verbose=0, **options)
+
+
+@pytest.mark.parametrize("policy, limit", [("mixed_float16", 65504.0), ("mixed_bfloat16", 3e38)])
+def test_inputs_must_fit_in_the_type_of_the_computation(policy, limit):
+    keras.config.set_dtype_policy(policy)
+    layers = [keras.Input((3,)), tfbnn.layers.DenseReparameterization(2)]
+    model = tfbnn.Sequential(layers)
+    model.compile(keras.optimizers.SGD(0.0), loss=SPARSE, run_eagerly=True)
+    wrong = np.where(np.arange(3) == 1, 1.05 * limit if limit < 1e5 else 1e39, X.astype(float))
+    for refused in (
+        lambda: model.fit(wrong, LABELS, verbose=0),
+        lambda: model.evaluate(wrong, LABELS, verbose=0),
+        lambda: model.predict(wrong, verbose=0),
+    ):
+        with pytest.raises(ValueError, match="beyond the range of float.*Received: 8 of 24"):
+            refused()
+    assert np.isfinite(model.fit(X, LABELS, verbose=0).history["loss"][0])
+
+
 def test_batches_are_checked_too(models):
     model = models["sparse"]
     model.num_examples = 8

@@ -23,6 +23,7 @@ import gzip
 import os
 import pathlib
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 
 try:
@@ -149,6 +150,8 @@ def _place(source: pathlib.Path, target: pathlib.Path, replaced: pathlib.Path) -
 
 def _exchange(source: pathlib.Path, target: pathlib.Path) -> bool:
     """Let two folders change places in one step; whether the system can."""
+    if sys.platform != "linux":
+        return False
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     # One that an interrupted export has left there.
     (target / _MARK).unlink(missing_ok=True)

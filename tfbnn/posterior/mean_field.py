@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.variational import MeanFieldPosterior, posterior_of
 from tfbnn.training.plain_models import check_bayesian
 
@@ -28,11 +29,11 @@ def mean_field(model: Any) -> MeanFieldPosterior:
     >>> mean_field(mean_field(model)).model is model
     True
     """
-    posterior = posterior_of(model)
     check_bayesian(
-        posterior.model,
-        "Pruning, distillation and export need a `tfbnn.Sequential` or a `tfbnn.Model`.",
+        model.model if isinstance(model, AbstractPosterior) else model,
+        "Only a `tfbnn.Sequential` or `tfbnn.Model` can be pruned, distilled or exported.",
     )
+    posterior = posterior_of(model)
     if type(posterior) is not MeanFieldPosterior:
         raise TypeError(
             "Pruning, distillation and export read the law of each weight from the layers of a "

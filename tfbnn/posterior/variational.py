@@ -75,12 +75,14 @@ def posterior_of(model: Any) -> AbstractPosterior:
         )
     # Another object after each compilation that changes the likelihoods.
     compiled = model.likelihoods if isinstance(model, BayesianModel) else model._compile_loss
+    # A `Sequential` that gains or loses a layer is another network.
+    layers = list(model._flatten_layers())
     # On the model, so that it lives as long as the model does; a plain dict entry, so that Keras
     # does not track the posterior's variables a second time.
-    known, posterior = model.__dict__.get("_posterior", (None, None))
-    if posterior is None or known is not compiled:
+    known, known_layers, posterior = model.__dict__.get("_posterior", (None, None, None))
+    if posterior is None or known is not compiled or known_layers != layers:
         posterior = MeanFieldPosterior(model)
-        model.__dict__["_posterior"] = (compiled, posterior)
+        model.__dict__["_posterior"] = (compiled, layers, posterior)
     return posterior
 
 

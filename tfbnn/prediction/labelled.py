@@ -111,7 +111,8 @@ def _checked(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
         raise ValueError("There are no targets to score against. Received: y=None")
     rows, checked = num_rows(x), []
     for name, value in (("y", y), ("sample_weight", sample_weight)):
-        array = None if value is None else arguments.real_array(name, _only(value))
+        value = _only(value)
+        array = None if value is None else arguments.real_array(name, value)
         if array is not None and array.shape[:1] != (rows,):
             raise ValueError(
                 f"`x` and `{name}` must have the same number of rows. "
@@ -126,8 +127,9 @@ def _joined(batches: Any) -> np.ndarray:
 
 
 def _only(value: Any) -> Any:
-    """What is given for the one output, also by its name."""
-    return next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
+    """What is given for the one output, also by its name or in a list of one array."""
+    leaves = tf.nest.flatten(value) if isinstance(value, dict | list | tuple) else []
+    return leaves[0] if len(leaves) == 1 and hasattr(leaves[0], "__array__") else value
 
 
 def _labels(answer: Sampled, y: np.ndarray, counted: np.ndarray) -> np.ndarray:

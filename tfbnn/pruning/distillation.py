@@ -16,6 +16,7 @@ from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.prediction.predictive import num_rows
 from tfbnn.prediction.summaries import NormalPrediction, Prediction
 from tfbnn.training.data import check_arrays
+from tfbnn.training.feeding import fed
 from tfbnn.training.likelihoods import AbstractLikelihood, sum_events
 from tfbnn.weights.sums import total
 
@@ -103,8 +104,8 @@ def distill(
     steps = epochs * math.ceil(len(x) / batch_size)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     trainer.compile(keras.optimizers.Adam(rate))
-    options = {"batch_size": batch_size, "epochs": epochs, "callbacks": callbacks}
-    return trainer.fit(x, targets, verbose=verbose, **options)
+    rows = fed(x, targets, batch_size=batch_size, shuffle=True)
+    return trainer.fit(rows, epochs=epochs, callbacks=callbacks, verbose=verbose)
 
 
 class _Distillation(keras.Model):

@@ -178,7 +178,7 @@ def _checked_amount(
 
 def checked_sparsity(name: str, value: float) -> float:
     """A share of weights to remove, not all of them."""
-    number = arguments.real_number(name, value, 0, 1)
+    number = arguments.real_number(name, value, 0, 1, single=False)
     if number == 1:
         raise ValueError(
             f"`{name}` is the share of weights to remove and must be in [0, 1). "

@@ -23,7 +23,13 @@ from tfbnn.training.decay import exclude_from_decay
 from tfbnn.training.feeding import fed
 from tfbnn.training.likelihoods import AbstractLikelihood, Normal
 from tfbnn.training.likelihoods import from_config as likelihood_from_config
-from tfbnn.training.objective import Objective, global_batch_size, mean_nll, total_kl
+from tfbnn.training.objective import (
+    Objective,
+    global_batch_size,
+    mean_nll,
+    require_observations,
+    total_kl,
+)
 from tfbnn.training.requirements import clear_errors, require_finite
 from tfbnn.training.resuming import forget_resuming, resuming_callback
 from tfbnn.training.terms import Term
@@ -186,10 +192,10 @@ class BayesianModel:
         data = self._in_agreed_order(data, size, callbacks, initial_epoch)
         if validation_data is not None:
             rows = validation_batch_size or batch_size
-            validation_data = fed(*validation, rows, validation_steps)
+            validation_data = self._fed(*validation, rows, validation_steps)
         with clear_errors():
             return super().fit(
-                fed(**data),
+                self._fed(**data),
                 epochs=epochs,
                 verbose=verbose,
                 callbacks=callbacks,
@@ -216,7 +222,7 @@ class BayesianModel:
         # Keras' `fit` has checked and wrapped the validation data before.
         if not kwargs.get("_use_cached_eval_dataset"):
             self._check_batch(x, y, sample_weight)
-            x, y, sample_weight = fed(x, y, sample_weight, batch_size, steps), None, None
+            x, y, sample_weight = self._fed(x, y, sample_weight, batch_size, steps), None, None
         with clear_errors():
             return super().evaluate(
                 x,
@@ -239,6 +245,7 @@ class BayesianModel:
         callbacks: Any = None,
     ) -> Any:
         """The outputs at the posterior mean, as in Keras."""
+        check_arrays("x", x, outputs.input_type(self))
         return super().predict(
             fed(x, batch_size=batch_size, steps=steps), batch_size, verbose, steps, callbacks
         )
@@ -274,8 +281,6 @@ class BayesianModel:
         self._track_loss(loss, y_pred)
         variables = self.trainable_weights
         gradients = tape.gradient(scaled_loss, variables)
-        # A subclassed model makes its variables in its first step.
-        self._exclude_from_decay()
         apply_gradients(self.optimizer, gradients, variables)
         results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         return distribution.worker_results(results)
@@ -317,6 +322,9 @@ class BayesianModel:
         # Every replica counts the same, however few rows it has: its share knows.
         self._track("nll", nll * replicas, rows / replicas)
         others = [self._recorded_kl()] if training else []
+        if training:
+            # Here, because a subclassed model makes its variables in its first step.
+            self._exclude_from_decay()
         others += [tf.reduce_sum(tf.cast(other, tf.float32)) for other in self._losses_but_kl()]
         return total([nll, *(other / replicas for other in others)])
 
@@ -514,7 +522,7 @@ class BayesianModel:
 
     def _check_batch(self, x: Any, y: Any, sample_weight: Any = None, names: str = "") -> None:
         """Check all that is an array, before anything is done with it."""
-        check_arrays(f"{names}x", x)
+        check_arrays(f"{names}x", x, outputs.input_type(self))
         check_arrays(f"{names}y", y)
         check_arrays(f"{names}sample_weight", sample_weight)
         shapes = outputs.shapes(self)
@@ -524,6 +532,24 @@ class BayesianModel:
         for likelihood, target, shape in zip(self.likelihoods, targets, shapes, strict=True):
             if hasattr(target, "__array__"):
                 likelihood.check_targets(np.asarray(target), shape)
+
+    def _fed(self, *args: Any, **kwargs: Any) -> Any:
+        # XLA, which Keras takes on a GPU, leaves out the assertions of a step.
+        return fed(*args, **kwargs, check=self._required_of if self.jit_compile else None)
+
+    def _required_of(self, *element: Any) -> list[tf.Operation]:
+        """What an element of a data set must meet, as far as it can be seen outside of a step."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(element)
+        required = require_finite("x", x)
+        for weights in tf.nest.flatten(sample_weight):
+            required += require_observations(weights)
+        shapes = outputs.shapes(self)
+        targets = tf.nest.flatten(outputs.in_order(self, y))
+        if y is None or shapes is None or len(targets) != len(self.likelihoods):
+            return required
+        for likelihood, target, shape in zip(self.likelihoods, targets, shapes, strict=True):
+            required += likelihood.check_targets(target, shape)
+        return required
 
     def _check_number_of_losses(self, new: list[AbstractLikelihood]) -> None:
         shapes = outputs.shapes(self)

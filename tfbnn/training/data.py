@@ -102,12 +102,13 @@ def is_arrays(x: Any) -> bool:
     )
 
 
-def check_arrays(name: str, arrays: Any) -> None:
-    """Raise a `ValueError` if a structure of arrays has elements that float32 does not hold.
+def check_arrays(name: str, arrays: Any, dtype: str = "float32") -> None:
+    """Raise a `ValueError` if a structure of arrays has elements that a type does not hold.
 
     Args:
         name: What to call the arrays in the message.
         arrays: An array or a structure of arrays; anything that is no array passes.
+        dtype: The type that the arrays will be computed with.
     """
     for array in tf.nest.flatten(arrays):
         if not hasattr(array, "__array__"):
@@ -116,16 +117,13 @@ def check_arrays(name: str, arrays: Any) -> None:
         if not np.issubdtype(array.dtype, np.floating):
             continue
         # NaN compares as false. A sum of all would be faster, and overflow.
-        bad = int(array.size - np.count_nonzero(np.abs(array) <= _LARGEST))
+        largest = np.float32(np.finfo(dtype).max)
+        bad = int(array.size - np.count_nonzero(np.abs(array) <= largest))
         if bad:
             raise ValueError(
-                f"`{name}` has NaN or infinite elements, or some beyond the range of float32; "
+                f"`{name}` has NaN or infinite elements, or some beyond the range of {dtype}; "
                 f"remove or replace them. Received: {bad} of {array.size} elements"
             )
-
-
-# Also the type that smaller ones are compared in.
-_LARGEST = np.finfo(np.float32).max
 
 
 def _array_size(x: Any, batch_size: int | None) -> TrainingSize:

@@ -10,6 +10,7 @@ batch on, and buffers still grow where they run empty. Order and elements are th
 
 import os
 import types
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -50,6 +51,7 @@ def fed(
     steps: int | None = None,
     shuffle: bool = False,
     class_weight: Any = None,
+    check: Callable[..., list[tf.Operation]] | None = None,
 ) -> Any:
     """What Keras' `fit`, `evaluate` and `predict` read `x` through, without autotuning.
 
@@ -61,6 +63,8 @@ def fed(
         steps: Number of batches in an epoch.
         shuffle: Whether arrays are shuffled.
         class_weight: Weights of the classes.
+        check: Given an element of the data set, the requirements that it must meet
+            (`requirements.require`); None: the step checks its batch itself.
 
     Returns:
         An adapter, which the methods of Keras take in the place of `x` and of all the others.
@@ -71,5 +75,21 @@ def fed(
         x, y, sample_weight, batch_size, steps, shuffle, class_weight
     )
     dataset = adapter.get_tf_dataset
-    adapter.get_tf_dataset = lambda: without_autotuning(dataset())
+    adapter.get_tf_dataset = lambda: _checked(without_autotuning(dataset()), check)
     return adapter
+
+
+def _checked(dataset: Any, check: Callable[..., list[tf.Operation]] | None) -> Any:
+    if check is None or not isinstance(dataset, tf.data.Dataset):
+        return dataset
+
+    @tf.autograph.experimental.do_not_convert
+    def checked(*element: Any) -> Any:
+        with tf.control_dependencies(check(*element)):
+            # Not what is sparse or ragged.
+            element = tf.nest.map_structure(
+                lambda t: tf.identity(t) if isinstance(t, tf.Tensor) else t, element
+            )
+        return element if len(element) > 1 else element[0]
+
+    return dataset.map(checked)

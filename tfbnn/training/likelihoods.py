@@ -60,12 +60,14 @@ class AbstractLikelihood(abc.ABC):
             counts: Booleans `(batch, *event)`: which targets count (are not masked), or None.
         """
 
-    def check_targets(self, targets: Any, outputs_shape: tuple[int | None, ...]) -> None:
-        """Raise a `ValueError` if an array of targets has a wrong shape or impossible values."""
+    def check_targets(
+        self, targets: Any, outputs_shape: tuple[int | None, ...]
+    ) -> list[tf.Operation]:
+        """`require_possible` of targets before a step, whose shape is checked too."""
         targets = matched(targets, self.targets_shape(outputs_shape))
         # What a mask leaves out is often empty; the step itself knows whether it is left out.
         counts = tf.reduce_any(tf.cast(targets, tf.bool), axis=-1) if targets.shape.rank else None
-        self.require_possible(targets, outputs_shape, counts)
+        return self.require_possible(targets, outputs_shape, counts)
 
     def checked(self, targets: Any, outputs: tf.Tensor, factors: Sequence[Any] = ()) -> tf.Tensor:
         """The targets of a step in the shape for its outputs, after `require_possible`.

@@ -167,12 +167,19 @@ def observations(sample_weight: Any) -> tf.Tensor | None:
     if sample_weight is None:
         return None
     counts = tf.cast(tf.convert_to_tensor(sample_weight), tf.float32)
-    required = require(
+    with tf.control_dependencies(require_observations(counts)):
+        return tf.identity(counts)
+
+
+def require_observations(sample_weight: Any) -> list[tf.Operation]:
+    """`requirements.require` that weights are numbers of observations; None passes."""
+    if sample_weight is None:
+        return []
+    counts = tf.cast(tf.convert_to_tensor(sample_weight), tf.float32)
+    return require(
         tf.math.is_finite(counts) & (counts >= 0),
         "Sample weights must be finite and not negative. Received: from",
         tf.reduce_min(counts),
         "to",
         tf.reduce_max(counts),
     )
-    with tf.control_dependencies(required):
-        return tf.identity(counts)

@@ -46,6 +46,12 @@ def shapes(model: keras.Model) -> list[tuple[int | None, ...]] | None:
     return None if not outputs else [tuple(o.shape) for o in tf.nest.flatten(outputs)]
 
 
+def input_type(model: keras.Model) -> str:
+    """The type with the smallest range in which all layers of a model compute."""
+    types = {layer.compute_dtype for layer in model._flatten_layers(include_self=False)}
+    return "float16" if types == {"float16"} else "float32"
+
+
 def _names(model: keras.Model, by_name: dict[str, Any]) -> list[str]:
     """The keys of a dict in the order of the outputs."""
     structure = getattr(model, "_outputs_struct", None)

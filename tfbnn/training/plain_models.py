@@ -13,6 +13,7 @@ from tfbnn.layers.variational import variational_layers
 from tfbnn.training import outputs
 from tfbnn.training.bayesian_model import BayesianModel
 from tfbnn.training.likelihoods import AbstractLikelihood, likelihood_of
+from tfbnn.training.updates import batches_seen
 
 
 class KnownObjective(NamedTuple):
@@ -79,7 +80,7 @@ def objective_of(model: keras.Model) -> KnownObjective:
             "`num_examples=` to the model's constructor, or train the model first. "
             f"Received: model={model.name!r}"
         )
-    step = 0 if model.optimizer is None else model.optimizer.iterations.value
+    step = 0 if model.optimizer is None else batches_seen(model.optimizer)
     kl_weight = float(model.objective.kl_weight(step))
     return KnownObjective(found, weights, model.num_examples, model.objective.beta, kl_weight)
 

@@ -5,7 +5,9 @@ function is traced again. A check in Python then passes what comes later. `requi
 itself: in eager mode it raises at once, in a graph it becomes an assertion, and `clear_errors`
 turns the failed assertion into the same `ValueError`.
 
-XLA leaves assertions out of what it compiles (`jit_compile=True`); shapes are static there.
+XLA leaves assertions out of what it compiles (`jit_compile=True`, Keras' choice on a GPU). Shapes
+are static there, and the values of `fit` and `evaluate` are checked on their way to the step
+(`feeding.fed`); only there a one-hot row without any class passes.
 """
 
 import contextlib

@@ -55,8 +55,8 @@ def apply_gradients(
 
 def batches_seen(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
     """How many batches the optimizer was given, also where it adds up the gradients of several."""
-    together = getattr(optimizer, "gradient_accumulation_steps", None) or 1
-    return tf.convert_to_tensor(optimizer.iterations) * together
+    # `iterations` counts updates, of which there is one for several batches then.
+    return tf.convert_to_tensor(getattr(optimizer, "inner_optimizer", optimizer)._iterations)
 
 
 def _pays(gradients: list[Any], variables: list[Any]) -> bool:
