@@ -111,7 +111,8 @@ def _checked(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
         raise ValueError("There are no targets to score against. Received: y=None")
     rows, checked = num_rows(x), []
     for name, value in (("y", y), ("sample_weight", sample_weight)):
-        array = None if value is None else arguments.real_array(name, _only(value))
+        value = _only(value)
+        array = None if value is None else arguments.real_array(name, value)
         if array is not None and array.shape[:1] != (rows,):
             raise ValueError(
                 f"`x` and `{name}` must have the same number of rows. "
