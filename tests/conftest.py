@@ -38,10 +38,18 @@ def _skip(items: list[pytest.Item], marker: str, possible: bool, reason: str) ->
 
 @pytest.fixture(autouse=True)
 def fresh_keras():
-    """Layer names, the dtype policy and the seed as in a new process.
+    """A test that passes alone passes after any other, and the other way round."""
+    _as_in_a_new_process()
 
-    A test that passes alone passes after any other, and the other way round.
-    """
+
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> None:
+    """What several tests share is made before `fresh_keras` of the first of them."""
+    if fixturedef.scope != "function":
+        _as_in_a_new_process()
+
+
+def _as_in_a_new_process() -> None:
+    """Layer names and the dtype policy; the seed is that of all tests."""
     # Without collecting garbage, which takes a second beside so large libraries.
     keras.utils.clear_session(free_memory=False)
     keras.config.set_dtype_policy("float32")

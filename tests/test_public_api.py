@@ -22,7 +22,9 @@ def test_short_names_import_as_modules(name):
 def test_all_twelve_layers_exist():
     for linear_map in ("Dense", "Convolution1D", "Convolution2D", "Convolution3D"):
         for estimator in ("Reparameterization", "LocalReparameterization", "Flipout"):
-            assert hasattr(tfbnn.layers, linear_map + estimator)
+            layer = getattr(tfbnn.layers, linear_map + estimator)
+            assert layer.__name__ == linear_map + estimator
+            assert layer.estimator.replace("_", "") == estimator.lower()
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -219,6 +219,8 @@ def test_grouped_convolutions_convert(rank, tmp_path):
     for uncertainty in ("none", "monte_carlo"):
         path = tmp_path / f"{uncertainty}.tflite"
         tfbnn.export.tflite(model, path, uncertainty=uncertainty, num_samples=2, check_data=x)
+    found = tfbnn.lite.Model(tmp_path / "none.tflite").predict(x)[0]
+    np.testing.assert_allclose(found, keras.ops.softmax(model(x)), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("option", [{"groups": 2}, {"dilation_rate": 2}])

@@ -568,11 +568,29 @@ def test_nested_models_are_opened():
 def test_it_is_differentiable():
     model = _network("images")
     steps, x = steps_of(model), _rows(model, 4)
-    with tf.GradientTape() as tape:
+    variables = [v.value for v in model.trainable_weights]
+
+    def total():
         mean, variance = propagate(steps, x, current_weights)
-        total = tf.reduce_sum(mean) + tf.reduce_sum(variance)
-    gradients = tape.gradient(total, [v.value for v in model.trainable_weights])
-    assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+        return tf.reduce_sum(mean) + tf.reduce_sum(variance)
+
+    with tf.GradientTape() as tape:
+        value = total()
+    gradients = tape.gradient(value, variables)
+    rng, step = np.random.default_rng(2), 1e-3
+    # In each variable by itself: a layer whose gradient is lost would hide behind the others.
+    for variable, gradient in zip(variables, gradients, strict=True):
+        direction = np.sign(gradient) * rng.uniform(0.5, 1.0, variable.shape).astype("f")
+        ends = []
+        for sign in (1, -1):
+            variable.assign_add(sign * step * direction)
+            ends.append(float(total()))
+            variable.assign_sub(sign * step * direction)
+        slope = float(tf.reduce_sum(gradient * direction))
+        assert slope > 0.01
+        # Of a sum that float32 rounds, and that bends.
+        rounding = 4e-6 * abs(float(value)) / step
+        assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(slope, rel=0.02, abs=rounding)
 
 
 # TensorFlow's own is older, as those of devices are.
@@ -692,10 +710,19 @@ def test_a_layer_called_twice_is_named(make):
 
 
 def test_a_layer_without_weights_may_be_called_twice():
-    relu = K.ReLU()
-    inputs = keras.Input((5,))
-    model = finished(tfbnn.Model(inputs, dense(3)(relu(dense(4)(relu(dense(4)(inputs)))))))
-    assert propagate(steps_of(model), _rows(model), current_weights).mean.shape == (50, 3)
+    relu, layers, inputs = K.ReLU(), [dense(4), dense(4), dense(3)], keras.Input((5,))
+
+    def built(first, second):
+        return tfbnn.Model(inputs, layers[2](second(layers[1](first(layers[0](inputs))))))
+
+    twice = finished(built(relu, relu))
+    found, expected = (
+        propagate(steps_of(model), _rows(model), current_weights)
+        for model in (twice, built(K.ReLU(), K.ReLU()))
+    )
+    np.testing.assert_array_equal(found.mean, expected.mean)
+    np.testing.assert_array_equal(found.variance, expected.variance)
+    assert found.mean.numpy().std() > 0.01
 
 
 @pytest.mark.parametrize(

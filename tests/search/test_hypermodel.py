@@ -43,6 +43,12 @@ def test_by_default_there_is_no_warm_up(small_search):
     assert model.objective.kl_schedule is None and model.objective.beta == 1.0
 
 
+def _with(**values):
+    hp = keras_tuner.HyperParameters()
+    hp.values.update(values)
+    return hp
+
+
 def test_a_network_of_ones_own():
     def network(hp, dense, convolution):
         filters = hp.Int("filters", 2, 4)
@@ -51,6 +57,8 @@ def test_a_network_of_ones_own():
     hypermodel = search.BayesianHyperModel((6, 6, 1), network=network)
     model = hypermodel.build(keras_tuner.HyperParameters())
     assert isinstance(model.layers[0], tfbnn.layers.Convolution2DFlipout)
+    filters = hypermodel.build(_with(filters=4)).layers[0].filters
+    assert (model.layers[0].filters, filters) == (2, 4)
     assert model.output_shape == (None, 2)
 
 

@@ -143,7 +143,8 @@ def test_guessing_by_likelihood(loss, units, y, chance):
     model = make_model(units=units, loss=loss, activation=activation)
     result = check(model, (X, y.astype("float32")))
     assert result.chance_nll == (chance and pytest.approx(chance, rel=1e-5))
-    assert math.isfinite(result.nll) and "guessing" in str(result) or chance is None
+    assert math.isfinite(result.nll)
+    assert ("guessing" in str(result)) == (chance is not None)
 
 
 def test_several_inputs_and_outputs():

@@ -507,13 +507,18 @@ def test_callbacks_of_keras(tmp_path):
         ),
         keras.callbacks.ModelCheckpoint(tmp_path / "last.weights.h5", save_weights_only=True),
     ]
-    model.fit(X, Y, validation_split=0.5, epochs=4, callbacks=callbacks, verbose=0)
+    history = model.fit(X, Y, validation_split=0.5, epochs=4, callbacks=callbacks, verbose=0)
+    scores = history.history["val_nll"]
     best = keras.models.load_model(tmp_path / "best.keras")
     assert isinstance(best, tfbnn.Sequential) and best.num_examples == 20
+    last = tfbnn.clone_model(model)
+    last.load_weights(tmp_path / "last.weights.h5")
+    last.compile(loss=LOGITS)
+    assert min(scores) != scores[-1]
+    for one, score in ((best, min(scores)), (model, min(scores)), (last, scores[-1])):
+        found = one.evaluate(X[20:], Y[20:], return_dict=True, verbose=0)["nll"]
+        assert found == pytest.approx(score, rel=1e-5)
     best.fit(X, Y, verbose=0)
-    clone = tfbnn.clone_model(model)
-    clone.load_weights(tmp_path / "last.weights.h5")
-    assert np.isfinite(clone.predict(X, verbose=0)).all()
 
 
 @pytest.mark.parametrize(

@@ -380,9 +380,18 @@ def test_the_order_of_an_epoch_is_a_permutation_of_its_own():
 def test_structures_of_arrays_are_fed_as_keras_does(tmp_path):
     inputs = {"a": keras.Input((3,), name="a"), "b": keras.Input((2,), name="b")}
     both = keras.layers.Concatenate()(list(inputs.values()))
-    model = tfbnn.Model(inputs, tfbnn.layers.DenseFlipout(2)(both))
-    model.compile("adam", loss=LOSS)
+    one = keras.Input((5,))
     x = {"a": X.astype("float64"), "b": X[:, :2]}
-    resume = tfbnn.callbacks.ResumeTraining(tmp_path)
-    history = model.fit(x, Y, batch_size=7, verbose=0, callbacks=[resume]).history
-    assert np.isfinite(history["loss"][0]) and model.num_examples == 23
+    ends = []
+    for number, (start, end, rows) in enumerate(
+        ((inputs, both, x), (one, one, np.concatenate(list(x.values()), 1)))
+    ):
+        keras.utils.set_random_seed(1)
+        model = tfbnn.Model(start, tfbnn.layers.DenseFlipout(2, seed=1)(end))
+        model.compile("adam", loss=LOSS)
+        resume = tfbnn.callbacks.ResumeTraining(tmp_path / str(number))
+        history = model.fit(rows, Y, batch_size=7, verbose=0, callbacks=[resume]).history
+        assert model.num_examples == 23
+        ends.append([history["loss"][0], *model.get_weights()])
+    for found, expected in zip(*ends, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -301,7 +301,10 @@ def test_own_draw_depends_on_the_seed_only():
 def test_half_precision_is_computed_in_float32():
     posterior = tfd.Normal(tf.constant([0.0], tf.float16), tf.constant([1e-3], tf.float16))
     for prior in (priors.Normal(), priors.Cauchy()):
-        assert divergences.kl_divergence(posterior, prior, seed=(1, 2)).dtype == tf.float32
+        kl = divergences.kl_divergence(posterior, prior, seed=(1, 2))
+        full = tfd.Normal([0.0], tf.cast(posterior.scale, tf.float32))
+        assert kl.dtype == tf.float32
+        np.testing.assert_array_equal(kl, divergences.kl_divergence(full, prior, seed=(1, 2)))
 
 
 def test_a_draw_is_needed():

@@ -20,7 +20,9 @@ def test_parameters_of_any_precision_are_the_same_prior():
 
 def test_float64_distribution_is_computed_in_float32():
     prior = priors.Distribution(tfd.Normal(np.float64(0.0), np.float64(1.0)))
-    assert prior.log_prob(np.float64(1.0)).dtype == tf.float32
+    log_prob = prior.log_prob(np.float64(1.0))
+    assert log_prob.dtype == tf.float32
+    assert float(log_prob) == pytest.approx(-0.5 * np.log(2 * np.pi) - 0.5)
 
 
 def test_distribution_made_and_restored_inside_a_graph():
@@ -38,7 +40,8 @@ def test_distribution_made_and_restored_inside_a_graph():
 
 def test_batch_shape_must_broadcast_to_the_weights():
     prior = priors.Distribution(tfd.Normal([0.0, 1.0], 1.0))
-    assert prior.log_prob(tf.zeros((3, 2))).shape == (3, 2)
+    each = -0.5 * np.log(2 * np.pi) - np.array([0.0, 0.5])
+    np.testing.assert_allclose(prior.log_prob(tf.zeros((3, 2))), [each] * 3, rtol=1e-6)
     with pytest.raises(ValueError, match=r"must broadcast .* Received: batch_shape=\(2,\)"):
         prior.log_prob(tf.zeros((3, 1)))
 

@@ -194,8 +194,8 @@ def test_sanitizers_find_nothing(name, network, tmp_path):
     command = ["cc", *flags, "-o", tmp_path / "probe", probe]
     if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("the compiler has no sanitizers")
-    answers = network(name, **GATES[name]).compiled(tmp_path, flags)
-    assert all(np.isfinite(answer).all() for answer in answers)
+    found = network(name, **GATES[name])
+    close(found.compiled(tmp_path, flags), found())
 
 
 @pytest.mark.parametrize("name", GATES)
