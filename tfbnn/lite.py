@@ -91,6 +91,8 @@ class Model:
 
     def __init__(self, path: str | os.PathLike, num_threads: int = 1):
         num_threads = _checked_threads(num_threads)
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"`path` must be that of a file. Received: path={path!r}")
         self.path = pathlib.Path(path)
         self.manifest = _checked_manifest(self.path)
         with self._blamed_on_the_file("read"):
@@ -162,7 +164,7 @@ class Model:
             ) from error
 
     def _checked(self, x: Any) -> np.ndarray:
-        given = np.asarray(x)
+        given = _as_array(x)
         if given.shape[1:] != self.input_shape[1:] or not len(given):
             raise ValueError(
                 f"`x` must have the shape (rows, {', '.join(map(str, self.input_shape[1:]))}): all "
@@ -240,12 +242,23 @@ def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
     return manifest
 
 
+def _as_array(x: Any) -> np.ndarray:
+    try:
+        array = np.asarray(x)
+        problem = f"an array of type {array.dtype}" if array.dtype.kind not in "biufV" else ""
+    except (TypeError, ValueError, NotImplementedError) as error:
+        problem = f"{type(x).__name__} ({_first_line(error)})"
+    if problem:
+        raise ValueError(f"`x` must be an array of real numbers. Received: x={problem}")
+    return array
+
+
 def _checked_threads(number: Any) -> int:
     try:
         checked = 0 if isinstance(number, bool) else operator.index(number)
-    except TypeError:
+    except (AttributeError, TypeError, ValueError):
         checked = 0
-    if checked < 1:
+    if not 1 <= checked < 2**31:
         raise ValueError(
             f"`num_threads` must be a whole number, at least 1. Received: num_threads={number!r}"
         )

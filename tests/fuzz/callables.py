@@ -418,7 +418,7 @@ def _prediction(made: World) -> list[Entry]:
             made,
             labelled,
             {"x": values.rows(), "y": _unless_none(y), "sample_weight": y, **drawing},
-            aliases=("labels", "y"),
+            aliases=("labels", "y", "Sample weights"),
         ),
         _of_model(
             "tfbnn.calibrate",
@@ -426,7 +426,7 @@ def _prediction(made: World) -> list[Entry]:
             made,
             labelled,
             {"x": values.rows(), "y": _unless_none(y), "sample_weight": y, **drawing},
-            aliases=("labels", "y"),
+            aliases=("labels", "y", "Sample weights"),
             after=lambda result: setattr(made.model.likelihoods[0], "temperature", 1.0),
             slow=True,
         ),

@@ -116,9 +116,7 @@ class BayesianModel:
             ValueError: If a loss is no likelihood, or an argument is out of its range.
         """
         num_draws = arguments.count("num_draws", num_draws)
-        for weight in tf.nest.flatten(loss_weights):
-            if weight is not None:
-                arguments.real_number("loss_weights", weight, minimum=0.0)
+        loss_weights = outputs.checked_loss_weights(loss, loss_weights)
         beta = arguments.real_number("beta", beta, 0)
         kl_schedule = arguments.interpreted(
             "kl_schedule", kl_schedule, schedules.get, "a schedule of the KL"

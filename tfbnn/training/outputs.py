@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfbnn import arguments
+
 
 def in_order(model: keras.Model, given: Any) -> Any:
     """A list in the order of the outputs if `given` is a dict, else `given` as it is."""
@@ -28,6 +30,31 @@ def like(model: keras.Model, given: Any, values: list[Any]) -> Any:
     if isinstance(given, dict):
         return dict(zip(_names(model, given), values, strict=True))
     return values if isinstance(given, list | tuple) else values[0]
+
+
+def checked_loss_weights(loss: Any, given: Any) -> Any:
+    """The weights of losses, plain numbers in the structure of `loss`, or a `ValueError`.
+
+    Args:
+        loss: The losses as `compile` takes them.
+        given: None; a number for one loss, a list of as many as there are, or a dict with names of
+            a dict of losses.
+    """
+    several = len(loss) if isinstance(loss, list | tuple | dict) else 1
+    if isinstance(given, dict) and isinstance(loss, dict) and set(given) <= set(loss):
+        return {name: _weight(weight) for name, weight in given.items()}
+    if isinstance(given, list | tuple) and not isinstance(loss, dict) and len(given) == several:
+        return [_weight(weight) for weight in given]
+    if given is None or not (isinstance(given, list | tuple | dict) or several > 1):
+        return None if given is None else [_weight(given)]
+    raise ValueError(
+        "`loss_weights` must be a number for each loss, in a list as long as that of the losses or "
+        f"a dict with the same names. Received: loss_weights={given!r} for {several} losses"
+    )
+
+
+def _weight(value: Any) -> float:
+    return arguments.real_number("loss_weights", value, minimum=0.0)
 
 
 def loss_weights(model: keras.Model) -> list[float]:
