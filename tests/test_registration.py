@@ -22,17 +22,19 @@ _SMALL = {
     "tfbnn/priors.py": "from tfbnn.weights.priors import Normal",
     "tfbnn/weights/__init__.py": "",
     "tfbnn/weights/priors.py": "import keras\nNormal = keras.layers",
-    "tfbnn/layers/__init__.py": "from tfbnn.layers.dense import Dense",
+    "tfbnn/layers/__init__.py": "",
     "tfbnn/layers/dense.py": "import keras\nfrom tfbnn.weights.priors import Normal\nDense = 1",
     "tfbnn/training/__init__.py": "",
     "tfbnn/training/models.py": "from tfbnn.layers.dense import Dense\nimport keras\nkeras.loaded",
     "tfbnn/search/__init__.py": "import keras\nfrom tfbnn.training.models import Dense",
 }
+# Packages first: Python locks a module before it imports the package around it, so that two threads
+# that import a package and a module in it meet a deadlock of Python's own.
 _IN_THREADS = """
-import sys, tfbnn
+import sys, tfbnn.layers, tfbnn.training, tfbnn.weights
 from concurrent import futures
 sys.setswitchinterval(1e-6)
-modules = ["keras", "tfbnn.priors", "tfbnn.layers", "tfbnn.search", "tfbnn.training.models"]
+modules = ["keras", "tfbnn.priors", "tfbnn.layers.dense", "tfbnn.search", "tfbnn.training.models"]
 with futures.ThreadPoolExecutor(5) as pool:
     list(pool.map(__import__, modules))
 """

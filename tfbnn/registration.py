@@ -6,8 +6,8 @@ and must work, and be quick, where TensorFlow is not installed. So they are impo
 at once if it is there, and else by a finder that sees the import of Keras go by.
 
 Keras may be imported by a module of tfbnn, which is then half made and cannot be asked for more. So
-the finder sees tfbnn's modules as well, and acts when the outermost import has ended. Nothing is
-looked for that is not Keras or tfbnn, and nothing of this stays on a module.
+the finder sees tfbnn's modules as well, and acts when the last import under way, in whatever thread,
+has ended. Nothing is looked for that is not Keras or tfbnn, and nothing of this stays on a module.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ class _Finder:
     """Finds what the finders behind it find, with a loader that registers afterwards."""
 
     def __init__(self) -> None:
-        self._nested = _Nested()
+        self._under_way = _UnderWay()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name != "keras" and not name.startswith("tfbnn."):
@@ -48,35 +48,51 @@ class _Finder:
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, self._nested)
+                    spec.loader = _Loader(spec.loader, self._under_way)
                 return spec
         return None
 
 
-class _Nested(threading.local):
-    """How many of the imports that a finder sees are under way in a thread."""
+class _UnderWay:
+    """How many of the imports that a finder sees are under way, in all threads."""
 
-    depth = 0
+    def __init__(self) -> None:
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        with self._lock:
+            self._number += 1
+
+    def end(self) -> bool:
+        """Whether it was the last."""
+        with self._lock:
+            self._number -= 1
+            return self._number == 0
 
 
 class _Loader:
     """A loader in whose place it stands until the module is executed."""
 
-    def __init__(self, loader: Any, nested: _Nested):
+    def __init__(self, loader: Any, under_way: _UnderWay):
         self._loader = loader
-        self._nested = nested
+        self._under_way = under_way
 
     def create_module(self, spec: Any) -> Any:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: Any) -> None:
         module.__spec__.loader = module.__loader__ = self._loader
-        self._nested.depth += 1
+        self._under_way.begin()
         try:
             self._loader.exec_module(module)
+            # The module is whole. A thread that waited for it while this one registers, and held a
+            # module that is needed for that, would make a circle; Python breaks such a circle by
+            # an error, or by handing out a module that is half made.
+            module.__spec__._initializing = False
         finally:
-            self._nested.depth -= 1
-        if self._nested.depth == 0:
+            last = self._under_way.end()
+        if last:
             _register()
 
     def __getattr__(self, name: str) -> Any:

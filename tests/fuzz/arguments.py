@@ -6,10 +6,12 @@ the two for values where it is known.
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import os
 import pathlib
+import tempfile
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -99,7 +101,8 @@ def run(seed: int, folder: pathlib.Path, prepared: pathlib.Path) -> Any:
     del prepared
     from tests.fuzz.kinds import FAILED, PASSED, REFUSED, Result
 
-    everything = tries()
+    with _temporary_files_in(folder.parent):
+        everything = tries()
     # A step that has no factor in common with the number of tries: neighbours differ in all.
     one = everything[seed * 7919 % len(everything)]
     os.chdir(folder)
@@ -110,6 +113,16 @@ def run(seed: int, folder: pathlib.Path, prepared: pathlib.Path) -> Any:
     except AssertionError:
         return Result(FAILED, one.entry.name, f"{one.name}\n{traceback.format_exc()}")
     return Result(outcome, one.entry.name)
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: pathlib.Path) -> Iterator[None]:
+    """What all cases share outlives the one that makes it."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 @functools.cache

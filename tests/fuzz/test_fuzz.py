@@ -19,8 +19,14 @@ from tests.fuzz.log import Log
 from tests.fuzz.running import Run
 
 FIRST = int(os.environ.get("TFBNN_FUZZ_SEED", 0))
-# What fits into a minute, all together: two networks, four turns of files, two exports over others.
-CASES = {"networks": range(2), "files": range(4 * len(KINDS["files"].parts)), "kills": (1, 4)}
+# What fits into a minute, all together: two networks, four turns of files, two arguments (others
+# are in test_arguments.py), two exports over others.
+CASES = {
+    "networks": range(2),
+    "files": range(4 * len(KINDS["files"].parts)),
+    "arguments": range(2),
+    "kills": (1, 4),
+}
 
 
 @pytest.fixture(scope="module")
