@@ -15,6 +15,8 @@ TEXTS = [*DOCUMENTS, *sorted(ROOT.glob("C*.md")), ROOT / "saved_models" / "READM
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->\s*\Z")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+# In code: `tfbnn/weights/noise.py`; not `tests/<stage>/`.
+NAMED = re.compile(r"(?<![\w./-])((?:tfbnn|tests|trainers|benchmarks|docs)/[\w./*-]+)(?![\w<])")
 
 
 class Block(NamedTuple):
@@ -85,6 +87,12 @@ def test_what_a_document_exports_may_exist(path):
 def test_links_lead_to_files(path):
     missing = [link for link in LINK.findall(path.read_text()) if not (path.parent / link).exists()]
     assert not missing
+
+
+def test_files_that_are_named_are_there():
+    names = {name.rstrip(".") for path in TEXTS for name in NAMED.findall(path.read_text())}
+    assert "tfbnn/weights/divergences.py" in names
+    assert not [name for name in names if not any(ROOT.glob(name))]
 
 
 def test_ci_runs_the_command_of_the_readme():

@@ -6,8 +6,9 @@ and must work, and be quick, where TensorFlow is not installed. So they are impo
 at once if it is there, and else by a finder that sees the import of Keras go by.
 
 Keras may be imported by a module of tfbnn, which is then half made and cannot be asked for more. So
-the finder sees tfbnn's modules as well, and acts when the last import under way, in whatever thread,
-has ended. Nothing is looked for that is not Keras or tfbnn, and nothing of this stays on a module.
+the finder sees tfbnn's modules as well, and acts when the last import under way, in whatever
+thread, has ended. Nothing is looked for that is not Keras or tfbnn, and nothing of this stays on a
+module.
 """
 
 import contextlib

@@ -80,8 +80,22 @@ def test_full_disk(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pathlib.Path, "write_text", full)
-    with pytest.raises(OSError, match="Cannot write .*No space left on device.*nothing of it"):
+    with pytest.raises(OSError, match="Cannot write .*No space left on device.*nothing") as caught:
         write(tmp_path / "m.tflite")
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(tmp_path / "m.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError("no system said so"), FileNotFoundError(errno.ENOENT, "No such file", "elsewhere.py")],
+)
+def test_an_error_about_something_else_is_not_about_the_file(error, tmp_path):
+    with pytest.raises(OSError) as caught:
+        with files.written_whole([tmp_path / "m.tflite"], False):
+            raise error
+    assert caught.value is error
     assert not list(tmp_path.iterdir())
 
 

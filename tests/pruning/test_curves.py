@@ -98,6 +98,7 @@ def test_picture(kind, sparsities, tmp_path):
     curve = tfbnn.pruning_curve(model, (X, y), sparsities, **SETTINGS)
     figure = curve.plot(tmp_path / "curve.png", "12 validation rows")
     assert figure.get_suptitle() == "12 validation rows"
+    assert curve.plot().get_suptitle() == curve.shows == f"{len(X)} rows"
     pixels = image.imread(tmp_path / "curve.png")
     assert pixels.ndim == 3 and pixels.std() > 0.01
     labels = {axes.get_title() for axes in figure.axes}

@@ -26,6 +26,8 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
+from tfbnn.training.whole_files import flush_names
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -66,9 +68,8 @@ def written_whole(targets: Sequence[pathlib.Path], overwrite: bool) -> Iterator[
         lock = _locked(folder)
     except OSError as error:
         _remove_empty(made)
-        raise OSError(
-            f"Cannot write to the folder {parent} ({error.strerror}). Received: path={targets[0]}"
-        ) from error
+        reason = f"Cannot write to the folder ({error.strerror}). Received: path={targets[0]}"
+        raise OSError(error.errno, reason, os.fspath(parent)) from error
     try:
         _put_in_place(folder)
         for target in targets:
@@ -102,11 +103,13 @@ def _written(folder: pathlib.Path, targets: Sequence[pathlib.Path]) -> Iterator[
                 (path / _MARK).touch()
         _flush(new)
         os.rename(new, folder / _WHOLE)
-        _flush_folder(folder)
+        flush_names(folder)
     except OSError as error:
-        raise OSError(
-            f"Cannot write {targets[0]} ({error.strerror or error}); nothing of it was kept."
-        ) from error
+        # Not the system's, or about a file elsewhere.
+        if error.errno is None or new not in pathlib.Path(error.filename or new / "_").parents:
+            raise
+        reason = f"Cannot write ({error.strerror}); nothing of it was kept"
+        raise OSError(error.errno, reason, os.fspath(targets[0])) from error
 
 
 def _put_in_place(folder: pathlib.Path) -> None:
@@ -119,14 +122,15 @@ def _put_in_place(folder: pathlib.Path) -> None:
         # A file comes before its manifest, by their names.
         for source in sorted(whole.iterdir()):
             _place(source, parent / source.name, folder / _REPLACED)
-        _flush_folder(parent)
+        flush_names(parent)
         whole.rmdir()
     except OSError as error:
-        raise OSError(
-            f"Cannot put new files into {parent} ({error.strerror or error}). They are complete in "
-            f"{whole} and will be put in place by the next export to the same path; remove that "
-            "folder if they are not wanted."
-        ) from error
+        reason = (
+            f"Cannot put new files in place ({error.strerror}). They are complete in {whole} and "
+            "will be put in place by the next export to the same path; remove that folder if they "
+            "are not wanted"
+        )
+        raise OSError(error.errno, reason, os.fspath(parent)) from error
     _discard(folder)
 
 
@@ -238,20 +242,10 @@ def _flush(folder: pathlib.Path) -> None:
     """Let everything in a folder reach the disk."""
     for path in [*folder.rglob("*"), folder]:
         if path.is_dir():
-            _flush_folder(path)
+            flush_names(path)
         else:
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
-
-
-def _flush_folder(folder: pathlib.Path) -> None:
-    # Not every system can: names then reach the disk when it sees fit.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _files(path: str | os.PathLike) -> list[pathlib.Path]:

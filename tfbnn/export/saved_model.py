@@ -1,5 +1,6 @@
 """`tfbnn.export.saved_model`: a TensorFlow SavedModel with sparse weights, which needs no tfbnn."""
 
+import errno
 import os
 import pathlib
 from typing import Any
@@ -146,7 +147,7 @@ class _Builder:
             tf.saved_model.save(self.module, str(path), signatures=self._signatures())
         except tf.errors.OpError as error:
             # TensorFlow has errors of its own for a full disk.
-            raise OSError(error.message) from error
+            raise OSError(errno.EIO, error.message, str(path)) from error
 
     def _signatures(self) -> dict[str, Any]:
         """The functions that a server calls by name."""

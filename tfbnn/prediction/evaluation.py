@@ -94,8 +94,9 @@ def evaluate(
         nll = sum over labels of (weight * -log(p(y | x))) / rows
 
     in nats per example, summed over event axes, as the `nll` that `model.evaluate` reports at the
-    posterior mean of the weights; without noise in the weights the two are equal. All other scores
-    are weighted means over labels. Steps that a Keras mask leaves out have the weight 0.
+    posterior mean of the weights; without noise in the weights the two are equal, but for a
+    temperature (which this has) and `loss_weights` (which that has). All other scores are weighted
+    means over labels. Steps that a Keras mask leaves out have the weight 0.
 
     Args:
         model: As in `tfbnn.predict`; it must have one output.

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from tfbnn import arguments
 from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction.evaluation import evaluate
+from tfbnn.prediction.predictive import num_rows
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import num_weights, set_masks, sparsity_of
 from tfbnn.pruning.prune import (
@@ -21,6 +22,7 @@ from tfbnn.pruning.prune import (
     emptied_layer,
     ranking_of,
 )
+from tfbnn.training.feeding import without_autotuning
 from tfbnn.training.models import BayesianModel
 from tfbnn.training.whole_files import picture_path, save_figure
 
@@ -34,17 +36,20 @@ class PruningCurve:
     Attributes:
         rows: One dict for each sparsity: `sparsity`, `weights` (kernel weights left) and the scores
             of `tfbnn.evaluate`.
+        shows: What was scored, such as `"360 rows"`.
     """
 
     rows: list[dict[str, float]]
+    shows: str
 
     def plot(self, path: str | os.PathLike[str] | None = None, title: str | None = None) -> Figure:
         """The scores against the share of weights left, a figure, saved to `path` if given.
 
-        `title` says which rows were scored, such as `"360 validation rows"`.
+        `title` says which rows were scored, such as `"360 validation rows"`; their number by
+        default.
         """
         path = None if path is None else picture_path("path", path)
-        title = None if title is None else arguments.text("title", title)
+        title = self.shows if title is None else arguments.text("title", title)
         figure = _plot(self.rows, title)
         if path is not None:
             save_figure(figure, path, dpi=150)
@@ -122,7 +127,7 @@ def pruning_curve(
             "Every sparsity would leave a layer without a weight. Choose lower ones, or "
             f"scope='layer'. Received: sparsities={sparsities}, scope={scope!r}"
         )
-    return PruningCurve(rows)
+    return PruningCurve(rows, f"{_num_rows(x):,} rows")
 
 
 def _checked_data(data: Any) -> tuple[Any, Any, Any]:
@@ -135,6 +140,12 @@ def _checked_data(data: Any) -> tuple[Any, Any, Any]:
             f"such tuples. Received: data of type {type(data).__name__}"
         )
     return keras.utils.unpack_x_y_sample_weight(tuple(data))
+
+
+def _num_rows(x: Any) -> int:
+    if isinstance(x, tf.data.Dataset):
+        return sum(num_rows(batch[0]) for batch in without_autotuning(x))
+    return num_rows(x)
 
 
 def _checked(sparsities: Sequence[float], removed: float) -> list[float]:
@@ -160,7 +171,7 @@ _PANELS = {
 _LINE, _INK = "#0072b2", "#333333"
 
 
-def _plot(rows: list[dict[str, float]], title: str | None) -> Figure:
+def _plot(rows: list[dict[str, float]], title: str) -> Figure:
     panels = [name for name in _PANELS if name in rows[0]]
     figure = Figure(figsize=(3.1 * len(panels), 3.1), dpi=150, layout="constrained")
     kept = [100 * (1 - row["sparsity"]) for row in rows]
@@ -178,7 +189,6 @@ def _plot(rows: list[dict[str, float]], title: str | None) -> Figure:
             axes.set_ylim(0, 1.08 * max(values) or 1)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#dddddd", linewidth=0.6)
-    if title:
-        figure.suptitle(title)
+    figure.suptitle(title)
     figure.supxlabel("kernel weights left (%); dashed: the least pruned model")
     return figure

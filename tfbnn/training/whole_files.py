@@ -68,7 +68,7 @@ def whole_file(path: pathlib.Path, several_writers: bool = False) -> Iterator[Bi
             "with room for it"
         )
         raise OSError(error.errno, reason, os.fspath(path)) from error
-    _flush_names(path.parent)
+    flush_names(path.parent)
 
 
 def picture_path(name: str, value: Any) -> pathlib.Path:
@@ -98,7 +98,7 @@ def save_figure(figure: Any, path: str | os.PathLike, **options: Any) -> None:
         figure.savefig(file, format=path.suffix[1:] or "png", **options)
 
 
-def _flush_names(folder: pathlib.Path) -> None:
+def flush_names(folder: pathlib.Path) -> None:
     """Have the names in a folder reach the disk, where folders can be opened for it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
