@@ -69,3 +69,18 @@ def test_a_boolean_is_true_or_false(value):
     assert arguments.boolean("b", np.True_) is True
     with pytest.raises(ValueError, match="`b` must be True or False. Received: b="):
         arguments.boolean("b", value)
+
+
+@pytest.mark.parametrize("value", [[1, 2], (1, 2), np.array([1, 2]), tf.constant([1, 2])], ids=repr)
+def test_sequences_come_back_as_lists(value):
+    assert arguments.listed("n", value, arguments.count) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 3, "3", b"3", memoryview(b"3"), {1}, {1: 2}, iter([1]), np.ones((2, 2))],
+    ids=repr,
+)
+def test_what_is_no_sequence_is_refused(value):
+    with pytest.raises(ValueError, match="`n` must be a list or a tuple. Received: n="):
+        arguments.listed("n", value, arguments.count)

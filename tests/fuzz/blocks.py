@@ -147,7 +147,8 @@ def _volume(random: np.random.Generator, tensor: Any) -> list[Any]:
     return [
         (
             _LAYERS.MaxPooling3D(2, padding="same"),
-            _LAYERS.AveragePooling3D(2, padding="same"),
+            # On CPUs TensorFlow has it in two types, neither of which is that of every policy.
+            _LAYERS.AveragePooling3D(2, padding="same", dtype="float32"),
             _LAYERS.Conv3D(2, 2, padding="same"),
             _LAYERS.ZeroPadding3D(1),
             _LAYERS.UpSampling3D(2),

@@ -101,7 +101,9 @@ def listed(kind: Kind, empty: bool = True) -> Kind:
     """A list, a tuple or an array of one axis."""
 
     def fits(value: Any) -> bool | None:
-        if not isinstance(value, list | tuple) and len(getattr(value, "shape", ())) != 1:
+        if not isinstance(value, list | tuple) and (
+            len(getattr(value, "shape", ())) != 1 or isinstance(value, memoryview)
+        ):
             return False
         return _all(kind.fits(element) for element in value) if len(value) else empty
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfbnn.arguments import SMALLEST_SCALE
-from tfbnn.weights.compilation import LARGE, compiled, traced
+from tfbnn.weights.compilation import LARGE, compiled, inside_xla, traced
 from tfbnn.weights.divergences import kl_divergence
 from tfbnn.weights.priors import PRIORS, AbstractPrior
 from tfbnn.weights.softplus import softplus
@@ -106,7 +106,9 @@ class Realisation:
     def _traced_apart(self, *tensors: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
         """`_realise(*tensors)`, traced outside the model that calls it."""
         given = tuple(tensor is not None for tensor in tensors)
-        if given not in self._traced:
+        # The gradient is traced where it is first taken, and is another inside XLA.
+        key = given, inside_xla()
+        if key not in self._traced:
 
             def of_given(*present: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 rest = iter(present)
@@ -114,8 +116,8 @@ class Realisation:
 
             with tf.init_scope():
                 specifications = [tf.TensorSpec(self._shape)] * sum(given)
-                self._traced[given] = traced(of_given).get_concrete_function(*specifications)
-        return self._traced[given](*(tensor for tensor in tensors if tensor is not None))
+                self._traced[key] = traced(of_given).get_concrete_function(*specifications)
+        return self._traced[key](*(tensor for tensor in tensors if tensor is not None))
 
     def _realise(
         self, loc: tf.Tensor, rho: tf.Tensor, noise: tf.Tensor | None, mask: tf.Tensor | None
