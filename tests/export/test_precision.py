@@ -105,3 +105,19 @@ def test_distillation_by_moments_in_float64():
     answers = tfbnn.predict(model, X, num_samples=8, seed=0, verbose=0)
     history = tfbnn.distill(model, X, answers, epochs=3, verbose=0).history
     assert history["cross_entropy"][-1] < history["cross_entropy"][0]
+
+
+@pytest.mark.parametrize("policy", ["float64", "mixed_bfloat16"])
+def test_layers_that_keras_leaves_to_cast_by_themselves(policy, tmp_path):
+    keras.config.set_dtype_policy(policy)
+    layers = [K.Embedding(10, 6), K.LayerNormalization(), K.GroupNormalization(2), K.Flatten()]
+    assert not any(layer.autocast for layer in layers[:3])
+    model = tfbnn.Sequential([keras.Input((4,)), *layers, tfbnn.layers.DenseFlipout(3)])
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x = np.arange(20, dtype="float32").reshape(5, 4) % 10
+    tfbnn.export.tflite(model, tmp_path / "model.tflite", "none", check_data=x)
+    answer = tfbnn.lite.Model(tmp_path / "model.tflite").predict(x)
+    expected = keras.ops.softmax(keras.ops.cast(model(x), "float32"))
+    tolerance = 1e-6 if policy == "float64" else 2e-2
+    np.testing.assert_allclose(answer.prediction, expected, atol=tolerance)
+    assert not any(layer.autocast for layer in layers[:3])

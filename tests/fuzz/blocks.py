@@ -19,7 +19,8 @@ _ANYWHERE = (
     lambda r: _LAYERS.ReLU(max_value=_maybe(r, 2.0), negative_slope=float(r.choice([0.0, 0.1]))),
     lambda r: _LAYERS.LeakyReLU(negative_slope=0.2),
     lambda r: _LAYERS.ELU(),
-    lambda r: _LAYERS.PReLU(),
+    # One slope for all steps, whose number may vary.
+    lambda r: _LAYERS.PReLU(shared_axes=[1]),
     lambda r: _LAYERS.Activation(str(r.choice(ACTIVATIONS[2:]))),
     lambda r: _LAYERS.Dropout(0.3, seed=1),
     lambda r: _LAYERS.GaussianNoise(0.1, seed=1),

@@ -51,6 +51,8 @@ def _changes(layer: keras.Layer) -> Iterator[tuple[Any, str, Any]]:
     if backend.is_float_dtype(layer.compute_dtype):
         # Not by `dtype_policy`: where it is a map of policies, setting it writes into the map.
         yield layer, "_dtype_policy", keras.DTypePolicy("float32")
+        # An `Embedding` casts nothing by itself, so that its inputs stay numbers of rows.
+        yield layer, "autocast", True
     # Constants in a layer's own type, such as the statistics of an adapted `Normalization`.
     for name, value in vars(layer).items():
         # No symbolic ones, which a layer may hold from a graph that has gone.
