@@ -87,7 +87,8 @@ def random_network(random: np.random.Generator) -> Network:
     chain: list[Any] = []
     output, kept = _chain(random, entry, chain, mask is not None)
     model = keras.Model(entry, _through(chain, entry))
-    shape = tuple(model.output_shape[1:-1])
+    # Of the answer, not of the model: a number of steps may be known of the first alone.
+    shape = tuple(model(x[:1]).shape[1:-1])
     # Made anew from their configurations, as a user makes layers: not built yet.
     fresh = [type(layer).from_config(layer.get_config()) for layer in chain]
     if style == "subclassed":
@@ -152,7 +153,8 @@ def _body(random: np.random.Generator, tensor: Any) -> Any:
 
 
 def _merged(random: np.random.Generator, one: Any, other: Any) -> Any:
-    if one.shape == other.shape:
+    # Two numbers of steps that are not known may differ.
+    if one.shape == other.shape and None not in one.shape[1:]:
         names = ("Add", "Average", "Maximum", "Multiply", "Subtract", "Concatenate")
         return getattr(_LAYERS, str(random.choice(names)))()([one, other])
     return _LAYERS.Concatenate()([_as_vector(random, one), _as_vector(random, other)])

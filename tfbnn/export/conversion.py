@@ -36,8 +36,8 @@ def convert(
     except Exception as error:
         raise ValueError(
             "The model cannot be converted with the builtin operations of LiteRT; export it with "
-            "`tfbnn.export.saved_model`, or replace the layer. Operations named by the converter: "
-            f"{_named_operations(str(error))}"
+            "`tfbnn.export.saved_model`, or replace the layer. "
+            f"Received from the converter: {_named_operations(str(error))}"
         ) from error
 
 
