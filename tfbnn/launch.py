@@ -4,9 +4,10 @@
 
 Each worker is the command with its own `TF_CONFIG`, from which the strategy `"multi_worker"` is
 made. The collective operations of TensorFlow cannot go on without a worker, so when one ends with
-an error or is killed, the others are stopped and all are started again; a program that has the
-callback `ResumeTraining` goes on at the batch where it was. Lines are printed with the number of
-the worker that wrote them.
+an error or is killed, the others are stopped and all are started again (not after exit code 2, by
+which programs say that their options were wrong); a program that has the callback
+`ResumeTraining` goes on at the batch where it was. Lines are printed with the number of the worker
+that wrote them.
 
 It is for several processes on one machine. On several machines a scheduler does the same: see
 `docs/distribution.md`.
@@ -27,6 +28,8 @@ from collections.abc import Iterator, Sequence
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
+# How a program ends, by convention, that was given options it does not know: it would again.
+_WRONG_USE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,8 +57,8 @@ def _attempts(settings: argparse.Namespace) -> int:
         if attempt:
             _say(f"starting all workers again ({attempt} of {settings.restarts})")
         code = _attempt(settings.command, settings.workers)
-        if code == 0:
-            return 0
+        if code in (0, _WRONG_USE):
+            break
     return code
 
 

@@ -146,6 +146,11 @@ def test_the_launcher_gives_up_and_says_so(capsys):
     assert printed.count("exit code 3") == 2 and "starting all workers again (1 of 1)" in printed
 
 
+def test_wrong_options_are_not_tried_again(capsys):
+    assert launch.main(["--", sys.executable, "-c", "import sys; sys.exit(2)"]) == 2
+    assert "starting all workers again" not in capsys.readouterr().out
+
+
 def test_the_launcher_stops_what_a_worker_leaves_behind(capsys):
     code = "import subprocess, sys; subprocess.Popen(['sleep', '300']); sys.exit(4)"
     assert launch.main(["--restarts", "0", "--", sys.executable, "-c", code]) == 4
