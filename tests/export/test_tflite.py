@@ -682,3 +682,21 @@ def test_failed_export_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="not a LiteRT model"):
         tfbnn.export.tflite(model, path, overwrite=True, **options)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == old
+
+
+@pytest.mark.parametrize(
+    "uncertainty, rho", [("none", 0.0), ("ensemble", -8.0), ("ensemble", -2.0)]
+)
+def test_small_variances_in_8_bits(uncertainty, rho, tmp_path):
+    """LiteRT ends the process if an operation of 8 bits cannot have the scale it was given."""
+    model = tfbnn.Sequential([keras.Input((2,)), tfbnn.layers.DenseFlipout(1)])
+    model.compile(loss=tfbnn.losses.NormalNLL(0.7))
+    model.layers[0].kernel.rho_variable.assign([[rho], [rho]])
+    x = np.random.default_rng(0).normal(size=(20, 2)).astype("float32")
+    path = tmp_path / "model.tflite"
+    options = {"precision": "full_int8", "num_samples": 4, "representative_data": x}
+    tfbnn.export.tflite(model, path, uncertainty, check_data=x, **options)
+    answer = tfbnn.lite.Model(path).predict(x)
+    np.testing.assert_allclose(answer.prediction, model(x), atol=0.1)
+    assert np.all(np.abs(answer.uncertainty - 0.7) < 0.2)
+    assert answer.epistemic.max() < 0.5 and (uncertainty != "none" or not answer.epistemic.any())

@@ -47,7 +47,11 @@ def answer(likelihood: AbstractLikelihood, outputs: tf.Tensor) -> dict[str, tf.T
 
 def _normal(loc: tf.Tensor, scale: tf.Tensor) -> dict[str, tf.Tensor]:
     mean = tf.reduce_mean(loc, axis=0)
-    epistemic = tf.reduce_mean(tf.square(loc - mean), axis=0)
+    if loc.shape[0] == 1:
+        return dict(zip(OUTPUTS["normal"], (mean, scale[0], tf.zeros_like(mean)), strict=True))
+    # Not a squared difference, of which LiteRT makes one operation: that of 8 bits ends the process
+    # where draws that differ little have a variance that is small beside the scale of the means.
+    epistemic = tf.reduce_mean(tf.square(tf.abs(loc - mean)), axis=0)
     aleatoric = tf.reduce_mean(tf.square(scale), axis=0)
     uncertainty = tf.sqrt(epistemic + aleatoric)
     return dict(zip(OUTPUTS["normal"], (mean, uncertainty, tf.sqrt(epistemic)), strict=True))
