@@ -684,9 +684,7 @@ def test_failed_export_keeps_the_old_file(tmp_path, monkeypatch):
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == old
 
 
-@pytest.mark.parametrize(
-    "uncertainty, rho", [("none", 0.0), ("ensemble", -8.0), ("ensemble", -2.0)]
-)
+@pytest.mark.parametrize("uncertainty, rho", [("none", 0.0), ("ensemble", -8.0)])
 def test_small_variances_in_8_bits(uncertainty, rho, tmp_path):
     """LiteRT ends the process if an operation of 8 bits cannot have the scale it was given."""
     model = tfbnn.Sequential([keras.Input((2,)), tfbnn.layers.DenseFlipout(1)])

@@ -87,8 +87,7 @@ def random_network(random: np.random.Generator) -> Network:
     chain: list[Any] = []
     output, kept = _chain(random, entry, chain, mask is not None)
     model = keras.Model(entry, _through(chain, entry))
-    # Of the answer, not of the model: a number of steps may be known of the first alone.
-    shape = tuple(model(x[:1]).shape[1:-1])
+    shape = _answer_shape([entry], [x], model.output)[1:-1]
     # Made anew from their configurations, as a user makes layers: not built yet.
     fresh = [type(layer).from_config(layer.get_config()) for layer in chain]
     if style == "subclassed":
@@ -126,7 +125,8 @@ def _functional(random: np.random.Generator, rows: int, policy: str) -> Network:
         outputs.append(_head(random, tensor, chain, final=f"out{number}"))
         end = _through(chain, tensor)
         ends.append(end)
-        targets.append(outputs[-1].targets(random, (rows, *end.shape[1:-1])))
+        shape = _answer_shape(inputs, x, end)
+        targets.append(outputs[-1].targets(random, (rows, *shape[1:-1])))
     model = tfbnn.Model(inputs if several else inputs[0], ends if len(ends) > 1 else ends[0])
     given = x if several else x[0]
     return Network(model, outputs, given, targets, [None] * len(ends), "functional", policy)
@@ -278,6 +278,12 @@ def _input(
         # Its length is not known when the model is made.
         return keras.Input((None, shape[1])), x, None
     return keras.Input(shape), x.astype(np.float64) if choice > 0.9 else x, None
+
+
+def _answer_shape(inputs: list[Any], x: list[np.ndarray], output: Any) -> tuple[int, ...]:
+    """With the number of steps, which the graph may not know."""
+    first = [data[:1] for data in x]
+    return tuple(keras.Model(inputs, output)(first if len(first) > 1 else first[0]).shape)
 
 
 def _through(layers: list[Any], tensor: Any) -> Any:
