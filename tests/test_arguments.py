@@ -1,5 +1,6 @@
 """Checks of arguments: what each kind takes, gives back and refuses."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -78,7 +79,18 @@ def test_sequences_come_back_as_lists(value):
 
 @pytest.mark.parametrize(
     "value",
-    [None, 3, "3", b"3", memoryview(b"3"), {1}, {1: 2}, iter([1]), np.ones((2, 2))],
+    [
+        None,
+        3,
+        "3",
+        b"3",
+        memoryview(b"3"),
+        keras.layers.Dense,
+        {1},
+        {1: 2},
+        iter([1]),
+        np.ones((2, 2)),
+    ],
     ids=repr,
 )
 def test_what_is_no_sequence_is_refused(value):

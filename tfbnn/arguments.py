@@ -212,9 +212,9 @@ def listed(name: str, value: Any, check: Callable[[str, Any], Any]) -> list[Any]
     >>> arguments.listed("widths", (32, 64), arguments.count)
     [32, 64]
     """
-    # Bytes behind a `memoryview` have a shape as well.
-    array = hasattr(value, "dtype") and len(value.shape) == 1
-    if not (isinstance(value, list | tuple) or array):
+    # Bytes behind a `memoryview` have a shape as well, and no elements of a type.
+    array = hasattr(value, "dtype") and len(getattr(value, "shape", ())) == 1
+    if isinstance(value, type) or not (isinstance(value, list | tuple) or array):
         raise ValueError(f"`{name}` must be a list or a tuple. Received: {name}={value!r}")
     return [check(f"{name}[{index}]", element) for index, element in enumerate(value)]
 
