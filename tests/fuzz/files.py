@@ -136,6 +136,10 @@ def _judged(part: str, error: Exception, broken: list[pathlib.Path]) -> Result:
     names = {name for file in broken for name in (file.name, str(file.parent))}
     if isinstance(error, ValueError | OSError) and any(name in str(error) for name in names):
         return Result(REFUSED, part)
+    # Of a class that is not known, what Keras says of it.
+    notes = " ".join(getattr(error, "__notes__", []))
+    if "Could not locate" in str(error) and any(name in notes for name in names):
+        return Result(REFUSED, part)
     kept = traceback.format_exception(error)
     return Result(FAILED, part, f"{[f.name for f in broken]}\n{''.join(kept)[-3000:]}")
 

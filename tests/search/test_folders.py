@@ -152,6 +152,15 @@ def test_a_state_without_its_keys_is_an_error_that_names_it(content, small_searc
         small_search.opened(copy)
 
 
+@pytest.mark.parametrize("key", ["start_order", "end_order", "retry_queue"])
+@pytest.mark.parametrize("value", ["", True, 3, None, {}])
+def test_a_state_with_other_values_is_an_error_that_names_it(key, value, small_search, copy):
+    state = json.loads((copy / "oracle.json").read_text())
+    (copy / "oracle.json").write_text(json.dumps({**state, key: value}))
+    with pytest.raises(ValueError, match=f"{copy}/oracle.json is damaged, or was written by"):
+        small_search.opened(copy)
+
+
 def test_a_missing_state_is_an_error(small_search, copy):
     (copy / "oracle.json").unlink()
     with pytest.raises(ValueError, match=f"{copy}/oracle.json is missing"):

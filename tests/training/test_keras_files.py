@@ -122,6 +122,12 @@ DAMAGED = {
     "other units": lambda c: _config(
         c, lambda config: config["config"]["layers"][1]["config"].update(units=7)
     ),
+    "a class of ours that is none": lambda c: _config(
+        c, lambda config: config.update(class_name="Sequentia", registered_name="tfbnn>Sequentia")
+    ),
+    "a registered name that is an array": lambda c: _config(
+        c, lambda config: config.update(registered_name=["tfbnn>Sequential"])
+    ),
     "an unknown argument": lambda c: _config(
         c, lambda config: config["config"]["layers"][1]["config"].update(unknown=7)
     ),

@@ -243,6 +243,9 @@ DAMAGED = {
     "one bit": _npz().replace(b"descr", b"eescr", 1),
     "no position": _npz(position=None),
     "no run": _npz(run=None),
+    "a member that is no array": _zip(
+        run=_npy(np.array([23, 1, 0])), position=_npy(np.array([1, 0])), more=b"nothing"
+    ),
     "position of three": _npz(position=np.zeros(3)),
     "position of words": _npz(position=np.array(["a", "b"])),
     "run of one number": _npz(run=np.array(3)),

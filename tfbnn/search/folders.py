@@ -57,7 +57,14 @@ def settle_interrupted(oracle: Oracle) -> None:
 
     Args:
         oracle: The oracle of a tuner that has just been made.
+
+    Raises:
+        TypeError: If it was made of a state in which no trials are listed.
+        KeyError: If it waits for a trial that there is not.
     """
+    for names in (oracle.start_order, oracle.end_order, oracle._retry_queue):
+        if not isinstance(names, list):
+            raise TypeError(f"{names!r} is no list of trials")
     queue = [name for name in oracle._retry_queue if oracle.trials[name].status not in _ENDED]
     for name, trial in oracle.trials.items():
         # Killed after the trial was written and before the oracle was.

@@ -72,6 +72,8 @@ def open_tuner(
     place = {"directory": str(folder.parent), "project_name": folder.name}
     try:
         opened = TUNERS[tuner](hypermodel, **place, **options)
+        if not _is_worker():
+            settle_interrupted(opened.oracle)
     # Whatever keras-tuner makes of a state that is none of this tuner's.
     except Exception as error:
         if not found:
@@ -82,7 +84,6 @@ def open_tuner(
             f"Received: {type(error).__name__}: {error}"
         ) from error
     if not _is_worker():
-        settle_interrupted(opened.oracle)
         write_whole(opened.oracle)
     return opened
 

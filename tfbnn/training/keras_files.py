@@ -91,10 +91,14 @@ def _is_known(item: dict[str, Any], custom_objects: dict[str, Any] | None) -> bo
     module, name = item.get("module"), item["class_name"]
     if name == "__lambda__":
         return False
-    if "module" not in item or str(module).split(".")[0] in ("keras", "builtins"):
+    registered = item.get("registered_name")
+    # Names that nobody writes, and names of ours that are none, are damage.
+    if not isinstance(module, str) or not isinstance(registered, str | None):
+        return True
+    if module.split(".")[0] in ("", "keras", "builtins", "tfbnn"):
         return True
     if name == "function":
         name = item.get("config")
-    names = (str(item.get("registered_name")), str(name))
+    names = (str(registered), str(name))
     found = (keras.saving.get_registered_object(one, custom_objects) for one in names)
     return any(one is not None for one in found)

@@ -296,7 +296,12 @@ def _arrays(file: BinaryIO) -> dict[str, np.ndarray]:
             raise ValueError("it is compressed")
     file.seek(0)
     with np.load(file, allow_pickle=False) as arrays:
-        return {**arrays}
+        read = {**arrays}
+    # A member that is no array comes as its bytes.
+    strange = [name for name, array in read.items() if not isinstance(array, np.ndarray)]
+    if strange:
+        raise ValueError(f"{strange[0]!r} is no array")
+    return read
 
 
 def _position(state: dict[str, np.ndarray]) -> tuple[int, int]:
