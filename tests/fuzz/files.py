@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 import shutil
 import tempfile
 import traceback
@@ -138,7 +139,8 @@ def _judged(part: str, error: Exception, broken: list[pathlib.Path]) -> Result:
         return Result(REFUSED, part)
     # Of a class that is not known, what Keras says of it.
     notes = " ".join(getattr(error, "__notes__", []))
-    if "Could not locate" in str(error) and any(name in notes for name in names):
+    of_keras = re.search("could not (locate|deserialize)", str(error), re.IGNORECASE)
+    if of_keras and any(name in notes for name in names):
         return Result(REFUSED, part)
     kept = traceback.format_exception(error)
     return Result(FAILED, part, f"{[f.name for f in broken]}\n{''.join(kept)[-3000:]}")
