@@ -101,9 +101,10 @@ def _fitted(model):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_no_sum_of_a_training_step_is_ordered_by_time(estimator):
-    # What weights of one shape share has been traced for a step that XLA compiles.
-    realisation.cache_clear()
-    _fitted(_model(estimator, jit_compile=True))
+    if estimator == "Reparameterization":
+        # What weights of one shape share has been traced before, for a step that XLA compiles.
+        realisation.cache_clear()
+        _fitted(_model(estimator, jit_compile=True))
     assert _sums_ordered_by_time(lambda: _fitted(_model(estimator))) == []
 
 
