@@ -311,3 +311,13 @@ def test_existing_folder(exported):
     with pytest.raises(FileExistsError, match="exists and is not overwritten"):
         tfbnn.export.saved_model(model, path, check_data=X[:4])
     assert files.num_bytes(path) == old
+
+
+def test_a_graph_that_fails_is_an_error_that_says_so(tmp_path):
+    """Of Keras' own `TimeDistributed`, where rows and steps are both unknown."""
+    layers = [keras.layers.TimeDistributed(keras.layers.Dense(3)), tfbnn.layers.DenseFlipout(2)]
+    model = tfbnn.Sequential([keras.Input((None, 2)), *layers])
+    model.compile(loss=LOGITS)
+    with pytest.raises(ValueError, match="The exported graph fails.*Received from TensorFlow: ."):
+        tfbnn.export.saved_model(model, tmp_path / "m", check_data=np.ones((9, 4, 2)))
+    assert not list(tmp_path.iterdir())

@@ -190,7 +190,13 @@ def _masked_chain(
     else:
         chain.append(_LAYERS.GlobalAveragePooling1D())
         output = _output(random)
-    chain += _output_layers(random, output)
+    # With a mask of steps, the `Softmax` layer of Keras masks classes.
+    chain += [
+        _LAYERS.Activation("softmax", dtype=layer.dtype_policy)
+        if isinstance(layer, _LAYERS.Softmax)
+        else layer
+        for layer in _output_layers(random, output)
+    ]
     return output, kept
 
 

@@ -243,7 +243,17 @@ def _verify(
 
     def runner(name: str) -> verification.Run:
         def run(x: np.ndarray) -> list[np.ndarray]:
-            return verification.listed(posterior, loaded.signatures[name](inputs=tf.constant(x)))
+            try:
+                answers = loaded.signatures[name](inputs=tf.constant(x))
+            except tf.errors.OpError as error:
+                # Such as a `TimeDistributed` layer of Keras, of as many steps as come.
+                raise ValueError(
+                    "The exported graph fails on `check_data`, as that of Keras does: one of its "
+                    "layers needs sizes that are not known before the data come. Give "
+                    "`keras.Input` all of them, or replace the layer. Received from TensorFlow: "
+                    f"{error.message.strip().splitlines()[-1].strip()}"
+                ) from error
+            return verification.listed(posterior, answers)
 
         return run
 
