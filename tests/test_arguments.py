@@ -91,7 +91,7 @@ def test_sequences_come_back_as_lists(value):
         iter([1]),
         np.ones((2, 2)),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_no_sequence_is_refused(value):
     with pytest.raises(ValueError, match="`n` must be a list or a tuple. Received: n="):
