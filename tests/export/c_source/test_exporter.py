@@ -526,3 +526,15 @@ def test_existing_files_are_kept_unless_asked(tmp_path):
         small(tmp_path)
     small(tmp_path, overwrite=True)
     assert (tmp_path / "net" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("bias_posterior", ["normal", "point"])
+@pytest.mark.parametrize("inputs", [36, 100])
+def test_one_unit_keeps_its_variance(inputs, bias_posterior, tmp_path):
+    """Its two sums side by side are what a compiler once made too much of."""
+    layer = tfbnn.layers.DenseFlipout(1, bias_posterior=bias_posterior)
+    model = tfbnn.Sequential([keras.Input((inputs,)), layer])
+    model.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    layer.kernel.rho_variable.assign(np.full((inputs, 1), -1.2))
+    x = np.random.default_rng(0).normal(size=(5, inputs)).astype("float32")
+    tfbnn.export.c(model, tmp_path / "one", check_data=x)
