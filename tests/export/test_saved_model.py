@@ -318,6 +318,6 @@ def test_a_graph_that_fails_is_an_error_that_says_so(tmp_path):
     layers = [keras.layers.TimeDistributed(keras.layers.Dense(3)), tfbnn.layers.DenseFlipout(2)]
     model = tfbnn.Sequential([keras.Input((None, 2)), *layers])
     model.compile(loss=LOGITS)
-    with pytest.raises(ValueError, match="The exported graph fails.*Received from TensorFlow: ."):
+    with pytest.raises(ValueError, match="The exported graph fails.*Received: .*from TensorFlow"):
         tfbnn.export.saved_model(model, tmp_path / "m", check_data=np.ones((9, 4, 2)))
     assert not list(tmp_path.iterdir())

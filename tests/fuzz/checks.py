@@ -64,7 +64,7 @@ def is_clear(error: Exception) -> bool:
     if not isinstance(error, ValueError | TypeError | FileExistsError):
         return False
     frames = traceback.extract_tb(error.__traceback__)
-    return frames[-1].filename.startswith(_PACKAGE) and "Received" in str(error)
+    return frames[-1].filename.startswith(_PACKAGE) and "Received:" in str(error)
 
 
 def in_short(error: Exception) -> str:

@@ -37,7 +37,7 @@ def convert(
         raise ValueError(
             "The model cannot be converted with the builtin operations of LiteRT; export it with "
             "`tfbnn.export.saved_model`, or replace the layer. "
-            f"Received from the converter: {_named_operations(str(error))}"
+            f"Received: {_named_operations(str(error))} (from the converter)"
         ) from error
 
 

@@ -250,8 +250,8 @@ def _verify(
                 raise ValueError(
                     "The exported graph fails on `check_data`, as that of Keras does: one of its "
                     "layers needs sizes that are not known before the data come. Give "
-                    "`keras.Input` all of them, or replace the layer. Received from TensorFlow: "
-                    f"{error.message.strip().splitlines()[-1].strip()}"
+                    "`keras.Input` all of them, or replace the layer. Received: "
+                    f"{error.message.strip().splitlines()[-1].strip()} (from TensorFlow)"
                 ) from error
             return verification.listed(posterior, answers)
 

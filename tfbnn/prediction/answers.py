@@ -34,7 +34,7 @@ def answer(likelihood: AbstractLikelihood, outputs: tf.Tensor) -> dict[str, tf.T
     """
     parameters = likelihood.parameters(outputs)
     if likelihood.kind == "normal":
-        return _normal(*parameters)
+        return _named(likelihood, *_normal(*parameters))
     entropy = _binary_entropy if likelihood.kind == "bernoulli" else _entropy
     prediction = tf.reduce_mean(parameters[0], axis=0)
     uncertainty = entropy(prediction)
@@ -45,16 +45,15 @@ def answer(likelihood: AbstractLikelihood, outputs: tf.Tensor) -> dict[str, tf.T
     return _named(likelihood, prediction, uncertainty, tf.nn.relu(uncertainty - expected))
 
 
-def _normal(loc: tf.Tensor, scale: tf.Tensor) -> dict[str, tf.Tensor]:
+def _normal(loc: tf.Tensor, scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     mean = tf.reduce_mean(loc, axis=0)
     if loc.shape[0] == 1:
-        return dict(zip(OUTPUTS["normal"], (mean, scale[0], tf.zeros_like(mean)), strict=True))
+        return mean, scale[0], tf.zeros_like(mean)
     # Not a squared difference, of which LiteRT makes one operation: that of 8 bits ends the process
     # where draws that differ little have a variance that is small beside the scale of the means.
     epistemic = tf.reduce_mean(tf.square(tf.abs(loc - mean)), axis=0)
     aleatoric = tf.reduce_mean(tf.square(scale), axis=0)
-    uncertainty = tf.sqrt(epistemic + aleatoric)
-    return dict(zip(OUTPUTS["normal"], (mean, uncertainty, tf.sqrt(epistemic)), strict=True))
+    return mean, tf.sqrt(epistemic + aleatoric), tf.sqrt(epistemic)
 
 
 def _named(likelihood: AbstractLikelihood, *values: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -74,6 +74,7 @@ def open_tuner(
         opened = TUNERS[tuner](hypermodel, **place, **options)
         if not _is_worker():
             settle_interrupted(opened.oracle)
+            write_whole(opened.oracle)
     # Whatever keras-tuner makes of a state that is none of this tuner's.
     except Exception as error:
         if not found:
@@ -83,8 +84,6 @@ def open_tuner(
             "choose another folder, or remove this one. "
             f"Received: {type(error).__name__}: {error}"
         ) from error
-    if not _is_worker():
-        write_whole(opened.oracle)
     return opened
 
 
