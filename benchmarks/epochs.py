@@ -24,24 +24,30 @@ import tfbnn
 
 _BATCH = 128
 _UNITS = 400
-# Steps that say how long one takes, after as many that are not counted.
-_CALIBRATION = 100
+# Steps that say how long one takes, in an epoch after another that is not counted.
+_CALIBRATION = 300
 
 
-class Gaps(keras.callbacks.Callback):
-    """Seconds from the last batch of each epoch to the first batch of the next."""
+class Clock(keras.callbacks.Callback):
+    """Seconds from the first batch of each epoch to its last, and from there to the next epoch."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seconds: list[float] = []
-        self._last = 0.0
+        self.epochs: list[float] = []
+        self.gaps: list[float] = []
+        self._first = self._last = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if batch == 0 and self._last:
-            self.seconds.append(time.perf_counter() - self._last)
+        if batch == 0:
+            self._first = time.perf_counter()
+            if self._last:
+                self.gaps.append(self._first - self._last)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._last = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.epochs.append(self._last - self._first)
 
 
 def main() -> None:
@@ -68,33 +74,30 @@ def _settings() -> argparse.Namespace:
 
 def _measured(contender: str, data: str, settings: argparse.Namespace) -> dict[str, Any]:
     model = _model(contender)
-    _train(model, data, _CALIBRATION, 1)
-    start = time.perf_counter()
-    _train(model, data, _CALIBRATION, 1)
-    batches = max(2, round(settings.seconds * _CALIBRATION / (time.perf_counter() - start)))
-    start = time.perf_counter()
-    gaps = _train(model, data, batches, settings.epochs)
+    calibration = _train(model, data, _CALIBRATION, 2)
+    batches = max(2, round(settings.seconds * _CALIBRATION / calibration.epochs[-1]))
+    clock = _train(model, data, batches, settings.epochs)
     return {
         "contender": contender,
         "data": data,
         "batches": batches,
-        "epoch": (time.perf_counter() - start) / settings.epochs,
-        "gap": statistics.median(gaps),
-        "largest": max(gaps),
+        "epoch": statistics.median(clock.epochs),
+        "gap": statistics.median(clock.gaps),
+        "largest": max(clock.gaps),
     }
 
 
-def _train(model: keras.Model, data: str, batches: int, epochs: int) -> list[float]:
-    """`fit`, and its gaps."""
+def _train(model: keras.Model, data: str, batches: int, epochs: int) -> Clock:
+    """`fit`, and its times."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batches * _BATCH, 784)).astype("float32")
     y = rng.integers(0, 10, len(x))
-    gaps = Gaps()
+    clock = Clock()
     given = (x, y)
     if data == "data set":
         given = (tf.data.Dataset.from_tensor_slices((x, y)).batch(_BATCH).prefetch(2),)
-    model.fit(*given, batch_size=_size(data), epochs=epochs, callbacks=[gaps], verbose=0)
-    return gaps.seconds
+    model.fit(*given, batch_size=_size(data), epochs=epochs, callbacks=[clock], verbose=0)
+    return clock
 
 
 def _size(data: str) -> int | None:
