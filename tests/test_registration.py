@@ -27,6 +27,8 @@ _SMALL = {
     "tfbnn/training/__init__.py": "",
     "tfbnn/training/models.py": "from tfbnn.layers.dense import Dense\nimport keras\nkeras.loaded",
     "tfbnn/search/__init__.py": "import keras\nfrom tfbnn.training.models import Dense",
+    "tfbnn/slow.py": "import threading\nbegun.set()\ngo_on.wait()",
+    "tfbnn/broken.py": "import keras\nraise ImportError('broken')",
 }
 # Packages first: Python locks a module before it imports the package around it, so that two threads
 # that import a package and a module in it meet a deadlock of Python's own.
@@ -58,10 +60,7 @@ with futures.ThreadPoolExecutor(5) as pool:
     ],
 )
 def test_the_order_of_imports_does_not_matter(order, tmp_path):
-    for name, code in _SMALL.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(code)
-    shutil.copy(REPOSITORY / "tfbnn" / "registration.py", tmp_path / "tfbnn")
+    _small(tmp_path)
     code = f"""{order}
 import sys
 assert "tfbnn.training.models" in sys.modules
@@ -71,6 +70,46 @@ for name in ("keras", "tfbnn.layers.dense", "tfbnn.training.models"):
     assert module.__loader__ is module.__spec__.loader, name
     assert type(module.__loader__).__name__ == "SourceFileLoader", name
 assert "tfbnn.search" in sys.modules or "search" not in {order!r}
+"""
+    run = _python(code, tmp_path)
+    assert run.returncode == 0, run.stderr
+
+
+def _small(folder):
+    for name, code in _SMALL.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(code)
+    shutil.copy(REPOSITORY / "tfbnn" / "registration.py", folder / "tfbnn")
+
+
+def test_after_the_import_of_keras_the_classes_are_there_whatever_other_threads_do(tmp_path):
+    _small(tmp_path)
+    code = """
+import builtins, sys, threading
+builtins.begun, builtins.go_on = threading.Event(), threading.Event()
+import tfbnn
+other = threading.Thread(target=__import__, args=["tfbnn.slow"])
+other.start()
+begun.wait()
+# The thread goes on when this one waits for it.
+threading.Timer(0.5, go_on.set).start()
+import keras
+assert hasattr(sys.modules["tfbnn.training.models"], "Dense")
+"""
+    run = _python(code, tmp_path)
+    assert run.returncode == 0, run.stderr
+
+
+def test_an_import_that_fails_registers_too(tmp_path):
+    _small(tmp_path)
+    code = """
+import sys, tfbnn
+try:
+    import tfbnn.broken
+except ImportError:
+    assert hasattr(sys.modules["tfbnn.training.models"], "Dense")
+else:
+    assert False
 """
     run = _python(code, tmp_path)
     assert run.returncode == 0, run.stderr

@@ -216,9 +216,12 @@ def _checked_manifest(path: pathlib.Path) -> dict[str, Any] | None:
             f"`tfbnn.export.tflite` wrote has it. Received: sha256={expected!r}"
         )
     if expected != digest:
+        received = f"{size} bytes, expected {manifest.get('bytes')}"
+        if size == manifest.get("bytes"):
+            received = f"{size} bytes as expected, with another checksum"
         raise ValueError(
             f"{path} is not the file that its manifest {beside.name} describes: it was truncated "
-            f"or altered. Received: {size} bytes, expected {manifest.get('bytes')}"
+            f"or altered. Received: {received}"
         )
     return manifest
 

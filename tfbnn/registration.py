@@ -6,9 +6,9 @@ and must work, and be quick, where TensorFlow is not installed. So they are impo
 at once if it is there, and else by a finder that sees the import of Keras go by.
 
 Keras may be imported by a module of tfbnn, which is then half made and cannot be asked for more. So
-the finder sees tfbnn's modules as well, and acts when the last import under way, in whatever
-thread, has ended. Nothing is looked for that is not Keras or tfbnn, and nothing of this stays on a
-module.
+the finder sees tfbnn's modules as well. A thread whose own import has ended waits until no other
+thread's is under way, and imports the classes then: they are there when `import keras` is over.
+Nothing is looked for that is not Keras or tfbnn, and nothing of this stays on a module.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import threading
 from typing import Any
 
 _REGISTERS_ALL = "tfbnn.training.models"
+_SECONDS_TO_WAIT = 10.0
 
 
 def install() -> None:
@@ -28,7 +29,7 @@ def install() -> None:
 
 
 def _register() -> None:
-    if "keras" not in sys.modules or _REGISTERS_ALL in sys.modules:
+    if "keras" not in sys.modules:
         return
     # Somebody else's import must not fail because, say, tensorflow-probability is missing; that is
     # said at the first use of a name of tfbnn.
@@ -55,21 +56,37 @@ class _Finder:
 
 
 class _UnderWay:
-    """How many of the imports that a finder sees are under way, in all threads."""
+    """The imports under way that a finder sees: in which threads, and how deep."""
 
     def __init__(self) -> None:
-        self._number = 0
-        self._lock = threading.Lock()
+        self._depths: dict[int, int] = {}
+        self._changed = threading.Condition()
 
     def begin(self) -> None:
-        with self._lock:
-            self._number += 1
+        with self._changed:
+            thread = threading.get_ident()
+            self._depths[thread] = self._depths.get(thread, 0) + 1
 
-    def end(self) -> bool:
-        """Whether it was the last."""
-        with self._lock:
-            self._number -= 1
-            return self._number == 0
+    def end(self) -> None:
+        """Let an import end; the outermost one of a thread when the classes are there."""
+        thread = threading.get_ident()
+        with self._changed:
+            self._depths[thread] -= 1
+            if self._depths[thread]:
+                return
+            del self._depths[thread]
+            self._changed.notify_all()
+            # Not for ever: the others may want a module that this thread is importing around this.
+            self._changed.wait_for(lambda: not self._depths, _SECONDS_TO_WAIT)
+        # Seen by the finder, it would wait for itself.
+        with self._changed:
+            self._depths[thread] = 1
+        try:
+            _register()
+        finally:
+            with self._changed:
+                del self._depths[thread]
+                self._changed.notify_all()
 
 
 class _Loader:
@@ -92,9 +109,7 @@ class _Loader:
             # an error, or by handing out a module that is half made.
             module.__spec__._initializing = False
         finally:
-            last = self._under_way.end()
-        if last:
-            _register()
+            self._under_way.end()
 
     def __getattr__(self, name: str) -> Any:
         # Before the module is executed, as for `importlib.util.find_spec("keras")`.

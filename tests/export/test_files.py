@@ -87,6 +87,22 @@ def test_full_disk(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_full_disk_on_the_way_to_its_place(tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device", source, None, target)
+
+    monkeypatch.setattr(files.os, "rename", full)
+    with pytest.raises(OSError, match="Cannot write .*No space left.*nothing of it was kept"):
+        write(tmp_path / "m.tflite")
+
+
+def test_an_error_that_names_no_path_is_about_the_file(tmp_path):
+    with pytest.raises(OSError, match="Cannot write .*No space left.*m.tflite") as caught:
+        with files.written_whole([tmp_path / "m.tflite"], False):
+            raise OSError(errno.ENOSPC, "No space left on device", 7)
+    assert caught.value.errno == errno.ENOSPC
+
+
 @pytest.mark.parametrize(
     "error",
     [OSError("no system said so"), FileNotFoundError(errno.ENOENT, "No such file", "elsewhere.py")],

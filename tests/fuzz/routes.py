@@ -147,17 +147,6 @@ def _check_history(model: Any, history: dict[str, list[float]]) -> None:
         expected = np.full(len(values["kl"]), model.objective.beta / model.num_examples)
         close("history: kl_weight", values["kl_weight"], expected, 1e-6)
         close("history: weighted_kl", values["weighted_kl"], values["kl"] * expected, 1e-4)
-        if not _has_penalties(model):
-            # Means over batches weigh by rows in `loss` and `nll`, and not in `weighted_kl`, which
-            # varies from draw to draw where it is no closed form. (`objective.check` is exact.)
-            parts = values["nll"] + values["weighted_kl"]
-            close("history: loss", values["loss"], parts, 0.5)
-
-
-def _has_penalties(model: Any) -> bool:
-    layers = list(model._flatten_layers(include_self=False))
-    options = ("activity_regularizer", "bias_regularizer")
-    return any(getattr(layer, name, None) is not None for layer in layers for name in options)
 
 
 def _check_saved(network: Network, folder: pathlib.Path) -> None:

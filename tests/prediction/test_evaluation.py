@@ -236,7 +236,7 @@ def test_no_temperature_for_real_numbers():
     [
         (SPARSE, X, Y[:5], r"same number of rows. Received: 60 rows of x, y of shape \(5,\)"),
         (SPARSE, X, np.float32(1), r"same number of rows. Received: 60 rows of x, y of shape \(\)"),
-        (SPARSE, X, None, "no targets to score against. Received: y=None"),
+        (SPARSE, X, None, "no targets to score against.*Received: y=None"),
         (SPARSE, X, Y + 1, r"from 0 to 2.*Received: range=\[1, 3\]"),
         (SPARSE, X, Y - 1, r"from 0 to 2.*Received: range=\[-1, 1\]"),
         (SPARSE, X, Y + 0.5, "must be whole numbers"),

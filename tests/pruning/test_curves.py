@@ -155,3 +155,11 @@ def test_the_curve_ends_where_a_layer_would_be_empty():
         ValueError, match=r"Every sparsity would leave.*sparsities=\[0.9999\], scope='global'"
     ):
         tfbnn.pruning_curve(model, (X, Y), [0.9999], **SETTINGS)
+
+
+def test_a_data_set_that_can_be_read_once_is_scored_and_counted():
+    left = iter([(X, Y)])
+    specifications = (tf.TensorSpec((None, X.shape[1])), tf.TensorSpec((None,), tf.int64))
+    once = tf.data.Dataset.from_generator(lambda: left, output_signature=specifications)
+    curve = tfbnn.pruning_curve(make_model(), once, [0.0], **SETTINGS)
+    assert curve.shows == f"{len(X)} rows"

@@ -152,8 +152,19 @@ def test_a_state_without_its_keys_is_an_error_that_names_it(content, small_searc
         small_search.opened(copy)
 
 
-@pytest.mark.parametrize("key", ["start_order", "end_order", "retry_queue"])
-@pytest.mark.parametrize("value", ["", True, 3, None, {}])
+_ORDERS = ("start_order", "end_order", "retry_queue")
+_NO_ORDERS = ("", True, 3, None, {}, ["of no trial"], [3], [["list"]], [None])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key in _ORDERS for value in _NO_ORDERS]
+    + [(key, value) for key in ("seed", "seed_state") for value in ("x", 0.5, [])]
+    + [("seed_state", None), ("run_times", {"0": "x"}), ("run_times", [3])]
+    + [("tried_so_far", [3]), ("tried_so_far", None), ("id_to_hash", {"0": 3})]
+    + [("ongoing_trials", {"tuner0": "of no trial"}), ("ongoing_trials", None)]
+    + [("hyperparameters", 3), ("display", None)],
+)
 def test_a_state_with_other_values_is_an_error_that_names_it(key, value, small_search, copy):
     state = json.loads((copy / "oracle.json").read_text())
     (copy / "oracle.json").write_text(json.dumps({**state, key: value}))

@@ -114,7 +114,12 @@ def test_the_extremes_are_drawn_in_grey_and_in_colour(channels, tmp_path):
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
     labels = np.array([0, 0, 1])
     evaluation = evaluation_module.ClassEvaluation(
-        *[0.0] * 5, num_samples=1, probabilities=probabilities, labels=labels, weights=np.ones(3)
+        *[0.0] * 5,
+        num_samples=1,
+        probabilities=probabilities,
+        labels=labels,
+        weights=np.ones(3),
+        num_rows=3,
     )
     images = np.zeros((3, 4, 4, channels), np.float32)
     images[:, :, 2:, 0] = 1.0

@@ -177,6 +177,26 @@ def test_a_class_that_is_not_registered_keeps_the_words_of_keras(tmp_path):
         np.testing.assert_array_equal(tfbnn.load_model(path)(X), model(X))
 
 
+def _of_a_script(x):
+    return x
+
+
+def test_what_stands_in_a_script_keeps_the_words_of_keras(tmp_path, monkeypatch):
+    monkeypatch.setattr(Unregistered, "__module__", "__main__")
+    monkeypatch.setattr(_of_a_script, "__module__", "__main__")
+    path = tmp_path / "model.keras"
+    for layer, name in (
+        (Unregistered(), "Unregistered"),
+        (keras.layers.Dense(3, activation=_of_a_script), "_of_a_script"),
+    ):
+        model = _saved(path, layer)
+        with pytest.raises((TypeError, ValueError), match=f"(?i)could not .*{name}") as caught:
+            tfbnn.load_model(path)
+        assert "damaged" not in str(caught.value) and str(path) in "".join(caught.value.__notes__)
+        known = {"Unregistered": Unregistered, "_of_a_script": _of_a_script}
+        np.testing.assert_array_equal(tfbnn.load_model(path, custom_objects=known)(X), model(X))
+
+
 def test_a_lambda_keeps_the_words_of_keras(tmp_path):
     path = tmp_path / "model.keras"
     model = _saved(path, keras.layers.Lambda(lambda x: 2.0 * x))

@@ -105,11 +105,18 @@ def _written(folder: pathlib.Path, targets: Sequence[pathlib.Path]) -> Iterator[
         os.rename(new, folder / _WHOLE)
         flush_names(folder)
     except OSError as error:
-        # Not the system's, or about a file elsewhere.
-        if error.errno is None or new not in pathlib.Path(error.filename or new / "_").parents:
+        if error.errno is None or not _is_about(error, new):
             raise
         reason = f"Cannot write ({error.strerror}); nothing of it was kept"
         raise OSError(error.errno, reason, os.fspath(targets[0])) from error
+
+
+def _is_about(error: OSError, folder: pathlib.Path) -> bool:
+    """Whether an error of the system is about a folder or what is in it, or names no file."""
+    if not isinstance(error.filename, str | bytes | os.PathLike):
+        return True
+    path = pathlib.Path(os.fsdecode(error.filename))
+    return folder in (path, *path.parents)
 
 
 def _put_in_place(folder: pathlib.Path) -> None:

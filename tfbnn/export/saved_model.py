@@ -20,6 +20,7 @@ from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction.answers import answer
+from tfbnn.training.requirements import reason_of
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
 
@@ -146,8 +147,10 @@ class _Builder:
         try:
             tf.saved_model.save(self.module, str(path), signatures=self._signatures())
         except tf.errors.OpError as error:
-            # TensorFlow has errors of its own for a full disk.
-            raise OSError(errno.EIO, error.message, str(path)) from error
+            # TensorFlow has errors of its own, which quote the system's.
+            codes = (code for code in errno.errorcode if os.strerror(code) in error.message)
+            code = next(codes, errno.EIO)
+            raise OSError(code, os.strerror(code), str(path)) from error
 
     def _signatures(self) -> dict[str, Any]:
         """The functions that a server calls by name."""
@@ -246,12 +249,11 @@ def _verify(
             try:
                 answers = loaded.signatures[name](inputs=tf.constant(x))
             except tf.errors.OpError as error:
-                # Such as a `TimeDistributed` layer of Keras, of as many steps as come.
                 raise ValueError(
-                    "The exported graph fails on `check_data`, as that of Keras does: one of its "
-                    "layers needs sizes that are not known before the data come. Give "
-                    "`keras.Input` all of them, or replace the layer. Received: "
-                    f"{error.message.strip().splitlines()[-1].strip()} (from TensorFlow)"
+                    "The exported graph fails on `check_data`. A layer that needs sizes which are "
+                    "not known before the data come, such as `TimeDistributed`, is replaced, or "
+                    f"`keras.Input` given all of them. Received: {reason_of(error)} (from "
+                    "TensorFlow)"
                 ) from error
             return verification.listed(posterior, answers)
 

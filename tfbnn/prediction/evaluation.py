@@ -27,6 +27,7 @@ class ClassEvaluation:
         probabilities: Mean probabilities `(labels, classes)`, of the labels that count.
         labels: Those labels, whole numbers `(labels,)`.
         weights: How many observations each counts as, `(labels,)`.
+        num_rows: Number of examples.
     """
 
     nll: float
@@ -38,6 +39,7 @@ class ClassEvaluation:
     probabilities: np.ndarray = dataclasses.field(repr=False)
     labels: np.ndarray = dataclasses.field(repr=False)
     weights: np.ndarray = dataclasses.field(repr=False)
+    num_rows: int = dataclasses.field(repr=False)
 
     def reliability_diagram(self, path: Any = None, title: str | None = None) -> Any:
         """Confidence against accuracy, a matplotlib figure, saved to `path` if given.
@@ -64,6 +66,7 @@ class NormalEvaluation:
         coverage: Share of targets in their central 95 % interval.
         mean_standard_deviation: Mean total standard deviation, in the unit of the targets.
         num_samples: Number of networks.
+        num_rows: Number of examples.
     """
 
     nll: float
@@ -71,6 +74,7 @@ class NormalEvaluation:
     coverage: float
     mean_standard_deviation: float
     num_samples: int
+    num_rows: int = dataclasses.field(repr=False)
 
     def scores(self) -> dict[str, float]:
         """The scores, for a table or a JSON file."""
@@ -200,7 +204,7 @@ def _with_one_output(model: Any) -> AbstractPosterior:
 
 
 def _evaluate_classes(blocks: Iterable[LabelledBlock], num_samples: int) -> ClassEvaluation:
-    nll = rows = 0.0
+    nll, rows = 0.0, 0
     parts = []
     for block in blocks:
         probabilities = block.answer.prediction(keep_samples=False).prediction
@@ -220,11 +224,12 @@ def _evaluate_classes(blocks: Iterable[LabelledBlock], num_samples: int) -> Clas
         probabilities=counted[0],
         labels=counted[1],
         weights=counted[2],
+        num_rows=rows,
     )
 
 
 def _evaluate_normal(blocks: Iterable[LabelledBlock], num_samples: int) -> NormalEvaluation:
-    nll = rows = 0.0
+    nll, rows = 0.0, 0
     parts = []
     for block in blocks:
         prediction = block.answer.prediction(keep_samples=True)
@@ -238,6 +243,7 @@ def _evaluate_normal(blocks: Iterable[LabelledBlock], num_samples: int) -> Norma
         coverage=regression_scores.interval_coverage(lower, upper, targets, weights),
         mean_standard_deviation=float(np.average(deviation, weights=weights)),
         num_samples=num_samples,
+        num_rows=rows,
     )
 
 

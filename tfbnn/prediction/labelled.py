@@ -108,7 +108,10 @@ def _checked(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
                 )
         return x, None, None
     if y is None:
-        raise ValueError("There are no targets to score against. Received: y=None")
+        raise ValueError(
+            "There are no targets to score against: pass arrays `x` and `y`, or a batched "
+            f"`tf.data.Dataset` that has them. Received: y=None, x of type {type(x).__name__}"
+        )
     rows, checked = num_rows(x), []
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         value = _only(value)

@@ -21,6 +21,7 @@ from tfbnn.prediction.summaries import Prediction, summarise
 from tfbnn.training.data import check_arrays, is_arrays
 from tfbnn.training.feeding import without_autotuning
 from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.training.requirements import reason_of
 from tfbnn.weights import noise
 
 # What may be held at once, in bytes: drawn weights with what they compute, and samples of a block
@@ -283,16 +284,30 @@ def _blocks(
 
 def _bytes_per_row(posterior: AbstractPosterior, batch: Any) -> int:
     _check_shapes(posterior.model, batch)
-    try:
-        outputs = tf.nest.flatten(posterior.network(posterior.mean(), batch))
-    except (TypeError, ValueError, tf.errors.OpError) as error:
-        first = str(error).strip().splitlines()[0]
-        shapes = [tuple(tensor.shape) for tensor in tf.nest.flatten(batch)]
-        raise ValueError(
-            f"The model cannot take `x` ({first}). Received: x of shapes {shapes}"
-        ) from error
+    outputs = tf.nest.flatten(outputs_at_mean(posterior, batch))
     # Two parameters at most, in float32.
     return sum(8 * max(1, int(np.prod(output.shape[1:]))) for output in outputs)
+
+
+def outputs_at_mean(posterior: AbstractPosterior, batch: Any, name: str = "x") -> Any:
+    """The outputs of the network of the posterior mean.
+
+    Args:
+        posterior: The posterior.
+        batch: Inputs, in the structure that the model takes.
+        name: What to call them in the message.
+
+    Raises:
+        ValueError: If the model cannot take them.
+    """
+    try:
+        return posterior.network(posterior.mean(), batch)
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        shapes = [tuple(tensor.shape) for tensor in tf.nest.flatten(batch)]
+        raise ValueError(
+            f"The model cannot take `{name}` ({reason_of(error)}). "
+            f"Received: {name} of shapes {shapes}"
+        ) from error
 
 
 def _check_shapes(model: Any, batch: Any) -> None:

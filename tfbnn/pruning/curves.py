@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from tfbnn import arguments
 from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction.evaluation import evaluate
-from tfbnn.prediction.predictive import num_rows
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import num_weights, set_masks, sparsity_of
 from tfbnn.pruning.prune import (
@@ -22,7 +21,6 @@ from tfbnn.pruning.prune import (
     emptied_layer,
     ranking_of,
 )
-from tfbnn.training.feeding import without_autotuning
 from tfbnn.training.models import BayesianModel
 from tfbnn.training.whole_files import picture_path, save_figure
 
@@ -40,7 +38,7 @@ class PruningCurve:
     """
 
     rows: list[dict[str, float]]
-    shows: str
+    shows: str = ""
 
     def plot(self, path: str | os.PathLike[str] | None = None, title: str | None = None) -> Figure:
         """The scores against the share of weights left, a figure, saved to `path` if given.
@@ -119,7 +117,8 @@ def pruning_curve(
             break
         set_masks(pruned, selection)
         options = {"seed": seed, "verbose": verbose, "sample_weight": sample_weight}
-        scored = evaluate(pruned, x, y, num_samples, **options).scores()
+        evaluation = evaluate(pruned, x, y, num_samples, **options)
+        scored = evaluation.scores()
         sparsity = wanted if granularity == "weight" else sparsity_of(pruned)
         rows.append({"sparsity": sparsity, "weights": num_weights(pruned), **scored})
     if not rows:
@@ -127,7 +126,7 @@ def pruning_curve(
             "Every sparsity would leave a layer without a weight. Choose lower ones, or "
             f"scope='layer'. Received: sparsities={sparsities}, scope={scope!r}"
         )
-    return PruningCurve(rows, f"{_num_rows(x):,} rows")
+    return PruningCurve(rows, f"{evaluation.num_rows:,} rows")
 
 
 def _checked_data(data: Any) -> tuple[Any, Any, Any]:
@@ -140,12 +139,6 @@ def _checked_data(data: Any) -> tuple[Any, Any, Any]:
             f"such tuples. Received: data of type {type(data).__name__}"
         )
     return keras.utils.unpack_x_y_sample_weight(tuple(data))
-
-
-def _num_rows(x: Any) -> int:
-    if isinstance(x, tf.data.Dataset):
-        return sum(num_rows(batch[0]) for batch in without_autotuning(x))
-    return num_rows(x)
 
 
 def _checked(sparsities: Sequence[float], removed: float) -> list[float]:

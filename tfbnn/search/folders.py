@@ -59,12 +59,10 @@ def settle_interrupted(oracle: Oracle) -> None:
         oracle: The oracle of a tuner that has just been made.
 
     Raises:
-        TypeError: If it was made of a state in which no trials are listed.
-        KeyError: If it waits for a trial that there is not.
+        TypeError: If it was made of a state that keras-tuner would not have written.
+        KeyError: If that names a trial that there is not.
     """
-    for names in (oracle.start_order, oracle.end_order, oracle._retry_queue):
-        if not isinstance(names, list):
-            raise TypeError(f"{names!r} is no list of trials")
+    _check_oracle(oracle)
     queue = [name for name in oracle._retry_queue if oracle.trials[name].status not in _ENDED]
     for name, trial in oracle.trials.items():
         # Killed after the trial was written and before the oracle was.
@@ -77,6 +75,24 @@ def settle_interrupted(oracle: Oracle) -> None:
     for name in queue:
         oracle.trials[name].metrics = type(oracle.trials[name].metrics)()
     oracle._retry_queue = queue
+
+
+def _check_oracle(oracle: Oracle) -> None:
+    """Raise an error about what keras-tuner takes from a state without a look."""
+    for names in (oracle.start_order, oracle.end_order, oracle._retry_queue):
+        if not isinstance(names, list):
+            raise TypeError(f"{names!r} is no list of trials")
+        for name in names:
+            if not isinstance(name, str) or name not in oracle.trials:
+                raise KeyError(name)
+    numbers = [oracle._seed_state, *oracle._run_times.values()]
+    strange = [one for one in numbers if not isinstance(one, int) or isinstance(one, bool)]
+    # A search of one's own may have no seed.
+    if strange or not isinstance(oracle.seed, int | None):
+        raise TypeError(f"{[*strange, oracle.seed][0]!r} is no whole number")
+    hashes = [*oracle._tried_so_far, *oracle._id_to_hash.values()]
+    if not all(isinstance(one, str | None) for one in hashes):
+        raise TypeError(f"{hashes!r} are no hashes of trials")
 
 
 def write_whole(oracle: Oracle) -> None:

@@ -92,13 +92,14 @@ def _is_known(item: dict[str, Any], custom_objects: dict[str, Any] | None) -> bo
     if name == "__lambda__":
         return False
     registered = item.get("registered_name")
-    # Names that nobody writes, and names of ours that are none, are damage.
-    if not isinstance(module, str) or not isinstance(registered, str | None):
-        return True
-    if module.split(".")[0] in ("", "keras", "builtins", "tfbnn"):
+    # Names that nobody writes, and names of ours that are none, are damage. Of what stands in the
+    # user's script Keras writes no module, and of functions that of the type.
+    if module == "" or not all(isinstance(one, str | None) for one in (module, registered)):
         return True
     if name == "function":
         name = item.get("config")
+    elif module is not None and module.split(".")[0] in ("keras", "builtins", "tfbnn"):
+        return True
     names = (str(registered), str(name))
     found = (keras.saving.get_registered_object(one, custom_objects) for one in names)
     return any(one is not None for one in found)

@@ -90,6 +90,20 @@ def clear_errors() -> Iterator[None]:
         raise ValueError(message) from error
 
 
+def reason_of(error: Exception) -> str:
+    """What TensorFlow or Keras says that went wrong, in one line, without the places in a graph."""
+    text = getattr(error, "message", None) or str(error)
+    lines = [_NO_WORDS.sub("", line).strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Exception encountered")]
+    # The reason stands before the nodes in which it came up, and those before all others.
+    nodes = next((i for i, line in enumerate(lines) if line.startswith("[[")), 0)
+    return lines[max(nodes - 1, 0)] if lines else type(error).__name__
+
+
+# Names of nodes, of operations, and the colours of a terminal.
+_NO_WORDS = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]|\x1b\[\d*m")
+
+
 def _message(text: str) -> str | None:
     """The parts of a message, which TensorFlow prints as `[part] [part]`, or None."""
     found = re.search(rf"assertion failed: \[{_MARK}(.*)\]", text)
