@@ -151,7 +151,8 @@ def _judged(part: str, error: Exception, broken: list[pathlib.Path]) -> Result:
 def _equal(found: Any, expected: Any) -> bool:
     """Whether two structures of lists, tuples and arrays hold the same, NaN like NaN."""
     if isinstance(found, list | tuple):
-        return len(found) == len(expected) and all(map(_equal, found, expected))
+        same = type(found) is type(expected) and len(found) == len(expected)
+        return same and all(map(_equal, found, expected))
     return np.array_equal(found, expected, equal_nan=np.asarray(found).dtype.kind == "f")
 
 
