@@ -497,6 +497,16 @@ def test_a_learned_scale_finds_the_noise():
     assert float(scale[0, 0]) == pytest.approx(0.2, abs=0.02)
 
 
+def test_a_model_that_its_first_batch_has_built_takes_other_numbers_of_rows():
+    x, y = RNG.normal(size=(40, 3)), RNG.integers(0, 2, 40)
+    model = tfbnn.Sequential([tfbnn.layers.DenseFlipout(2)])
+    model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for rows in (40, 33, 7):
+        model.fit(x[:rows], y[:rows], verbose=0, validation_data=(x[:5], y[:5]))
+        model.evaluate(x[:rows], y[:rows], verbose=0)
+    assert tfbnn.evaluate(model, x, y).num_rows == 40
+
+
 def test_callbacks_of_keras(tmp_path):
     model = _model()
     model.compile(keras.optimizers.Adam(0.1), loss=LOGITS, run_eagerly=True)

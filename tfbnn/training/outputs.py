@@ -70,7 +70,8 @@ def loss_weights(model: keras.Model) -> list[float]:
 def shapes(model: keras.Model) -> list[tuple[int | None, ...]] | None:
     """Shapes of the outputs, or None if the model has no fixed ones (yet)."""
     outputs = getattr(model, "outputs", None)
-    return None if not outputs else [tuple(o.shape) for o in tf.nest.flatten(outputs)]
+    # A model that its first batch has built has the rows of that batch.
+    return None if not outputs else [(None, *o.shape[1:]) for o in tf.nest.flatten(outputs)]
 
 
 def input_type(model: keras.Model) -> str:
