@@ -37,6 +37,7 @@ _MODULES = (
     "lite",
     "losses",
     "priors",
+    "recipes",
     "schedules",
     "search",
 )

@@ -1,5 +1,6 @@
 """The variational layer: build, call, KL and configuration, once for all maps and estimators."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,7 +85,9 @@ class AbstractVariationalLayer(keras.layers.Layer):
         self.kernel_constraint = _keras_object("kernel_constraint", kernel_constraint)
         self.bias_constraint = _keras_object("bias_constraint", bias_constraint)
         self.prior = _law("prior", prior)
-        self.bias_prior = self.prior if bias_prior is None else _law("bias_prior", bias_prior)
+        self.bias_prior = (
+            self.prior.for_bias() if bias_prior is None else _law("bias_prior", bias_prior)
+        )
         self.posterior = _random_family(posterior)
         self.bias_posterior = _law("bias_posterior", bias_posterior)
         self.kl_weight = _checked_kl_weight(kl_weight)
@@ -108,11 +111,13 @@ class AbstractVariationalLayer(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.input_spec = self._accepted_inputs(input_shape)
         shape = self.linear_map.kernel_shape(input_shape)
+        fan_in = math.prod(shape[:-1])
         self.kernel = self.posterior.build(
             self.add_weight,
             WeightSpecification(
                 "kernel",
                 shape,
+                fan_in,
                 self.kernel_initializer,
                 self.prior,
                 self.kernel_constraint,
@@ -125,6 +130,7 @@ class AbstractVariationalLayer(keras.layers.Layer):
                 WeightSpecification(
                     "bias",
                     shape[-1:],
+                    fan_in,
                     self.bias_initializer,
                     self.bias_prior,
                     self.bias_constraint,

@@ -11,7 +11,7 @@ from keras.src.trainers.data_adapters import array_slicing
 from tfbnn import arguments
 from tfbnn.layers import scopes
 from tfbnn.layers.variational import variational_layers, variational_weights
-from tfbnn.training import distribution, likelihoods, order, outputs, schedules
+from tfbnn.training import distribution, likelihoods, order, outputs, recipes, schedules
 from tfbnn.training.data import (
     TrainingSize,
     check_arrays,
@@ -93,7 +93,8 @@ class BayesianModel:
         loss: Any = None,
         loss_weights: Any = None,
         *args: Any,
-        beta: float = 1.0,
+        recipe: Any = None,
+        beta: float | None = None,
         kl_schedule: Any = None,
         num_draws: int = 1,
         **kwargs: Any,
@@ -101,23 +102,29 @@ class BayesianModel:
         """Configure training, as in Keras.
 
         Args:
-            optimizer: As in Keras.
+            optimizer: As in Keras. `"adam"` by name takes its rate and schedules from the recipe,
+                without one from `"elbo"`; any other is left alone.
             loss: A loss that is a negative log likelihood: the categorical and binary
                 cross-entropies of Keras, `tfbnn.losses.NormalNLL`; a list or dict of them for
                 several outputs.
             loss_weights: Weight of each output's log likelihood, as in Keras; 1 is the ELBO.
             *args: As in Keras: `metrics`, ...
-            beta: Factor of the KL. 1 is the ELBO; less gives a cold posterior (tempering).
-            kl_schedule: None, an object of `tfbnn.schedules` (warm-up), or `"minibatch_weights"`.
+            recipe: `"calibrated"`, `"elbo"`, `"sparse"` or an object of `tfbnn.recipes`: sets what
+                is not set here.
+            beta: Factor of the KL. 1 is the ELBO; less gives a cold posterior (tempering). By
+                default that of the recipe, without one 1.
+            kl_schedule: None, an object of `tfbnn.schedules`, or `"minibatch_weights"`; in the
+                place of the recipe's warm-up.
             num_draws: Weight draws per training step, whose losses are averaged.
             **kwargs: As in Keras.
 
         Raises:
-            ValueError: If a loss is no likelihood, or an argument is out of its range.
+            ValueError: If a loss is no likelihood, an argument is out of its range, or contradicts
+                the recipe.
         """
         num_draws = arguments.count("num_draws", num_draws)
         loss_weights = outputs.checked_loss_weights(loss, loss_weights)
-        beta = arguments.real_number("beta", beta, 0)
+        plan = recipes.plan(optimizer, recipe, beta, kl_schedule)
         kl_schedule = arguments.interpreted(
             "kl_schedule", kl_schedule, schedules.get, "a schedule of the KL"
         )
@@ -127,9 +134,11 @@ class BayesianModel:
             new = [likelihoods.likelihood_of(one) for one in outputs.flat_losses(self, loss)]
             self._check_number_of_losses(new)
             loss = outputs.like(self, loss, [likelihood.loss for likelihood in new])
-        super().compile(optimizer, loss, loss_weights, *args, **kwargs)
+        super().compile(plan.optimizer, loss, loss_weights, *args, **kwargs)
         self._set_likelihoods(new)
-        self.objective.set_beta(beta)
+        self.objective.set_beta(plan.beta)
+        self.objective.recipe = plan.recipe
+        self.objective.recipe_is_given = recipe is not None
         self.objective.kl_schedule = kl_schedule
         self.num_draws = num_draws
         self._loss_weights = outputs.loss_weights(self)
@@ -186,7 +195,7 @@ class BayesianModel:
             "class_weight": class_weight,
         }
         self._check_batch(*validation, names="validation ")
-        size = self._begin_fit(data, num_examples, _printer(verbose))
+        size = self._begin_fit(data, num_examples, (initial_epoch, epochs), _printer(verbose))
         data = self._in_agreed_order(data, size, callbacks, initial_epoch)
         if validation_data is not None:
             rows = validation_batch_size or batch_size
@@ -279,7 +288,8 @@ class BayesianModel:
         self._track_loss(loss, y_pred)
         variables = self.trainable_weights
         gradients = tape.gradient(scaled_loss, variables)
-        apply_gradients(self.optimizer, gradients, variables)
+        factors = self.objective.step_factors(self, variables, batches_seen(self.optimizer))
+        apply_gradients(self.optimizer, gradients, variables, factors)
         results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         return distribution.worker_results(results)
 
@@ -340,7 +350,7 @@ class BayesianModel:
         return [*self._losses_but_kl(), kl_weight * kl]
 
     def get_config(self) -> dict[str, Any]:
-        schedule = self.objective.kl_schedule
+        schedule, recipe = self.objective.kl_schedule, self.objective.recipe
         # Here and not in the compile configuration, which `keras.models.clone_model` gives to a
         # plain Keras model.
         return {
@@ -349,6 +359,8 @@ class BayesianModel:
                 "num_examples": self.num_examples,
                 "likelihoods": [likelihood.get_config() for likelihood in self.likelihoods],
                 "beta": self.objective.beta,
+                "recipe": recipe and keras.saving.serialize_keras_object(recipe),
+                "recipe_is_given": self.objective.recipe_is_given,
                 "kl_schedule": schedule and keras.saving.serialize_keras_object(schedule),
                 "num_draws": self.num_draws,
                 "masked": any(layer.masked for layer in variational_layers(self)),
@@ -367,12 +379,15 @@ class BayesianModel:
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         temperatures = [likelihood.temperature for likelihood in self.likelihoods]
+        recipe, is_given = self.objective.recipe, self.objective.recipe_is_given
         self.compile(
             **keras.saving.deserialize_keras_object(config),
             beta=self.objective.beta,
             kl_schedule=self.objective.kl_schedule,
             num_draws=self.num_draws,
         )
+        # The optimizer, which for `compile` is one of the user's own, may be that of the recipe.
+        self.objective.recipe, self.objective.recipe_is_given = recipe, is_given
         for likelihood, temperature in zip(self.likelihoods, temperatures, strict=False):
             likelihood.temperature = temperature
         # As when it was saved: Keras warns of a state that the file lacks, and of one that has no
@@ -406,6 +421,8 @@ class BayesianModel:
         num_draws: int,
         masked: bool,
         optimizer_built: bool = True,
+        recipe: Any = None,
+        recipe_is_given: bool = False,
     ) -> None:
         self._optimizer_built = optimizer_built
         for layer in variational_layers(self):
@@ -416,10 +433,26 @@ class BayesianModel:
         self._set_likelihoods([likelihood_from_config(config) for config in likelihoods])
         self.objective.set_beta(beta)
         self.objective.kl_schedule = schedules.get(kl_schedule)
+        self.objective.recipe = recipes.get(recipe)
+        self.objective.recipe_is_given = recipe_is_given
         self.num_draws = num_draws
 
+    def begin_schedules(self, epoch: int, batch: int = 0) -> None:
+        """Tell the schedules of the recipe that training goes on from here.
+
+        Args:
+            epoch: The epoch, counted from 0, of all epochs that `fit` was asked for.
+            batch: The batch in it.
+        """
+        done = epoch * self.objective.num_batches + batch
+        self.objective.progress.begin(int(batches_seen(self.optimizer)) - done)
+
     def _begin_fit(
-        self, data: dict[str, Any], num_examples: int | None, announce: Callable[[str], None]
+        self,
+        data: dict[str, Any],
+        num_examples: int | None,
+        epochs: tuple[int, int],
+        announce: Callable[[str], None],
     ) -> TrainingSize:
         """Tell the objective the size of the data, and the user what is maximised."""
         x, steps_per_epoch = data["x"], data["steps"]
@@ -430,7 +463,8 @@ class BayesianModel:
         )
         replicas = self.distribute_strategy.num_replicas_in_sync
         check_batch_size(x, data["batch_size"], size, replicas)
-        self.objective.set_size(size)
+        self.objective.set_size(size, epochs[1])
+        self.begin_schedules(epochs[0])
         announce(self._summary_line(size))
         if isinstance(x, np.ndarray):
             self.example_rows = x[:_EXAMPLE_ROWS].copy()
@@ -558,16 +592,20 @@ class BayesianModel:
             )
 
     def _summary_line(self, size: Any) -> str:
-        schedule = self.objective.kl_schedule
+        schedule, recipe = self.objective.kl_schedule, self.objective.recipe
+        name = "ELBO" if self.objective.beta == 1 else "Tempered objective, not the ELBO"
+        how = recipe.describe(self.objective.progress.num_steps) if recipe else ""
         weights = sum(weight.size for weight in variational_weights(self))
         return (
-            f"ELBO: num_examples={size.num_examples} ({size.source}), beta={self.objective.beta:g}"
+            f"{name}: num_examples={size.num_examples} ({size.source}), "
+            f"beta={self.objective.beta:g}"
             + (f", kl_schedule={type(schedule).__name__}" if schedule else "")
             + f", {size.num_batches or 'an unknown number of'} batches per epoch, "
             f"kl_weight={self.objective.beta / size.num_examples:.3g}"
             # A subclassed model has none before its first batch.
             + (f", {weights} random weights" if weights else "")
             + (", which weight decay leaves out" if weights and self._exclude_from_decay() else "")
+            + (f"; {how}" if how else "")
         )
 
     def _set_likelihoods(self, new: list[AbstractLikelihood]) -> None:

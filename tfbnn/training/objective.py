@@ -4,8 +4,8 @@ Per example, in nats:
 
 `loss = mean over the batch of (NLL summed over event axes) + kl_weight * sum of KL(q || p)`
 
-with `kl_weight = beta * schedule / num_examples`. The KL is summed over all weights, never
-averaged. With `beta = 1` and no schedule this is the negative ELBO divided by `num_examples`
+with `kl_weight = beta * schedule * warm_up / num_examples`. The KL is summed over all weights,
+never averaged. With `beta = 1` and no schedule this is the negative ELBO divided by `num_examples`
 (Blundell et al. 2015, eq. 2).
 """
 
@@ -17,10 +17,12 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.layers.scopes import DrawCollector
-from tfbnn.layers.variational import variational_layers
+from tfbnn.layers.variational import variational_layers, variational_weights
 from tfbnn.training import likelihoods
 from tfbnn.training.data import TrainingSize
 from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.training.progress import FitProgress
+from tfbnn.training.recipes import Recipe
 from tfbnn.training.requirements import require
 from tfbnn.weights import noise
 from tfbnn.weights.sums import total
@@ -37,6 +39,10 @@ class Objective:
         self.num_examples: int | None = None
         self.beta = 1.0
         self.kl_schedule: Callable[[Any, Any], tf.Tensor] | None = None
+        self.recipe: Recipe | None = None
+        # Whether the user has named it.
+        self.recipe_is_given = False
+        self.progress = FitProgress()
         self.num_batches = 0
         self._variables = {
             name: keras.Variable(value, dtype="float32", trainable=False, name=name)
@@ -55,15 +61,19 @@ class Objective:
         self.beta = arguments.real_number("beta", beta, 0)
         self._variables["beta"].assign(self.beta)
 
-    def set_size(self, size: TrainingSize) -> None:
-        """Set the numbers of examples and of batches in an epoch."""
+    def set_size(self, size: TrainingSize, epochs: int) -> None:
+        """Set the numbers of examples, of batches in an epoch, and of epochs."""
         self.set_num_examples(size.num_examples)
         self.num_batches = size.num_batches
+        self.progress.num_steps = epochs * size.num_batches
         self._check_num_batches()
+        scheduled = self.recipe and (self.recipe.warm_up or self.recipe.learning_rate)
+        if scheduled and self.recipe_is_given and not size.num_batches:
+            raise ValueError(f"A recipe {_NEEDS_BATCHES}")
         self._variables["num_batches"].assign(float(size.num_batches))
 
     def kl_weight(self, step: Any) -> tf.Tensor:
-        """`beta * schedule(step) / num_examples`, a float32 scalar.
+        """`beta * schedule(step) * warm_up(step) / num_examples`, a float32 scalar.
 
         Args:
             step: Number of training steps done so far.
@@ -73,14 +83,28 @@ class Objective:
         factor = 1.0
         if self.kl_schedule is not None:
             factor = self.kl_schedule(step, values["num_batches"])
+        if self.recipe is not None:
+            factor *= self.recipe.kl_factor(self.progress, step)
         return values["beta"] * factor / values["num_examples"]
+
+    def step_factors(self, model: keras.Layer, variables: list[Any], step: Any) -> Any:
+        """What the learning rate of each variable is multiplied with; None without a recipe."""
+        if self.recipe is None:
+            return None
+        factor = self.recipe.step_factor(self.progress, step)
+        rhos = {id(weight.rho_variable) for weight in variational_weights(model)}
+        of_rho = factor * self.recipe.rho_factor
+        return [of_rho if id(variable) in rhos else factor for variable in variables]
 
     def _check_num_batches(self) -> None:
         if self.kl_schedule is not None and self.num_batches == 0:
-            raise ValueError(
-                "A KL schedule needs the number of batches in an epoch: use `fit`, with "
-                "`steps_per_epoch=` where the data do not tell. Received: num_batches=0"
-            )
+            raise ValueError(f"A KL schedule {_NEEDS_BATCHES}")
+
+
+_NEEDS_BATCHES = (
+    "needs the number of batches in an epoch: use `fit`, with `steps_per_epoch=` where the data do "
+    "not tell. Received: num_batches=0"
+)
 
 
 def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:

@@ -141,6 +141,8 @@ class ResumeTraining(keras.callbacks.Callback):
         epoch, batch = _position(state)
         # Keras' own door for `BackupAndRestore`.
         self.model._initial_epoch = epoch
+        if hasattr(self.model, "begin_schedules"):
+            self.model.begin_schedules(epoch, batch)
         self._last_saved = batch
         before = epoch * (self.params.get("steps") or 0) if self._endless else 0
         if before or batch:

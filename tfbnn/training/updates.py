@@ -5,7 +5,9 @@ through memory over each. TensorFlow has a kernel that does the same in one; any
 Keras (but not a user's own) is compiled by XLA, which makes one pass for each of its slots.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -28,7 +30,10 @@ _EXTRAS = (
 
 
 def apply_gradients(
-    optimizer: keras.optimizers.Optimizer, gradients: list[Any], variables: list[Any]
+    optimizer: keras.optimizers.Optimizer,
+    gradients: list[Any],
+    variables: list[Any],
+    factors: list[Any] | None = None,
 ) -> None:
     """`optimizer.apply(gradients, variables)`, faster where that is possible and pays.
 
@@ -39,24 +44,56 @@ def apply_gradients(
         optimizer: A Keras optimizer.
         gradients: One for each variable.
         variables: Trainable Keras variables.
+        factors: What the learning rate of each variable is multiplied with, scalars; None: 1.
     """
     if not optimizer.built:
         optimizer.build(variables)
-    if not _pays(gradients, variables) or tf.executing_eagerly() or inside_xla():
-        optimizer.apply(gradients, variables)
-    elif _is_plain_adam(optimizer, variables):
-        _apply_adam(optimizer, gradients, variables)
-    elif distribution.num_replicas() > 1 or not _is_keras_own(optimizer, variables):
+    if _pays(gradients, variables) and not tf.executing_eagerly() and not inside_xla():
+        if _is_plain_adam(optimizer, variables):
+            _apply_adam(optimizer, gradients, variables, factors or [1.0] * len(variables))
+            return
         # What a user wrote may call what XLA has not.
+        if distribution.num_replicas() == 1 and _is_keras_own(optimizer, variables):
+            apply = compiled(lambda *tensors: optimizer.apply(list(tensors), variables))
+            with _scaled_steps(optimizer, variables, factors):
+                apply(*gradients)
+            return
+    with _scaled_steps(optimizer, variables, factors):
         optimizer.apply(gradients, variables)
-    else:
-        compiled(lambda *tensors: optimizer.apply(list(tensors), variables))(*gradients)
 
 
 def batches_seen(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
     """How many batches the optimizer was given, also where it adds up the gradients of several."""
     # `iterations` counts updates, of which there is one for several batches then.
     return tf.convert_to_tensor(getattr(optimizer, "inner_optimizer", optimizer)._iterations)
+
+
+@contextlib.contextmanager
+def _scaled_steps(
+    optimizer: keras.optimizers.Optimizer, variables: list[Any], factors: list[Any] | None
+) -> Iterator[None]:
+    """In this block the optimizer multiplies the learning rate of each variable with a factor.
+
+    `update_step` is where Keras' optimizers, and those that users derive from them, are told the
+    rate. What a user reads and sets as `learning_rate` stays what it was.
+    """
+    if factors is None:
+        yield
+        return
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    by_key = {optimizer._var_key(v): f for v, f in zip(variables, factors, strict=True)}
+    update_step = optimizer.update_step
+
+    def scaled(gradient: Any, variable: Any, learning_rate: Any) -> Any:
+        rate = tf.cast(learning_rate, tf.float32) * by_key[optimizer._var_key(variable)]
+        return update_step(gradient, variable, rate)
+
+    # Not by way of `setattr`, which Keras has made to track what it sets.
+    optimizer.__dict__["update_step"] = scaled
+    try:
+        yield
+    finally:
+        del optimizer.__dict__["update_step"]
 
 
 def _pays(gradients: list[Any], variables: list[Any]) -> bool:
@@ -84,7 +121,9 @@ def _is_plain_adam(optimizer: keras.optimizers.Optimizer, variables: list[Any]) 
     return plain and not extras
 
 
-def _apply_adam(optimizer: Any, gradients: list[tf.Tensor], variables: list[Any]) -> None:
+def _apply_adam(
+    optimizer: Any, gradients: list[tf.Tensor], variables: list[Any], factors: list[Any]
+) -> None:
     """Kingma and Ba 2015, "Adam", sec. 2, as Keras computes it, in one pass.
 
     Every replica updates its own copy of a variable with the sum of their gradients.
@@ -95,7 +134,7 @@ def _apply_adam(optimizer: Any, gradients: list[tf.Tensor], variables: list[Any]
     optimizer._check_variables_are_known(variables)
     step = tf.cast(optimizer.iterations.value + 1, tf.float32)
     learning_rate = tf.cast(optimizer.learning_rate, tf.float32)
-    for gradient, variable in zip(gradients, variables, strict=True):
+    for gradient, variable, factor in zip(gradients, variables, factors, strict=True):
         slot = optimizer._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=_handle(variable),
@@ -103,7 +142,7 @@ def _apply_adam(optimizer: Any, gradients: list[tf.Tensor], variables: list[Any]
             v=_handle(optimizer._velocities[slot]),
             beta1_power=tf.pow(optimizer.beta_1, step),
             beta2_power=tf.pow(optimizer.beta_2, step),
-            lr=learning_rate,
+            lr=learning_rate * factor,
             beta1=optimizer.beta_1,
             beta2=optimizer.beta_2,
             epsilon=optimizer.epsilon,

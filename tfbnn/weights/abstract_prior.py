@@ -44,6 +44,15 @@ class AbstractPrior(abc.ABC):
         """The prior with the configuration `config`."""
         return cls(**config)
 
+    def at_fan_in(self, fan_in: int) -> "AbstractPrior":
+        """The law of the weights of a layer in which each unit sums over `fan_in` inputs."""
+        del fan_in
+        return self
+
+    def for_bias(self) -> "AbstractPrior":
+        """The law of a bias where the layer's `bias_prior` is not given."""
+        return self
+
     def log_prob(self, value: Any) -> tf.Tensor:
         """Log density of each weight, `log(p(value))`, in nats.
 

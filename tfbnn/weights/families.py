@@ -29,12 +29,20 @@ from tfbnn.weights.realisation import masked, realisation, scale_of
 DEFAULT_INITIAL_SCALE = math.log1p(math.exp(-5.0))
 
 
+# Of a unit whose inputs are of order 1.
+_SCALE_TIMES_ROOT = 0.3
+
+
 @dataclasses.dataclass(frozen=True)
 class WeightSpecification:
-    """What a layer asks of a family for one of its weights."""
+    """What a layer asks of a family for one of its weights.
+
+    `fan_in` is the number of inputs that a unit of the layer sums over.
+    """
 
     name: str
     shape: tuple[int, ...]
+    fan_in: int
     initializer: Any
     prior: AbstractPrior
     constraint: Any = None
@@ -92,7 +100,7 @@ class NormalWeight(Weight):
         super().__init__(specification, loc)
         self.rho_variable = rho
         self.mask_variable = mask
-        self.prior = specification.prior
+        self.prior = specification.prior.at_fan_in(specification.fan_in)
         self.initial_scale = initial_scale
 
     @property
@@ -170,11 +178,12 @@ class Normal:
     """Mean-field normal family: `q(w) = N(w; loc, scale**2)`, `scale = softplus(rho)`.
 
     Args:
-        initial_scale: Standard deviation of every weight before training, from 1e-12 to 1e12. About
-            0.0067 (`softplus(-5)`) by default.
+        initial_scale: Standard deviation of every weight before training, from 1e-12 to 1e12, or
+            `"fan_in"`: `0.3 / sqrt(fan_in)`, so that the noise of a unit, which sums over `fan_in`
+            inputs, starts at about 0.3 of theirs. About 0.0067 (`softplus(-5)`) by default.
 
     Raises:
-        ValueError: If `initial_scale` is not in this range.
+        ValueError: If `initial_scale` is neither.
 
     Example:
 
@@ -186,8 +195,8 @@ class Normal:
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 3.2.
     """
 
-    def __init__(self, initial_scale: float = DEFAULT_INITIAL_SCALE):
-        self.initial_scale = arguments.standard_deviation("initial_scale", initial_scale)
+    def __init__(self, initial_scale: float | str = DEFAULT_INITIAL_SCALE):
+        self.initial_scale = _checked_initial_scale(initial_scale)
 
     def build(
         self, add_weight: Callable[..., keras.Variable], specification: WeightSpecification
@@ -202,10 +211,13 @@ class Normal:
         make = _variable_maker(add_weight, specification)
         loc = make("loc", specification.initializer, constraint=specification.constraint)
         # softplus^-1(s) = log(exp(s) - 1), in the form that neither overflows nor cancels.
-        rho = self.initial_scale + math.log(-math.expm1(-self.initial_scale))
+        scale = self.initial_scale
+        if scale == "fan_in":
+            scale = _SCALE_TIMES_ROOT / math.sqrt(specification.fan_in)
+        rho = scale + math.log(-math.expm1(-scale))
         rho = make("rho", keras.initializers.Constant(rho))
         mask = make("mask", "ones", trainable=False) if specification.masked else None
-        return NormalWeight(specification, loc, rho, mask, self.initial_scale)
+        return NormalWeight(specification, loc, rho, mask, scale)
 
     def get_config(self) -> dict[str, Any]:
         return {"initial_scale": self.initial_scale}
@@ -275,6 +287,15 @@ def get(identifier: "Normal | Point | str | dict") -> "Normal | Point":
     if isinstance(identifier, str) and identifier in FAMILIES:
         return FAMILIES[identifier]()
     raise ValueError(f"A posterior family must be {expected}. Received: identifier={identifier!r}")
+
+
+def _checked_initial_scale(initial_scale: Any) -> float | str:
+    if isinstance(initial_scale, str) and initial_scale == "fan_in":
+        return "fan_in"
+    try:
+        return arguments.standard_deviation("initial_scale", initial_scale)
+    except ValueError as error:
+        raise ValueError(f"'fan_in' or a number: {error}") from None
 
 
 def _variable_maker(

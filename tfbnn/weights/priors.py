@@ -9,6 +9,7 @@ Which prior when:
 | `Laplace` | `-abs(w)` | a mild pull to zero with a closed-form KL |
 | `StudentT` | `-(df + 1) * log(abs(w))` | a few weights must be free to grow; `df` sets how many |
 | `Cauchy` | `-2 * log(abs(w))` | the same, as far as it goes (`StudentT` with `df=1`) |
+| `FanIn` | `-w**2` | a normal prior that suits layers of every width |
 | `Distribution` | any | TFP has the law you want and this table has not |
 
 Every prior is one law for one scalar weight; a layer applies it to each weight independently.
@@ -256,12 +257,66 @@ class Cauchy(AbstractPrior):
         return {"loc": self.loc, "scale": self.scale}
 
 
+@keras.saving.register_keras_serializable(PACKAGE)
+class FanIn(AbstractPrior):
+    """Normal prior whose variance is shared by the inputs of a unit.
+
+    `p(w) = N(w; 0, max(variance / fan_in, smallest_scale**2))`
+
+    With it the functions that the prior calls likely do not depend on the width of the network. The
+    scale is known when a layer is built, and `layer.kernel.prior` is then a `Normal`.
+
+    Args:
+        variance: Variance of a sum over all inputs of a unit, each of which is 1 or -1. From 1 to
+            10 is usual; a small one keeps the network from bending.
+        smallest_scale: Standard deviation below which it does not go. Biases have 0.3 if
+            `bias_prior` is not given: without them a network cannot bend where it likes.
+
+    Raises:
+        ValueError: If `variance` is not between 1e-24 and 1e24, or `smallest_scale` is neither 0
+            nor a standard deviation.
+
+    Example:
+
+    >>> from tfbnn.weights import priors
+    >>> priors.FanIn(variance=10.0).at_fan_in(1000)
+    Normal(loc=0.0, scale=0.1)
+
+    Reference:
+        Neal 1996, "Bayesian Learning for Neural Networks", sec. 2.1.
+    """
+
+    def __init__(self, variance: float = 10.0, smallest_scale: float = 0.0):
+        self.variance = arguments.real_number("variance", variance, 1e-24, 1e24)
+        self.smallest_scale = arguments.real_number(
+            "smallest_scale", smallest_scale, 0, arguments.LARGEST_SCALE
+        )
+
+    def at_fan_in(self, fan_in: int) -> AbstractPrior:
+        return Normal(scale=max(math.sqrt(self.variance / fan_in), self.smallest_scale))
+
+    def for_bias(self) -> AbstractPrior:
+        return FanIn(self.variance, max(self.smallest_scale, _SMALLEST_BIAS_SCALE))
+
+    def distribution(self) -> tfd.Distribution:
+        raise ValueError(
+            "The scale of this prior is known when a layer is built: see `layer.kernel.prior`, or "
+            f"call `at_fan_in`. Received: {self}"
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {"variance": self.variance, "smallest_scale": self.smallest_scale}
+
+
+_SMALLEST_BIAS_SCALE = 0.3
+
 PRIORS: dict[str, type[AbstractPrior]] = {
     "normal": Normal,
     "scale_mixture": ScaleMixture,
     "laplace": Laplace,
     "student_t": StudentT,
     "cauchy": Cauchy,
+    "fan_in": FanIn,
 }
 """The priors `get` knows by name; each can be made without arguments."""
 

@@ -1,0 +1,87 @@
+"""Recipes beside the simplest baselines, at the same number of steps: the numbers of recipes.md.
+
+    python benchmarks/recipes.py --folder recipes --data <data>
+    python benchmarks/recipes.py --tasks digits --contenders plain elbo --seeds 0
+
+Networks of 2 x 50 units on small real data. Every result is kept in `--folder`: start the same
+command again after an interruption, or several side by side. `<data>` holds `uci/`, `ecg5000/` and
+`notmnist/`.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import time
+import zlib
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import numpy as np
+
+from benchmarks import measuring
+from benchmarks.recipes_parts import scores, tasks
+from benchmarks.recipes_parts.contenders import CONTENDERS
+
+
+def main() -> None:
+    """Do what is not done yet, and print a table for each task."""
+    settings = _settings()
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    for name in settings.tasks:
+        rows = {}
+        for contender in settings.contenders:
+            runs = [_result(name, contender, seed, settings) for seed in settings.seeds]
+            rows[contender] = [run for run in runs if run]
+        print(f"\n{name}\n\n{_table(rows)}", flush=True)
+
+
+def _settings() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", nargs="+", default=list(tasks.TASKS), choices=tasks.TASKS)
+    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("recipes"))
+    parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("TFBNN_DATA"))
+    parser.add_argument("--print", action="store_true", help="only what is there")
+    return parser.parse_args()
+
+
+def _result(task_name: str, contender: str, seed: int, settings: argparse.Namespace) -> Any:
+    path = settings.folder / f"{task_name}-{contender.replace(' ', '_')}-{seed}.json"
+    if not path.exists() and not settings.print:
+        start = time.perf_counter()
+        task = tasks.load(task_name, pathlib.Path(settings.data), seed)
+        # Contenders must not share a start: their differences would not be independent.
+        answer, facts = CONTENDERS[contender](task, seed + zlib.crc32(contender.encode()) % 10**6)
+        found = {**scores.scores(task, answer), **facts}
+        found["seconds"] = time.perf_counter() - start
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        partial.write_text(json.dumps(found, indent=1) + "\n")
+        os.replace(partial, path)
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _table(rows: dict[str, list[dict[str, float]]]) -> str:
+    """Means over seeds, with standard errors."""
+    names = list(dict.fromkeys(name for runs in rows.values() for run in runs for name in run))
+    lines = []
+    for contender, runs in rows.items():
+        cells = [_cell([run[name] for run in runs if name in run]) for name in names]
+        lines.append([contender, *cells])
+    return measuring.table(["", *names], lines)
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{np.mean(values):.3f} +- {np.std(values, ddof=1) / len(values) ** 0.5:.3f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Contenders: how a network of 2 x 50 units is trained, and what it then answers."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tfbnn
+from benchmarks.recipes_parts import scores
+from benchmarks.recipes_parts.scores import Answers
+from benchmarks.recipes_parts.tasks import Task
+
+UNITS = (50, 50)
+BATCH = 32
+_SAMPLES = 64
+_MEMBERS = 5
+_SPARSITY = 0.9
+# Of an execution: Keras' loop costs more than a step of such a network.
+_STEPS_AT_ONCE = 25
+_EPOCHS = 20
+
+Answer = Callable[[Any], Answers]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bayesian:
+    """A network of `tfbnn.layers`.
+
+    Attributes:
+        compiled: Arguments of `compile`.
+        layer: Arguments of each layer.
+        layer_class: Name of the layer.
+    """
+
+    compiled: dict[str, Any]
+    layer: dict[str, Any] = dataclasses.field(default_factory=dict)
+    layer_class: str = "DenseFlipout"
+    longer: int = 1
+
+    def __call__(self, task: Task, seed: int) -> tuple[Answer, dict[str, float]]:
+        make = functools.partial(getattr(tfbnn.layers, self.layer_class), **self.layer)
+        compiled = {key: one() if callable(one) else one for key, one in self.compiled.items()}
+        model = trained(task, seed, make, longer=self.longer, **compiled)
+        facts = facts_of(model)
+        if task.name != "gap":
+            pruned = tfbnn.prune(model, _SPARSITY)
+            facts["pruned error"] = scores.error(
+                task, sampled(pruned, task)(task.test[0]), task.test[1]
+            )
+        return sampled(model, task), facts
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """Ordinary networks, of settings of which the validation rows choose one.
+
+    Attributes:
+        settings: Each a dict: `learning_rate`, `weight_decay`, `dropout`, `patience`.
+        members: How many networks, each from its own start, answer together.
+    """
+
+    settings: tuple[dict[str, Any], ...]
+    members: int = 1
+
+    def __call__(self, task: Task, seed: int) -> tuple[Answer, dict[str, float]]:
+        answers = [_plain(task, seed, **one) for one in self.settings]
+        x, y = task.validation
+        best = min(range(len(answers)), key=lambda i: scores.nll(task, answers[i](x), y))
+        chosen, setting = answers[best], self.settings[best]
+        if self.members == 1:
+            return chosen, {"setting": best}
+        others = [
+            _plain(task, 1000 * number + seed, **setting) for number in range(1, self.members)
+        ]
+        return functools.partial(_together, [chosen, *others]), {"setting": best}
+
+
+def trained(
+    task: Task,
+    seed: int,
+    make: Callable[..., Any],
+    dropout: float = 0.0,
+    longer: int = 1,
+    callbacks: Any = None,
+    **compiled: Any,
+) -> tfbnn.Sequential:
+    """A trained network with layers that `make` makes."""
+    keras.utils.set_random_seed(seed)
+    x, y = task.train
+    model = tfbnn.Sequential([keras.Input(x.shape[1:])])
+    for units in UNITS:
+        model.add(make(units, activation="relu"))
+        if dropout:
+            model.add(keras.layers.Dropout(dropout))
+    model.add(make(task.num_classes or 1))
+    loss = tfbnn.losses.NormalNLL(scale="learned")
+    if task.num_classes:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(loss=loss, steps_per_execution=_STEPS_AT_ONCE, **compiled)
+    rows = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=seed)
+    # Not by epochs of the rows: some tasks have four batches, and an epoch has costs of its own.
+    batches = rows.batch(BATCH, drop_remainder=True).repeat()
+    model.fit(
+        batches,
+        epochs=_EPOCHS * longer,
+        steps_per_epoch=task.steps // _EPOCHS,
+        num_examples=len(x),
+        callbacks=callbacks,
+        validation_data=task.validation if callbacks else None,
+        verbose=0,
+    )
+    return model
+
+
+def sampled(model: tfbnn.Sequential, task: Task) -> Answer:
+    """Answers of networks drawn from the posterior."""
+
+    def answer(x: Any) -> Answers:
+        samples = tfbnn.predict(model, x, _SAMPLES, seed=0, keep_samples=True, verbose=0).samples
+        return Answers(samples[0]) if task.num_classes else Answers(*samples)
+
+    return answer
+
+
+def facts_of(model: tfbnn.Sequential) -> dict[str, float]:
+    """Median of sigma in each kernel."""
+    kernels = [layer.kernel for layer in tfbnn.layers.variational_layers(model)]
+    return {f"sigma {i}": float(np.median(kernel.scale)) for i, kernel in enumerate(kernels)}
+
+
+def _plain(
+    task: Task,
+    seed: int,
+    learning_rate: float,
+    weight_decay: float | None = None,
+    dropout: float = 0.0,
+    patience: int | None = None,
+) -> Answer:
+    rate = keras.optimizers.schedules.CosineDecay(learning_rate, task.steps)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=weight_decay or 0.0)
+    callbacks = None
+    if patience:
+        callbacks = [
+            keras.callbacks.EarlyStopping("val_nll", patience=patience, restore_best_weights=True)
+        ]
+    make = keras.layers.Dense
+    model = trained(task, seed, make, dropout, callbacks=callbacks, optimizer=optimizer)
+
+    def answer(x: Any) -> Answers:
+        draws = _SAMPLES if dropout else 1
+        outputs = np.stack([np.asarray(model(x, training=bool(dropout))) for _ in range(draws)])
+        if task.num_classes:
+            return Answers(keras.ops.convert_to_numpy(keras.ops.softmax(outputs)))
+        return Answers(*(np.asarray(one) for one in model.likelihood.parameters(outputs)))
+
+    return answer
+
+
+def _together(answers: list[Answer], x: Any) -> Answers:
+    parts = [answer(x) for answer in answers]
+    values = np.concatenate([part.values for part in parts])
+    if parts[0].scale is None:
+        return Answers(values)
+    scale = [np.broadcast_to(part.scale, part.values.shape) for part in parts]
+    return Answers(values, np.concatenate(scale))
+
+
+_RATES = tuple({"learning_rate": rate} for rate in (1e-3, 3e-3, 1e-2))
+FAN_IN = {
+    "prior": "fan_in",
+    "posterior": tfbnn.families.Normal("fan_in"),
+    "bias_posterior": tfbnn.families.Normal("fan_in"),
+}
+
+CONTENDERS: dict[str, Any] = {
+    "plain": Plain(_RATES),
+    "early stopping": Plain(tuple({**one, "patience": 3} for one in _RATES)),
+    "weight decay": Plain(
+        tuple({"learning_rate": 1e-2, "weight_decay": decay} for decay in (0.01, 0.1, 0.5))
+    ),
+    "MC dropout": Plain(
+        tuple({"learning_rate": 1e-2, "dropout": rate} for rate in (0.05, 0.1, 0.3))
+    ),
+    "ensemble of 5": Plain(_RATES, _MEMBERS),
+    "before recipes": Bayesian({"optimizer": keras.optimizers.Adam}),
+    "elbo": Bayesian({"recipe": "elbo"}),
+    "elbo, fan-in": Bayesian({"recipe": "elbo"}, FAN_IN),
+    "beta 0.3, fan-in": Bayesian({"recipe": "calibrated"}, FAN_IN),
+    "beta 0.1, fan-in": Bayesian({"recipe": "calibrated", "beta": 0.1}, FAN_IN),
+    "beta 0.03, fan-in": Bayesian({"recipe": "calibrated", "beta": 0.03}, FAN_IN),
+}

@@ -1,0 +1,42 @@
+"""How far one `fit` has come: what schedules over its steps are functions of."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class FitProgress:
+    """The first step of a `fit`, and how many it has.
+
+    Both are variables: the train function, which Keras keeps for the next `fit`, reads them. Before
+    a `fit`, and where the number is not known, there is no progress: both shares are those of a run
+    without schedules.
+    """
+
+    def __init__(self) -> None:
+        self.num_steps = 0
+        self._variables = {
+            name: keras.Variable(0.0, dtype="float32", trainable=False, name=name)
+            for name in ("first_step", "num_steps")
+        }
+
+    def begin(self, first_step: int) -> None:
+        """Start, with the optimizer at `first_step` when the first epoch begins, or began."""
+        self._variables["first_step"].assign(float(first_step))
+        self._variables["num_steps"].assign(float(self.num_steps))
+
+    def share_before(self, step: Any) -> tf.Tensor:
+        """The share of the steps done before `step`, from 0 to 1; 0 without progress."""
+        done, of = self._done(step)
+        return tf.where(of > 0, tf.clip_by_value(done / tf.maximum(of, 1.0), 0.0, 1.0), 0.0)
+
+    def share_after(self, step: Any) -> tf.Tensor:
+        """The share done after `step`, from 0 to 1; 1 without progress."""
+        done, of = self._done(step)
+        share = tf.clip_by_value((done + 1.0) / tf.maximum(of, 1.0), 0.0, 1.0)
+        return tf.where(of > 0, share, 1.0)
+
+    def _done(self, step: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        first, of = (tf.convert_to_tensor(v.value) for v in self._variables.values())
+        return tf.cast(step, tf.float32) - first, of

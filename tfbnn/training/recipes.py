@@ -1,0 +1,181 @@
+"""Recipes: how the settings of training fit together, so that the posterior is worth its price.
+
+| recipe | beta | take it when |
+|---|---|---|
+| `"calibrated"` | 0.3 | predictions and their uncertainty are what you want |
+| `"elbo"` | 1 | the ELBO itself is: comparing models, an exact mean-field posterior |
+| `"sparse"` | 1 | you will prune |
+
+A recipe sets what the user did not. Only a recipe, or `beta=`, makes the objective something else
+than the ELBO.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfbnn import arguments
+from tfbnn.training.progress import FitProgress
+
+
+@keras.saving.register_keras_serializable("tfbnn.recipes")
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Settings of training that were tried together.
+
+    `step = learning_rate * (1 + cos(pi * t)) / 2` and `kl_weight = beta * min(1, t / warm_up) / N`,
+    where `t` goes from 0 to 1 over the steps of one `fit`; steps of `rho` are `rho_factor` times
+    as long. A later `fit` starts at `t = 0` again; `initial_epoch` and `ResumeTraining` go on.
+
+    Args:
+        beta: Factor of the KL; 1 is the ELBO, less a cold posterior.
+        learning_rate: Of Adam, at the start. Where the user gives the optimizer, that one is left
+            alone, and its rate is constant if it is a number.
+        rho_factor: Factor of the steps of `rho`, of which the standard deviations are made, under
+            any optimizer: they have further to go than the means.
+        warm_up: Share of the steps over which the weight of the KL rises, from 0 (none) to 1.
+            Without it narrow data make the posterior fall back to the prior.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+
+    >>> import tfbnn
+    >>> tfbnn.recipes.get("elbo").beta
+    1.0
+
+    References:
+        Wenzel et al. 2020, "How Good is the Bayes Posterior in Deep Neural Networks Really?", for
+        `beta`; Sonderby et al. 2016, "Ladder Variational Autoencoders", sec. 2.3, for the warm-up.
+    """
+
+    beta: float = 1.0
+    learning_rate: float | None = 1e-2
+    rho_factor: float = 3.0
+    warm_up: float = 0.5
+
+    def __post_init__(self) -> None:
+        beta = arguments.real_number("beta", self.beta, 0)
+        rate = self.learning_rate
+        if rate is not None:
+            rate = arguments.real_number("learning_rate", rate, 0, exclusive=True)
+        factor = arguments.real_number("rho_factor", self.rho_factor, 0, exclusive=True)
+        warm_up = arguments.real_number("warm_up", self.warm_up, 0, 1)
+        values = {"beta": beta, "learning_rate": rate, "rho_factor": factor, "warm_up": warm_up}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def describe(self, num_steps: int) -> str:
+        """What the recipe does over the steps of a `fit`, in words; 0 steps: their number is
+        not known."""
+        parts = []
+        if self.learning_rate is not None:
+            falls = f" falling to 0 over {num_steps} steps" if num_steps else ", constant"
+            parts.append(f"learning rate {self.learning_rate:g}{falls}")
+        if self.rho_factor != 1:
+            parts.append(f"steps of rho x {self.rho_factor:g}")
+        if self.warm_up and num_steps:
+            parts.append(f"KL warm-up over {math.ceil(self.warm_up * num_steps)} steps")
+        return ", ".join(parts)
+
+    def kl_factor(self, progress: FitProgress, step: Any) -> tf.Tensor:
+        """What the weight of the KL is multiplied with, after `step` steps of the optimizer."""
+        if not self.warm_up:
+            return tf.ones([])
+        return tf.minimum(1.0, progress.share_after(step) / self.warm_up)
+
+    def step_factor(self, progress: FitProgress, step: Any) -> tf.Tensor:
+        """What the learning rate is multiplied with."""
+        if self.learning_rate is None:
+            return tf.ones([])
+        return 0.5 * (1.0 + tf.cos(progress.share_before(step) * math.pi))
+
+    def get_config(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Recipe":
+        return cls(**config)
+
+
+RECIPES = {
+    "calibrated": Recipe(beta=0.3),
+    "elbo": Recipe(),
+    "sparse": Recipe(),
+}
+"""The recipes `get` knows by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What `compile` makes of the user's settings and a recipe.
+
+    Attributes:
+        optimizer: What Keras is given.
+        recipe: The recipe, without what the user decided; None if nothing is left.
+        beta: Factor of the KL.
+    """
+
+    optimizer: Any
+    recipe: Recipe | None
+    beta: float
+
+
+def plan(optimizer: Any, recipe: Any, beta: float | None, kl_schedule: Any) -> Plan:
+    """The user's settings, and of the recipe what they leave open.
+
+    Args:
+        optimizer: As in `compile`.
+        recipe: As in `compile`. Without one, `"adam"` by name is trained as `"elbo"` says.
+        beta: As in `compile`.
+        kl_schedule: As in `compile`.
+
+    Raises:
+        ValueError: If an argument is out of its range, or contradicts the recipe.
+    """
+    by_name = isinstance(optimizer, str) and optimizer.lower() == "adam"
+    given = get(recipe)
+    if given is None and not by_name:
+        return Plan(optimizer, None, 1.0 if beta is None else beta_of(beta))
+    used = given or RECIPES["elbo"]
+    beta = used.beta if beta is None else beta_of(beta)
+    if recipe == "elbo" and beta != 1:
+        raise ValueError(
+            "With this `beta` the objective is not the ELBO: leave one of them out, or take "
+            f"another recipe. Received: recipe='elbo', beta={beta}"
+        )
+    if by_name:
+        optimizer = keras.optimizers.Adam(used.learning_rate or RECIPES["elbo"].learning_rate)
+    else:
+        used = dataclasses.replace(used, learning_rate=None)
+    if kl_schedule is not None:
+        used = dataclasses.replace(used, warm_up=0.0)
+    return Plan(optimizer, used, beta)
+
+
+def beta_of(beta: Any) -> float:
+    """`beta`, a finite number that is not negative, or a `ValueError`."""
+    return arguments.real_number("beta", beta, 0)
+
+
+def get(identifier: Any) -> Recipe | None:
+    """The recipe that an object, a name in `RECIPES` or a configuration stands for; None for None.
+
+    Raises:
+        ValueError: If it stands for none.
+    """
+    if identifier is None or isinstance(identifier, Recipe):
+        return identifier
+    if isinstance(identifier, str) and identifier in RECIPES:
+        return RECIPES[identifier]
+    expected = f"one of the names {sorted(RECIPES)}, or an object of `tfbnn.recipes`"
+    if isinstance(identifier, dict):
+        deserialize = keras.saving.deserialize_keras_object
+        recipe = arguments.interpreted("recipe", identifier, deserialize, expected)
+        if isinstance(recipe, Recipe):
+            return recipe
+    raise ValueError(f"`recipe` must be {expected}. Received: recipe={identifier!r}")
