@@ -12,6 +12,7 @@ from tfbnn import arguments
 from tfbnn.layers import scopes
 from tfbnn.layers.variational import variational_layers, variational_weights
 from tfbnn.training import distribution, likelihoods, order, outputs, recipes, schedules
+from tfbnn.training.convergence import SigmaGradients
 from tfbnn.training.data import (
     TrainingSize,
     check_arrays,
@@ -201,7 +202,7 @@ class BayesianModel:
             rows = validation_batch_size or batch_size
             validation_data = self._fed(*validation, rows, validation_steps)
         with clear_errors():
-            return super().fit(
+            history = super().fit(
                 self._fed(**data),
                 epochs=epochs,
                 verbose=verbose,
@@ -212,6 +213,9 @@ class BayesianModel:
                 validation_steps=validation_steps,
                 validation_freq=validation_freq,
             )
+        if self.objective.sigma_gradients is not None:
+            self.objective.sigma_gradients.warn()
+        return history
 
     def evaluate(
         self,
@@ -273,6 +277,9 @@ class BayesianModel:
             # TensorFlow traces a function again if it made variables the first time.
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+        if self.built and self.train_function is None:
+            with self.distribute_strategy.scope():
+                self.objective.sigma_gradients = SigmaGradients(variational_weights(self))
         return super().make_train_function(force)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -288,7 +295,9 @@ class BayesianModel:
         self._track_loss(loss, y_pred)
         variables = self.trainable_weights
         gradients = tape.gradient(scaled_loss, variables)
-        factors = self.objective.step_factors(self, variables, batches_seen(self.optimizer))
+        step = batches_seen(self.optimizer)
+        self.objective.observe(gradients, variables, step, self.optimizer.scale_loss(1.0))
+        factors = self.objective.step_factors(self, variables, step)
         apply_gradients(self.optimizer, gradients, variables, factors)
         results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         return distribution.worker_results(results)

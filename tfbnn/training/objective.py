@@ -19,6 +19,7 @@ from tfbnn import arguments
 from tfbnn.layers.scopes import DrawCollector
 from tfbnn.layers.variational import variational_layers, variational_weights
 from tfbnn.training import likelihoods
+from tfbnn.training.convergence import SigmaGradients
 from tfbnn.training.data import TrainingSize
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.progress import FitProgress
@@ -43,6 +44,7 @@ class Objective:
         # Whether the user has named it.
         self.recipe_is_given = False
         self.progress = FitProgress()
+        self.sigma_gradients: SigmaGradients | None = None
         self.num_batches = 0
         self._variables = {
             name: keras.Variable(value, dtype="float32", trainable=False, name=name)
@@ -86,6 +88,18 @@ class Objective:
         if self.recipe is not None:
             factor *= self.recipe.kl_factor(self.progress, step)
         return values["beta"] * factor / values["num_examples"]
+
+    def observe(self, gradients: list[Any], variables: list[Any], step: Any, scale: Any) -> None:
+        """Note what a training step found, for `sigma_gradients`; `scale` is that of its loss."""
+        if self.sigma_gradients is None or not self.sigma_gradients.weights:
+            return
+        found = {
+            id(variable): gradient / scale
+            for variable, gradient in zip(variables, gradients, strict=True)
+            if isinstance(gradient, tf.Tensor)
+        }
+        batches = tf.convert_to_tensor(self._variables["num_batches"].value)
+        self.sigma_gradients.observe(found, self.kl_weight(step), step, batches)
 
     def step_factors(self, model: keras.Layer, variables: list[Any], step: Any) -> Any:
         """What the learning rate of each variable is multiplied with; None without a recipe."""

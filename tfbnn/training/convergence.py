@@ -1,0 +1,121 @@
+"""Convergence: has sigma gone where the objective wants it, or did training end on the way?
+
+The derivative of the loss by the logarithm of a standard deviation is that of the NLL and that of
+the weighted KL, which is `kl_weight * (sigma**2 / p**2 - 1)` under a normal prior of scale `p`.
+While sigma is small only the KL is felt, and at a stationary point the two cancel. So
+
+`pull = -mean(d loss / d log sigma) / (kl_weight * max(1, K, L))`
+
+with the means over weights and the last steps, and `K` and `L` the sizes of both parts over
+`kl_weight`, is 1 where nothing but the KL acts, 0 where sigma has arrived, and negative where it is
+too large. It says nothing of posteriors that fell back to the prior, nor of noise that overfits.
+"""
+
+import warnings
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfbnn.training import distribution
+from tfbnn.weights import noise
+from tfbnn.weights.families import NormalWeight
+from tfbnn.weights.realisation import masked, scale_of
+
+# Means over this many steps at the end of each epoch.
+_STEPS = 50
+_KL_DRAWS = 8
+# Beyond it sigma was off by more than a quarter in most runs of `benchmarks/recipes.py`.
+LARGEST_PULL = 0.15
+
+
+class ConvergenceWarning(UserWarning):
+    """Training ended before the posterior was what the objective asks for."""
+
+
+class SigmaGradients(keras.metrics.Metric):
+    """Means of `d loss / d log sigma` over the last steps of an epoch, one for each random weight.
+
+    Args:
+        weights: The random weights of a built model.
+    """
+
+    def __init__(self, weights: list[NormalWeight]):
+        super().__init__(name="sigma_gradients")
+        self.weights = weights
+        # A sum for each weight, that of the weight of the KL, and the number of steps.
+        self._sums = self.add_variable((len(weights) + 2,), "zeros", name="sums")
+
+    def observe(
+        self, gradients: dict[Any, Any], kl_weight: tf.Tensor, step: Any, num_batches: tf.Tensor
+    ) -> None:
+        """Note what a training step found.
+
+        Args:
+            gradients: By `id` of a variable, of the loss.
+            kl_weight: Weight of the KL in this step.
+            step: Number of steps before this one.
+            num_batches: Of an epoch, or 0 if it is not known.
+        """
+        position = tf.math.floormod(tf.cast(step, tf.float32), tf.maximum(num_batches, 1.0))
+        first = tf.maximum(num_batches - _STEPS, 0.0)
+
+        def note() -> tf.Tensor:
+            found = [_slope(weight, gradients) for weight in self.weights]
+            share = 1.0 / distribution.num_replicas()
+            new = tf.stack([*found, kl_weight * share, tf.constant(share)])
+            old = tf.convert_to_tensor(self._sums.value)
+            self._sums.assign(tf.where(position > first, old, 0.0) + new)
+            return tf.zeros([])
+
+        tf.cond((num_batches > 0) & (position >= first), note, lambda: tf.zeros([]))
+
+    def pulls(self) -> dict[NormalWeight, float]:
+        """The `pull` of each weight; none if nothing was observed."""
+        *sums, kl_weight, steps = tf.convert_to_tensor(self._sums.value).numpy().tolist()
+        if not steps or not kl_weight:
+            return {}
+        return {w: _pull(w, s / kl_weight) for w, s in zip(self.weights, sums, strict=True)}
+
+    def warn(self) -> None:
+        """Say so if sigma is not where the objective wants it."""
+        pulls = {w: p for w, p in self.pulls().items() if w.rho_variable.trainable}
+        size = sum(weight.size for weight in pulls)
+        mean = sum(weight.size * pull for weight, pull in pulls.items()) / size if size else 0.0
+        if abs(mean) <= LARGEST_PULL:
+            return
+        where = "still grows" if mean > 0 else "is still too large and shrinks"
+        warnings.warn(
+            f"Sigma has not trained: it {where} where training ended, so the uncertainty is that "
+            "of the start more than that of the data. Train for more steps, or with "
+            "`compile(recipe=...)`, whose learning rate and steps of rho are made for it. "
+            f"Received: a pull of {mean:.2f}, where 1 is that of the KL alone and 0 is converged",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
+
+def _slope(weight: NormalWeight, gradients: dict[Any, Any]) -> tf.Tensor:
+    """Mean over the weights that are not pruned of `d loss / d log sigma`."""
+    gradient = gradients.get(id(weight.rho_variable))
+    if gradient is None:
+        return tf.zeros([])
+    return _mean(weight, gradient)
+
+
+def _mean(weight: NormalWeight, gradient: tf.Tensor) -> tf.Tensor:
+    rho = tf.convert_to_tensor(weight.rho_variable.value)
+    by_log = masked(gradient * scale_of(rho) / tf.sigmoid(rho), weight.mask)
+    kept = weight.size if weight.mask is None else tf.maximum(tf.reduce_sum(weight.mask), 1.0)
+    return tf.reduce_sum(by_log) / kept
+
+
+def _pull(weight: NormalWeight, slope: float) -> float:
+    """The pull for a mean `d loss / d log sigma` over the weight of the KL."""
+    slopes = []
+    for draw in range(1 if weight.kl_is_exact else _KL_DRAWS):
+        with tf.GradientTape() as tape:
+            kl = weight.kl(noise.as_seed(draw))
+        slopes.append(float(_mean(weight, tape.gradient(kl, weight.rho_variable.value))))
+    of_kl = sum(slopes) / len(slopes)
+    return -slope / max(1.0, abs(of_kl), abs(slope - of_kl))
