@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy import stats
 
+import tfbnn
 from tfbnn.weights import priors
 
 tfd = tfp.distributions
@@ -30,7 +31,7 @@ DISTRIBUTIONS = [
     tfd.Mixture(tfd.Categorical(probs=[0.2, 0.8]), [tfd.Normal(0.0, 1.0), tfd.Cauchy(0.0, 0.1)]),
 ]
 EXAMPLES = [
-    *(cls() for cls in priors.PRIORS.values()),
+    *(cls().at_fan_in(40) for cls in priors.PRIORS.values()),
     priors.Normal(0.25, 0.1),
     priors.ScaleMixture(0.25, 1.5, 0.01),
     priors.ScaleMixture(0.25, 0.01, 1.5),
@@ -198,9 +199,27 @@ def test_pi_is_strictly_between_0_and_1(bad):
         priors.ScaleMixture(pi=bad)
 
 
+def test_the_scale_of_fan_in_is_known_when_a_layer_is_built():
+    assert priors.FanIn(10.0).at_fan_in(40) == priors.Normal(scale=0.5)
+    assert priors.FanIn(10.0, smallest_scale=0.7).at_fan_in(40) == priors.Normal(scale=0.7)
+    layer = tfbnn.layers.Convolution2DFlipout(5, 3, prior="fan_in", bias_posterior="normal")
+    layer.build((None, 8, 8, 2))
+    assert layer.kernel.prior == priors.Normal(scale=(10 / 18) ** 0.5)
+    assert layer.bias.prior == layer.kernel.prior
+    wide = tfbnn.layers.DenseFlipout(5, prior="fan_in", bias_posterior="normal")
+    wide.build((None, 1000))
+    assert wide.kernel.prior == priors.Normal(scale=0.1)
+    # Of a bias it does not get as narrow.
+    assert wide.bias.prior == priors.Normal(scale=0.3)
+    again = type(wide).from_config(wide.get_config())
+    assert again.prior == wide.prior == priors.FanIn() and again.bias_prior == wide.bias_prior
+    with pytest.raises(ValueError, match=r"known when a layer is built.*Received: FanIn"):
+        wide.prior.log_prob(0.0)
+
+
 @pytest.mark.parametrize("bad", ["gaussian", None, 3, "Normal"])
 def test_get_lists_the_known_names(bad):
-    with pytest.raises(ValueError, match=r"\['cauchy', 'laplace', 'normal'.*Received: identifier"):
+    with pytest.raises(ValueError, match=r"\['cauchy', 'fan_in', 'lap.*Received: identifier"):
         priors.get(bad)
 
 

@@ -15,6 +15,7 @@ import warnings
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbnn.training import distribution
@@ -43,8 +44,8 @@ class SigmaGradients(keras.metrics.Metric):
     def __init__(self, weights: list[NormalWeight]):
         super().__init__(name="sigma_gradients")
         self.weights = weights
-        # A sum for each weight, that of the weight of the KL, and the number of steps.
-        self._sums = self.add_variable((len(weights) + 2,), "zeros", name="sums")
+        # Sums and sums of squares of each weight's, the sum of the KL's weights, and of steps.
+        self._sums = self.add_variable((2 * len(weights) + 2,), "zeros", name="sums")
 
     def observe(
         self, gradients: dict[Any, Any], kl_weight: tf.Tensor, step: Any, num_batches: tf.Tensor
@@ -61,28 +62,40 @@ class SigmaGradients(keras.metrics.Metric):
         first = tf.maximum(num_batches - _STEPS, 0.0)
 
         def note() -> tf.Tensor:
-            found = [_slope(weight, gradients) for weight in self.weights]
-            share = 1.0 / distribution.num_replicas()
-            new = tf.stack([*found, kl_weight * share, tf.constant(share)])
+            found = tf.stack([_slope(weight, gradients) for weight in self.weights])
+            replicas = distribution.num_replicas()
+            # Each replica has its share of the gradient.
+            steps = tf.stack([kl_weight, 1.0]) / replicas
+            new = tf.concat([found, replicas * tf.square(found), steps], 0)
             old = tf.convert_to_tensor(self._sums.value)
             self._sums.assign(tf.where(position > first, old, 0.0) + new)
             return tf.zeros([])
 
         tf.cond((num_batches > 0) & (position >= first), note, lambda: tf.zeros([]))
 
-    def pulls(self) -> dict[NormalWeight, float]:
-        """The `pull` of each weight; none if nothing was observed."""
-        *sums, kl_weight, steps = tf.convert_to_tensor(self._sums.value).numpy().tolist()
+    def pulls(self) -> dict[NormalWeight, tuple[float, float]]:
+        """The `pull` of each weight and its standard error; none if nothing was observed."""
+        *sums, kl_weight, steps = tf.convert_to_tensor(self._sums.value).numpy().astype(float)
         if not steps or not kl_weight:
             return {}
-        return {w: _pull(w, s / kl_weight) for w, s in zip(self.weights, sums, strict=True)}
+        slopes, squares = np.reshape(sums, [2, -1]) / steps
+        errors = np.sqrt(np.maximum(squares - slopes**2, 0.0) / steps)
+        ratio = steps / kl_weight
+        triples = zip(self.weights, ratio * slopes, ratio * errors, strict=True)
+        return {weight: _pull(weight, slope, error) for weight, slope, error in triples}
+
+    def mean_pull(self) -> tuple[float, float]:
+        """The mean over all weights that are trained, and its standard error."""
+        pulls = {w: p for w, p in self.pulls().items() if w.rho_variable.trainable}
+        size = max(1, sum(weight.size for weight in pulls))
+        shares = [weight.size / size for weight in pulls]
+        means, errors = np.reshape(list(pulls.values()), [-1, 2]).T
+        return float(np.dot(shares, means)), float(np.linalg.norm(shares * errors))
 
     def warn(self) -> None:
         """Say so if sigma is not where the objective wants it."""
-        pulls = {w: p for w, p in self.pulls().items() if w.rho_variable.trainable}
-        size = sum(weight.size for weight in pulls)
-        mean = sum(weight.size * pull for weight, pull in pulls.items()) / size if size else 0.0
-        if abs(mean) <= LARGEST_PULL:
+        mean, error = self.mean_pull()
+        if abs(mean) <= LARGEST_PULL + 2 * error:
             return
         where = "still grows" if mean > 0 else "is still too large and shrinks"
         warnings.warn(
@@ -110,12 +123,13 @@ def _mean(weight: NormalWeight, gradient: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(by_log) / kept
 
 
-def _pull(weight: NormalWeight, slope: float) -> float:
-    """The pull for a mean `d loss / d log sigma` over the weight of the KL."""
+def _pull(weight: NormalWeight, slope: float, error: float) -> tuple[float, float]:
+    """The pull, and its error, for a mean `d loss / d log sigma` over the weight of the KL."""
     slopes = []
     for draw in range(1 if weight.kl_is_exact else _KL_DRAWS):
         with tf.GradientTape() as tape:
             kl = weight.kl(noise.as_seed(draw))
         slopes.append(float(_mean(weight, tape.gradient(kl, weight.rho_variable.value))))
     of_kl = sum(slopes) / len(slopes)
-    return -slope / max(1.0, abs(of_kl), abs(slope - of_kl))
+    size = max(1.0, abs(of_kl), abs(slope - of_kl))
+    return -slope / size, error / size

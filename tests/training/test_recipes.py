@@ -1,0 +1,229 @@
+"""Recipes: what they set, what they leave to the user, and what the optimizer then does."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfbnn
+from tfbnn.training import recipes
+from tfbnn.training.progress import FitProgress
+from tfbnn.training.updates import apply_gradients
+from tfbnn.weights.compilation import traced
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(64, 3)).astype("float32")
+Y = (X[:, 0] > 0).astype(int)
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def make_model(**options):
+    keras.utils.set_random_seed(1)
+    layers = [tfbnn.layers.DenseFlipout(4, activation="relu"), tfbnn.layers.DenseFlipout(2)]
+    model = tfbnn.Sequential([keras.Input((3,)), *layers])
+    model.compile(loss=LOSS, **options)
+    return model
+
+
+def kl_weights(model, **options):
+    """The weight of the KL in each step of a `fit`, in units of 1 / N."""
+    seen = []
+    note = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(logs["kl_weight"])
+    )
+    model.fit(X, Y, batch_size=16, verbose=0, callbacks=[note], **options)
+    # Keras gives the mean over the epoch so far.
+    means = np.array(seen).reshape(-1, 4) * len(X)
+    sums = means * np.arange(1, 5)
+    return np.diff(sums, axis=1, prepend=0.0).ravel()
+
+
+def test_adam_by_name_is_trained_as_the_elbo_says():
+    model = make_model()
+    assert model.objective.recipe == tfbnn.recipes.get("elbo")
+    assert type(model.optimizer) is keras.optimizers.Adam
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
+    assert model.objective.beta == 1.0
+
+
+def test_what_the_user_gives_is_left_alone():
+    model = make_model(optimizer=keras.optimizers.SGD(0.5))
+    assert model.objective.recipe is None
+    assert make_model(optimizer="rmsprop").objective.recipe is None
+    model = make_model(optimizer=keras.optimizers.SGD(0.5), recipe="calibrated")
+    assert float(model.optimizer.learning_rate) == 0.5
+    assert model.objective.recipe.learning_rate is None
+    assert model.objective.beta == 0.3
+    assert make_model(recipe="calibrated", beta=0.1).objective.beta == 0.1
+    scheduled = make_model(recipe="calibrated", kl_schedule="minibatch_weights")
+    assert scheduled.objective.recipe.warm_up == 0.0
+    assert make_model(recipe=tfbnn.recipes.Recipe(beta=0.7)).objective.beta == 0.7
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"recipe": "bayes"},
+            r"one of the names \['calibrated', 'elbo', 'sparse'\].*recipe='bayes'",
+        ),
+        ({"recipe": 3}, "`recipe` must be"),
+        ({"recipe": "elbo", "beta": 0.3}, "not the ELBO.*recipe='elbo', beta=0.3"),
+        ({"recipe": "calibrated", "beta": -1}, "`beta`"),
+    ],
+)
+def test_bad_recipes(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(**options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"beta": -1}, {"learning_rate": 0}, {"rho_factor": 0}, {"warm_up": 1.5}]
+)
+def test_bad_arguments_of_a_recipe(options):
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}`.*Received"):
+        tfbnn.recipes.Recipe(**options)
+
+
+def test_the_kl_warms_up_over_half_of_each_fit():
+    model = make_model()
+    expected = np.minimum(1, np.arange(1, 13) / 6)
+    np.testing.assert_allclose(kl_weights(model, epochs=3), expected, rtol=1e-4)
+    # The next `fit` starts its own; `initial_epoch` goes on.
+    np.testing.assert_allclose(kl_weights(model, epochs=3), expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        kl_weights(model, epochs=3, initial_epoch=1), expected[4:], rtol=1e-4
+    )
+
+
+def test_an_interrupted_fit_resumes_its_schedules(tmp_path):
+    def stop(epoch, logs):
+        if epoch == 0:
+            raise KeyboardInterrupt
+
+    def fit(model, *callbacks):
+        resume = tfbnn.callbacks.ResumeTraining(tmp_path)
+        model.fit(X, Y, batch_size=16, epochs=3, verbose=0, callbacks=[resume, *callbacks])
+
+    whole = make_model()
+    fit(whole)
+    with pytest.raises(KeyboardInterrupt):
+        fit(make_model(), keras.callbacks.LambdaCallback(on_epoch_end=stop))
+    again = make_model()
+    fit(again)
+    for one, other in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_step_factors():
+    progress = FitProgress()
+    recipe = tfbnn.recipes.Recipe(warm_up=0.25)
+    # Without a `fit` there is nothing to be at the beginning of.
+    assert float(recipe.step_factor(progress, 5)) == float(recipe.kl_factor(progress, 5)) == 1.0
+    progress.num_steps = 8
+    progress.begin(100)
+    found = [float(recipe.step_factor(progress, step)) for step in (100, 104, 108, 120)]
+    np.testing.assert_allclose(found, [1, 0.5, 0, 0], atol=1e-6)
+    found = [float(recipe.kl_factor(progress, step)) for step in (100, 101, 102)]
+    np.testing.assert_allclose(found, [0.5, 1, 1])
+
+
+OPTIMIZERS = {
+    "adam": lambda: keras.optimizers.Adam(0.1),
+    "sgd with momentum": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+    "rmsprop": lambda: keras.optimizers.RMSprop(0.1),
+    "accumulated": lambda: keras.optimizers.Adam(0.1, gradient_accumulation_steps=2),
+    "loss scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1)),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("size", [3, 2**16])
+def test_a_factor_makes_the_steps_of_a_variable_so_many_times_as_long(name, size):
+    """On both paths of Adam, and where XLA compiles the update."""
+    factors = [1.0, 3.0, 0.5]
+    variables = [keras.Variable(tf.zeros(size)) for _ in factors]
+    optimizer = OPTIMIZERS[name]()
+    optimizer.build(variables)
+
+    @traced
+    def step():
+        apply_gradients(
+            optimizer, [tf.ones(size)] * 3, variables, [tf.constant(f) for f in factors]
+        )
+
+    for _ in range(4):
+        step()
+    moved = np.array([float(variable.numpy()[-1]) for variable in variables])
+    assert moved[0] < 0
+    np.testing.assert_allclose(moved / moved[0], factors, rtol=1e-5)
+    # Nothing stays on the optimizer.
+    assert "update_step" not in vars(getattr(optimizer, "inner_optimizer", optimizer))
+
+
+def test_rho_takes_longer_steps_and_the_rate_stays_the_user_s():
+    model = make_model(recipe="calibrated", optimizer=keras.optimizers.SGD(0.1))
+    before = [np.array(v) for v in model.trainable_variables]
+    model.num_examples = 64
+    model.train_on_batch(X[:16], Y[:16])
+    plain = make_model(optimizer=keras.optimizers.SGD(0.1), beta=0.3)
+    plain.num_examples = 64
+    plain.train_on_batch(X[:16], Y[:16])
+    pairs = zip(model.trainable_variables, plain.trainable_variables, before, strict=True)
+    for variable, other, start in pairs:
+        factor = 3.0 if variable.name.endswith("rho") else 1.0
+        np.testing.assert_allclose(variable - start, factor * (other - start), rtol=2e-3, atol=1e-7)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
+
+
+def test_a_schedule_needs_a_known_number_of_steps():
+    def batches():
+        for _ in range(2):
+            yield X[:16], Y[:16]
+
+    with pytest.raises(ValueError, match="A recipe needs the number of batches.*steps_per_epoch"):
+        make_model(recipe="calibrated").fit(batches(), num_examples=32, verbose=0)
+    # "adam" by name, which nobody asked for a recipe, does without.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        make_model().fit(batches(), num_examples=32, verbose=0)
+
+
+def test_fit_says_what_the_recipe_does(capsys):
+    make_model(recipe="calibrated").fit(X, Y, batch_size=16, epochs=3, verbose=2)
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith("Tempered objective, not the ELBO: ") and "beta=0.3" in line
+    assert (
+        "learning rate 0.01 falling to 0 over 12 steps, steps of rho x 3, KL warm-up over 6" in line
+    )
+    make_model(optimizer=keras.optimizers.Adam(), recipe="elbo").fit(X, Y, epochs=2, verbose=2)
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith("ELBO: ") and "learning rate" not in line
+
+
+def test_files_keep_the_recipe(tmp_path):
+    for options in ({}, {"recipe": "calibrated"}, {"optimizer": "sgd"}):
+        model = make_model(**options)
+        model.fit(X, Y, epochs=1, verbose=0)
+        model.save(tmp_path / "model.keras")
+        loaded = tfbnn.load_model(tmp_path / "model.keras")
+        assert loaded.objective.recipe == model.objective.recipe
+        assert loaded.objective.recipe_is_given == model.objective.recipe_is_given
+        assert loaded.objective.beta == model.objective.beta
+        loaded.fit(X, Y, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_recipes_are_data(name):
+    recipe = recipes.get(name)
+    assert recipes.get(keras.saving.serialize_keras_object(recipe)) == recipe
+    assert recipes.get(recipe) is recipe and recipes.get(None) is None
+
+
+def test_callbacks_that_set_the_learning_rate(capsys):
+    model = make_model()
+    callback = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=[callback])
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.0025)
