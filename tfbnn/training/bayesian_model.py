@@ -1,4 +1,4 @@
-"""`BayesianModel`: how a Keras model is trained on the exact ELBO, whatever its layers."""
+"""`BayesianModel`: how a Keras model is trained on the ELBO, whatever its layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -166,7 +166,7 @@ class BayesianModel:
         validation_freq: int = 1,
         num_examples: int | None = None,
     ) -> keras.callbacks.History:
-        """Train, as in Keras, on the exact ELBO.
+        """Train, as in Keras, on the ELBO, or what `beta` makes of it.
 
         Args:
             num_examples: Number of training examples in the whole data set, over all workers. Not
