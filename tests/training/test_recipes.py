@@ -1,5 +1,6 @@
 """Recipes: what they set, what they leave to the user, and what the optimizer then does."""
 
+import functools
 import warnings
 
 import keras
@@ -10,7 +11,7 @@ import tensorflow as tf
 import tfbnn
 from tfbnn.training import recipes
 from tfbnn.training.progress import FitProgress
-from tfbnn.training.updates import apply_gradients
+from tfbnn.training.updates import StepFactors, apply_gradients, without_step_factors
 from tfbnn.weights.compilation import traced
 
 RNG = np.random.default_rng(0)
@@ -107,10 +108,16 @@ def test_an_interrupted_fit_resumes_its_schedules(tmp_path):
         resume = tfbnn.callbacks.ResumeTraining(tmp_path)
         model.fit(X, Y, batch_size=16, epochs=3, verbose=0, callbacks=[resume, *callbacks])
 
-    whole = make_model()
+    def after_another():
+        # So that the schedules do not begin where the optimizer does.
+        model = make_model()
+        model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+        return model
+
+    whole = after_another()
     fit(whole)
     with pytest.raises(KeyboardInterrupt):
-        fit(make_model(), keras.callbacks.LambdaCallback(on_epoch_end=stop))
+        fit(after_another(), keras.callbacks.LambdaCallback(on_epoch_end=stop))
     again = make_model()
     fit(again)
     for one, other in zip(again.get_weights(), whole.get_weights(), strict=True):
@@ -147,20 +154,83 @@ def test_a_factor_makes_the_steps_of_a_variable_so_many_times_as_long(name, size
     variables = [keras.Variable(tf.zeros(size)) for _ in factors]
     optimizer = OPTIMIZERS[name]()
     optimizer.build(variables)
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    keys = [inner._var_key(variable) for variable in variables]
+    StepFactors(optimizer, lambda key: tf.constant(factors[keys.index(key)])).install()
 
     @traced
     def step():
-        apply_gradients(
-            optimizer, [tf.ones(size)] * 3, variables, [tf.constant(f) for f in factors]
-        )
+        apply_gradients(optimizer, [tf.ones(size)] * 3, variables)
 
     for _ in range(4):
         step()
     moved = np.array([float(variable.numpy()[-1]) for variable in variables])
     assert moved[0] < 0
     np.testing.assert_allclose(moved / moved[0], factors, rtol=1e-5)
-    # Nothing stays on the optimizer.
-    assert "update_step" not in vars(getattr(optimizer, "inner_optimizer", optimizer))
+    without_step_factors(optimizer)
+    assert "update_step" not in vars(inner)
+
+
+@functools.cache
+def _two_devices():
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")[:2]]
+    assert len(devices) == 2
+    return tf.distribute.MirroredStrategy(devices)
+
+
+@pytest.mark.parametrize("size", [4, 256])
+def test_replicas_take_the_steps_of_one_device(size):
+    """Without noise; 256 units are updated by the fused Adam."""
+
+    def trained(strategy):
+        with strategy.scope():
+            keras.utils.set_random_seed(1)
+            posterior = tfbnn.families.Normal(1e-6)
+            layers = [tfbnn.layers.DenseFlipout(size, posterior=posterior) for _ in range(2)]
+            model = tfbnn.Sequential([keras.Input((3,)), *layers])
+            model.compile(loss=LOSS)
+        model.fit(X, Y, batch_size=16, epochs=4, shuffle=False, verbose=0)
+        return model
+
+    one, two = trained(tf.distribute.get_strategy()), trained(_two_devices())
+    for weight, other in zip(one.get_weights(), two.get_weights(), strict=True):
+        # Adam makes a step of any gradient, of one that is rounding too.
+        np.testing.assert_allclose(weight, other, atol=2e-3)
+    pulls = [model.objective.sigma_gradients.mean_pull()[0] for model in (one, two)]
+    assert pulls[0] == pytest.approx(pulls[1], abs=0.05)
+
+
+def test_after_a_fit_its_schedule_is_over():
+    model = make_model()
+    model.fit(X, Y, epochs=2, verbose=0)
+    before = [np.array(v) for v in model.trainable_variables]
+    model.train_on_batch(X, Y)
+    moved = [np.abs(v - b).max() for v, b in zip(model.trainable_variables, before, strict=True)]
+    assert min(moved) > 1e-4
+
+
+def test_a_training_step_of_the_user_s_own_takes_the_same_steps():
+    class Own(tfbnn.Sequential):
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(x, y, self(x, training=True))
+            variables = self.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, variables), variables)
+            return {"loss": loss}
+
+    models = [make_model(), make_model()]
+    own = Own(models[1].layers)
+    own.compile(loss=LOSS)
+    for model in (models[0], own):
+        keras.utils.set_random_seed(2)
+        model.fit(X, Y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+    # The same up to the noise: only the first step is of the same draws, the lengths are Adam's.
+    moves = [
+        [np.abs(np.array(layer.kernel.rho_variable) + 5.0).max() for layer in model.layers]
+        for model in (models[0], own)
+    ]
+    np.testing.assert_allclose(moves[0], moves[1], rtol=0.2)
 
 
 def test_rho_takes_longer_steps_and_the_rate_stays_the_user_s():

@@ -12,7 +12,6 @@ from tfbnn import arguments
 from tfbnn.layers import scopes
 from tfbnn.layers.variational import variational_layers, variational_weights
 from tfbnn.training import distribution, likelihoods, order, outputs, recipes, schedules
-from tfbnn.training.convergence import SigmaGradients
 from tfbnn.training.data import (
     TrainingSize,
     check_arrays,
@@ -138,8 +137,7 @@ class BayesianModel:
         super().compile(plan.optimizer, loss, loss_weights, *args, **kwargs)
         self._set_likelihoods(new)
         self.objective.set_beta(plan.beta)
-        self.objective.recipe = plan.recipe
-        self.objective.recipe_is_given = recipe is not None
+        self._use_recipe(plan.recipe, recipe is not None)
         self.objective.kl_schedule = kl_schedule
         self.num_draws = num_draws
         self._loss_weights = outputs.loss_weights(self)
@@ -201,18 +199,21 @@ class BayesianModel:
         if validation_data is not None:
             rows = validation_batch_size or batch_size
             validation_data = self._fed(*validation, rows, validation_steps)
-        with clear_errors():
-            history = super().fit(
-                self._fed(**data),
-                epochs=epochs,
-                verbose=verbose,
-                callbacks=callbacks,
-                validation_data=validation_data,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=data["steps"],
-                validation_steps=validation_steps,
-                validation_freq=validation_freq,
-            )
+        try:
+            with clear_errors():
+                history = super().fit(
+                    self._fed(**data),
+                    epochs=epochs,
+                    verbose=verbose,
+                    callbacks=callbacks,
+                    validation_data=validation_data,
+                    initial_epoch=initial_epoch,
+                    steps_per_epoch=data["steps"],
+                    validation_steps=validation_steps,
+                    validation_freq=validation_freq,
+                )
+        finally:
+            self.objective.progress.end()
         if self.objective.sigma_gradients is not None:
             self.objective.sigma_gradients.warn()
         return history
@@ -277,9 +278,9 @@ class BayesianModel:
             # TensorFlow traces a function again if it made variables the first time.
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
-        if self.built and self.train_function is None:
+        if self.built:
             with self.distribute_strategy.scope():
-                self.objective.sigma_gradients = SigmaGradients(variational_weights(self))
+                self.objective.watch(variational_weights(self))
         return super().make_train_function(force)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -296,9 +297,11 @@ class BayesianModel:
         variables = self.trainable_weights
         gradients = tape.gradient(scaled_loss, variables)
         step = batches_seen(self.optimizer)
+        if distribution.num_replicas() == 1:
+            # A model that its first batch builds. (With replicas it is built before.)
+            self.objective.watch(variational_weights(self))
         self.objective.observe(gradients, variables, step, self.optimizer.scale_loss(1.0))
-        factors = self.objective.step_factors(self, variables, step)
-        apply_gradients(self.optimizer, gradients, variables, factors)
+        apply_gradients(self.optimizer, gradients, variables)
         results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         return distribution.worker_results(results)
 
@@ -396,7 +399,7 @@ class BayesianModel:
             num_draws=self.num_draws,
         )
         # The optimizer, which for `compile` is one of the user's own, may be that of the recipe.
-        self.objective.recipe, self.objective.recipe_is_given = recipe, is_given
+        self._use_recipe(recipe, is_given)
         for likelihood, temperature in zip(self.likelihoods, temperatures, strict=False):
             likelihood.temperature = temperature
         # As when it was saved: Keras warns of a state that the file lacks, and of one that has no
@@ -453,6 +456,8 @@ class BayesianModel:
             epoch: The epoch, counted from 0, of all epochs that `fit` was asked for.
             batch: The batch in it.
         """
+        if self.optimizer is None:
+            return
         done = epoch * self.objective.num_batches + batch
         self.objective.progress.begin(int(batches_seen(self.optimizer)) - done)
 
@@ -473,6 +478,8 @@ class BayesianModel:
         replicas = self.distribute_strategy.num_replicas_in_sync
         check_batch_size(x, data["batch_size"], size, replicas)
         self.objective.set_size(size, epochs[1])
+        if self.objective.sigma_gradients is not None:
+            self.objective.sigma_gradients.reset_state()
         self.begin_schedules(epochs[0])
         announce(self._summary_line(size))
         if isinstance(x, np.ndarray):
@@ -490,6 +497,10 @@ class BayesianModel:
         if alone or not is_arrays(data["x"]):
             return data
         return order.fit_data(data, size.num_batches, resume_at or initial_epoch)
+
+    def _use_recipe(self, recipe: recipes.Recipe | None, is_given: bool) -> None:
+        self.objective.recipe, self.objective.recipe_is_given = recipe, is_given
+        self.objective.install_step_factors(self, self.optimizer)
 
     def _losses_but_kl(self) -> list[Any]:
         # Under a collector the layers leave the KL to the model.

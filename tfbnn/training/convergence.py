@@ -11,6 +11,7 @@ with the means over weights and the last steps, and `K` and `L` the sizes of bot
 too large. It says nothing of posteriors that fell back to the prior, nor of noise that overfits.
 """
 
+import math
 import warnings
 from typing import Any
 
@@ -23,8 +24,9 @@ from tfbnn.weights import noise
 from tfbnn.weights.families import NormalWeight
 from tfbnn.weights.realisation import masked, scale_of
 
-# Means over this many steps at the end of each epoch.
+# Means over this many steps at the end of each epoch, or of about as many before.
 _STEPS = 50
+_FEWEST_STEPS = 10
 _KL_DRAWS = 8
 # Beyond it sigma was off by more than a quarter in most runs of `benchmarks/recipes.py`.
 LARGEST_PULL = 0.15
@@ -44,50 +46,63 @@ class SigmaGradients(keras.metrics.Metric):
     def __init__(self, weights: list[NormalWeight]):
         super().__init__(name="sigma_gradients")
         self.weights = weights
+        self._replicas = distribution.num_replicas()
         # Sums and sums of squares of each weight's, the sum of the KL's weights, and of steps.
         self._sums = self.add_variable((2 * len(weights) + 2,), "zeros", name="sums")
 
     def observe(
-        self, gradients: dict[Any, Any], kl_weight: tf.Tensor, step: Any, num_batches: tf.Tensor
+        self,
+        gradients: dict[Any, Any],
+        kl_weight: tf.Tensor,
+        done: tf.Tensor,
+        num_batches: tf.Tensor,
     ) -> None:
         """Note what a training step found.
 
         Args:
             gradients: By `id` of a variable, of the loss.
             kl_weight: Weight of the KL in this step.
-            step: Number of steps before this one.
+            done: Number of steps of this `fit` before this one.
             num_batches: Of an epoch, or 0 if it is not known.
         """
-        position = tf.math.floormod(tf.cast(step, tf.float32), tf.maximum(num_batches, 1.0))
-        first = tf.maximum(num_batches - _STEPS, 0.0)
+        position = tf.math.floormod(done, tf.maximum(num_batches, 1))
+        first = tf.maximum(num_batches - _STEPS, 0)
+        # Where epochs are shorter, earlier ones fade away.
+        kept = tf.where(position > first, 1.0, 0.0)
+        kept = tf.where(num_batches >= _STEPS, kept, 1.0 - 1.0 / _STEPS)
 
         def note() -> tf.Tensor:
             found = tf.stack([_slope(weight, gradients) for weight in self.weights])
-            replicas = distribution.num_replicas()
             # Each replica has its share of the gradient.
-            steps = tf.stack([kl_weight, 1.0]) / replicas
-            new = tf.concat([found, replicas * tf.square(found), steps], 0)
+            steps = tf.stack([kl_weight, 1.0]) / self._replicas
+            new = tf.concat([found, tf.square(found), steps], 0)
+            # A step that overflows is no step: the optimizer passes over it.
+            is_finite = tf.reduce_all(tf.math.is_finite(new))
             old = tf.convert_to_tensor(self._sums.value)
-            self._sums.assign(tf.where(position > first, old, 0.0) + new)
+            self._sums.assign(tf.where(is_finite, kept * old + new, old))
             return tf.zeros([])
 
         tf.cond((num_batches > 0) & (position >= first), note, lambda: tf.zeros([]))
 
     def pulls(self) -> dict[NormalWeight, tuple[float, float]]:
-        """The `pull` of each weight and its standard error; none if nothing was observed."""
+        """The `pull` of each weight and its standard error; none if too little was observed."""
         *sums, kl_weight, steps = tf.convert_to_tensor(self._sums.value).numpy().astype(float)
-        if not steps or not kl_weight:
+        if steps < _FEWEST_STEPS or not kl_weight:
             return {}
         slopes, squares = np.reshape(sums, [2, -1]) / steps
-        errors = np.sqrt(np.maximum(squares - slopes**2, 0.0) / steps)
+        # Of the sum over replicas, which are independent.
+        variances = np.maximum(squares - slopes**2 / self._replicas, 0.0)
+        errors = np.sqrt(variances / (steps - 1))
         ratio = steps / kl_weight
         triples = zip(self.weights, ratio * slopes, ratio * errors, strict=True)
         return {weight: _pull(weight, slope, error) for weight, slope, error in triples}
 
     def mean_pull(self) -> tuple[float, float]:
-        """The mean over all weights that are trained, and its standard error."""
+        """The mean over all weights that are trained, and its standard error; NaN if not known."""
         pulls = {w: p for w, p in self.pulls().items() if w.rho_variable.trainable}
-        size = max(1, sum(weight.size for weight in pulls))
+        if not pulls:
+            return math.nan, math.nan
+        size = sum(weight.size for weight in pulls)
         shares = [weight.size / size for weight in pulls]
         means, errors = np.reshape(list(pulls.values()), [-1, 2]).T
         return float(np.dot(shares, means)), float(np.linalg.norm(shares * errors))
@@ -95,7 +110,7 @@ class SigmaGradients(keras.metrics.Metric):
     def warn(self) -> None:
         """Say so if sigma is not where the objective wants it."""
         mean, error = self.mean_pull()
-        if abs(mean) <= LARGEST_PULL + 2 * error:
+        if not abs(mean) > LARGEST_PULL + 2 * error:
             return
         where = "still grows" if mean > 0 else "is still too large and shrinks"
         warnings.warn(
@@ -104,7 +119,7 @@ class SigmaGradients(keras.metrics.Metric):
             "`compile(recipe=...)`, whose learning rate and steps of rho are made for it. "
             f"Received: a pull of {mean:.2f}, where 1 is that of the KL alone and 0 is converged",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
 

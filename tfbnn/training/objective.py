@@ -9,6 +9,7 @@ never averaged. With `beta = 1` and no schedule this is the negative ELBO divide
 (Blundell et al. 2015, eq. 2).
 """
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,9 @@ from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.progress import FitProgress
 from tfbnn.training.recipes import Recipe
 from tfbnn.training.requirements import require
+from tfbnn.training.updates import StepFactors, batches_seen, without_step_factors
 from tfbnn.weights import noise
+from tfbnn.weights.families import NormalWeight
 from tfbnn.weights.sums import total
 
 
@@ -89,6 +92,12 @@ class Objective:
             factor *= self.recipe.kl_factor(self.progress, step)
         return values["beta"] * factor / values["num_examples"]
 
+    def watch(self, weights: list[NormalWeight]) -> None:
+        """Have `observe` note what happens to the standard deviations of these weights."""
+        if self.sigma_gradients is None or self.sigma_gradients.weights != weights:
+            with tf.init_scope():
+                self.sigma_gradients = SigmaGradients(weights)
+
     def observe(self, gradients: list[Any], variables: list[Any], step: Any, scale: Any) -> None:
         """Note what a training step found, for `sigma_gradients`; `scale` is that of its loss."""
         if self.sigma_gradients is None or not self.sigma_gradients.weights:
@@ -98,17 +107,32 @@ class Objective:
             for variable, gradient in zip(variables, gradients, strict=True)
             if isinstance(gradient, tf.Tensor)
         }
-        batches = tf.convert_to_tensor(self._variables["num_batches"].value)
-        self.sigma_gradients.observe(found, self.kl_weight(step), step, batches)
+        batches = tf.cast(self._variables["num_batches"].value, tf.int64)
+        done = self.progress.steps_before(step)
+        self.sigma_gradients.observe(found, self.kl_weight(step), done, batches)
 
-    def step_factors(self, model: keras.Layer, variables: list[Any], step: Any) -> Any:
-        """What the learning rate of each variable is multiplied with; None without a recipe."""
+    def install_step_factors(self, model: keras.Layer, optimizer: Any) -> None:
+        """Let the optimizer of a model take steps as long as the recipe says."""
+        if optimizer is None:
+            return
+        without_step_factors(optimizer)
         if self.recipe is None:
-            return None
-        factor = self.recipe.step_factor(self.progress, step)
-        rhos = {id(weight.rho_variable) for weight in variational_weights(model)}
-        of_rho = factor * self.recipe.rho_factor
-        return [of_rho if id(variable) in rhos else factor for variable in variables]
+            return
+        # Not one for each variable of a step: all are functions of the same two numbers.
+        known: Any = weakref.WeakKeyDictionary()
+
+        def factor_of(key: Any) -> Any:
+            graph = tf.compat.v1.get_default_graph()
+            if tf.executing_eagerly() or graph not in known:
+                rhos = {
+                    factors._optimizer._var_key(w.rho_variable) for w in variational_weights(model)
+                }
+                known[graph] = self.recipe.step_factor(self.progress, batches_seen(optimizer)), rhos
+            factor, rhos = known[graph]
+            return factor * self.recipe.rho_factor if key in rhos else factor
+
+        factors = StepFactors(optimizer, factor_of)
+        factors.install()
 
     def _check_num_batches(self) -> None:
         if self.kl_schedule is not None and self.num_batches == 0:

@@ -5,9 +5,8 @@ through memory over each. TensorFlow has a kernel that does the same in one; any
 Keras (but not a user's own) is compiled by XLA, which makes one pass for each of its slots.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -29,11 +28,52 @@ _EXTRAS = (
 )
 
 
+class StepFactors:
+    """Factors of the learning rate, one for each variable, whoever calls the optimizer.
+
+    They work in `update_step`, where Keras' optimizers, and those that users derive from them, are
+    told the rate. What a user reads and sets as `learning_rate` stays what it was. Keras calls
+    `update_step` for all replicas of a variable, and in places of its own, so it is replaced on the
+    object, once, and not around a call.
+
+    Args:
+        optimizer: A Keras optimizer.
+        factor_of: Gives the factor of a variable, by the key that the optimizer knows it by.
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer, factor_of: Callable[[Any], Any]):
+        self._optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        self._factor_of = factor_of
+
+    def __call__(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
+        """`update_step` of Keras, at another rate."""
+        rate = tf.cast(learning_rate, tf.float32) * self.of(variable)
+        return type(self._optimizer).update_step(self._optimizer, gradient, variable, rate)
+
+    def of(self, variable: Any) -> Any:
+        """The factor of a variable."""
+        return self._factor_of(self._optimizer._var_key(variable))
+
+    def install(self) -> None:
+        """Let the optimizer work with these factors, and no others."""
+        # Not by way of `setattr`, which Keras has made to track what it sets.
+        self._optimizer.__dict__["update_step"] = self
+
+
+def step_factors(optimizer: keras.optimizers.Optimizer) -> StepFactors | None:
+    """The factors that are installed on an optimizer, if any are."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return vars(inner).get("update_step") if inner is not None else None
+
+
+def without_step_factors(optimizer: keras.optimizers.Optimizer) -> None:
+    """Let the optimizer work without factors, such as those of another model."""
+    if isinstance(step_factors(optimizer), StepFactors):
+        del getattr(optimizer, "inner_optimizer", optimizer).__dict__["update_step"]
+
+
 def apply_gradients(
-    optimizer: keras.optimizers.Optimizer,
-    gradients: list[Any],
-    variables: list[Any],
-    factors: list[Any] | None = None,
+    optimizer: keras.optimizers.Optimizer, gradients: list[Any], variables: list[Any]
 ) -> None:
     """`optimizer.apply(gradients, variables)`, faster where that is possible and pays.
 
@@ -44,56 +84,24 @@ def apply_gradients(
         optimizer: A Keras optimizer.
         gradients: One for each variable.
         variables: Trainable Keras variables.
-        factors: What the learning rate of each variable is multiplied with, scalars; None: 1.
     """
     if not optimizer.built:
         optimizer.build(variables)
-    if _pays(gradients, variables) and not tf.executing_eagerly() and not inside_xla():
-        if _is_plain_adam(optimizer, variables):
-            _apply_adam(optimizer, gradients, variables, factors or [1.0] * len(variables))
-            return
-        # What a user wrote may call what XLA has not.
-        if distribution.num_replicas() == 1 and _is_keras_own(optimizer, variables):
-            apply = compiled(lambda *tensors: optimizer.apply(list(tensors), variables))
-            with _scaled_steps(optimizer, variables, factors):
-                apply(*gradients)
-            return
-    with _scaled_steps(optimizer, variables, factors):
+    if not _pays(gradients, variables) or tf.executing_eagerly() or inside_xla():
         optimizer.apply(gradients, variables)
+    elif _is_plain_adam(optimizer, variables):
+        _apply_adam(optimizer, gradients, variables)
+    elif distribution.num_replicas() > 1 or not _is_keras_own(optimizer, variables):
+        # What a user wrote may call what XLA has not.
+        optimizer.apply(gradients, variables)
+    else:
+        compiled(lambda *tensors: optimizer.apply(list(tensors), variables))(*gradients)
 
 
 def batches_seen(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
     """How many batches the optimizer was given, also where it adds up the gradients of several."""
     # `iterations` counts updates, of which there is one for several batches then.
     return tf.convert_to_tensor(getattr(optimizer, "inner_optimizer", optimizer)._iterations)
-
-
-@contextlib.contextmanager
-def _scaled_steps(
-    optimizer: keras.optimizers.Optimizer, variables: list[Any], factors: list[Any] | None
-) -> Iterator[None]:
-    """In this block the optimizer multiplies the learning rate of each variable with a factor.
-
-    `update_step` is where Keras' optimizers, and those that users derive from them, are told the
-    rate. What a user reads and sets as `learning_rate` stays what it was.
-    """
-    if factors is None:
-        yield
-        return
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    by_key = {optimizer._var_key(v): f for v, f in zip(variables, factors, strict=True)}
-    update_step = optimizer.update_step
-
-    def scaled(gradient: Any, variable: Any, learning_rate: Any) -> Any:
-        rate = tf.cast(learning_rate, tf.float32) * by_key[optimizer._var_key(variable)]
-        return update_step(gradient, variable, rate)
-
-    # Not by way of `setattr`, which Keras has made to track what it sets.
-    optimizer.__dict__["update_step"] = scaled
-    try:
-        yield
-    finally:
-        del optimizer.__dict__["update_step"]
 
 
 def _pays(gradients: list[Any], variables: list[Any]) -> bool:
@@ -121,9 +129,7 @@ def _is_plain_adam(optimizer: keras.optimizers.Optimizer, variables: list[Any]) 
     return plain and not extras
 
 
-def _apply_adam(
-    optimizer: Any, gradients: list[tf.Tensor], variables: list[Any], factors: list[Any]
-) -> None:
+def _apply_adam(optimizer: Any, gradients: list[tf.Tensor], variables: list[Any]) -> None:
     """Kingma and Ba 2015, "Adam", sec. 2, as Keras computes it, in one pass.
 
     Every replica updates its own copy of a variable with the sum of their gradients.
@@ -134,7 +140,9 @@ def _apply_adam(
     optimizer._check_variables_are_known(variables)
     step = tf.cast(optimizer.iterations.value + 1, tf.float32)
     learning_rate = tf.cast(optimizer.learning_rate, tf.float32)
-    for gradient, variable, factor in zip(gradients, variables, factors, strict=True):
+    factors = step_factors(optimizer)
+    for gradient, variable in zip(gradients, variables, strict=True):
+        factor = 1.0 if factors is None else factors.of(variable)
         slot = optimizer._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=_handle(variable),

@@ -293,7 +293,8 @@ class FanIn(AbstractPrior):
         )
 
     def at_fan_in(self, fan_in: int) -> AbstractPrior:
-        return Normal(scale=max(math.sqrt(self.variance / fan_in), self.smallest_scale))
+        smallest = max(self.smallest_scale, arguments.SMALLEST_SCALE)
+        return Normal(scale=max(math.sqrt(self.variance / fan_in), smallest))
 
     def for_bias(self) -> AbstractPrior:
         return FanIn(self.variance, max(self.smallest_scale, _SMALLEST_BIAS_SCALE))
