@@ -642,3 +642,15 @@ def test_a_configuration_without_layers():
 def test_no_model_of_ours():
     with pytest.raises(TypeError, match="`tfbnn.Sequential` or `tfbnn.Model`.*Received: model"):
         tfbnn.compact(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
+
+
+@pytest.mark.filterwarnings(UNREACHED)
+def test_weights_keep_the_prior_that_they_were_trained_with():
+    fan_in = {"prior": "fan_in", "bias_posterior": "normal"}
+    layers = [Dense(16, "relu", **fan_in), Dense(8, "relu", **fan_in), Dense(3, **fan_in)]
+    model = compiled(tfbnn.Sequential([keras.Input((6,)), *layers]))
+    small = tfbnn.compact(tfbnn.prune(model, 0.7, granularity="unit"))
+    assert small.layers[1].kernel.shape[0] < 16
+    for layer, source in zip(variational_layers(small), variational_layers(model), strict=True):
+        assert layer.kernel.prior == source.kernel.prior
+        assert layer.bias.prior == source.bias.prior

@@ -12,6 +12,7 @@ from tfbnn.pruning.masks import mask_of
 from tfbnn.pruning.units import Units
 from tfbnn.training.copies import rebuilt
 from tfbnn.training.models import BayesianModel
+from tfbnn.weights import priors
 
 
 def sliced(
@@ -56,6 +57,10 @@ class _LinearSlice:
         changes = {size: int(self._columns.sum())}
         if isinstance(layer, AbstractVariationalLayer):
             changes["masked"] = not self._mask().all()
+            # As they were trained: those of a layer of another width may be others.
+            changes["prior"] = priors.serialize(layer.kernel.prior)
+            if layer.bias in layer.variational_weights:
+                changes["bias_prior"] = priors.serialize(layer.bias.prior)
         return changes
 
     def copy(self, target: Any) -> None:
