@@ -32,8 +32,8 @@ class Recipe:
 
     Args:
         beta: Factor of the KL; 1 is the ELBO, less a cold posterior.
-        learning_rate: Of Adam, at the start. Where the user gives the optimizer, that one is left
-            alone, and its rate is constant if it is a number.
+        learning_rate: Of Adam, at the start; None for 0.01 without a schedule. Where the user gives
+            the optimizer, that one is left alone, and its rate is constant if it is a number.
         rho_factor: Factor of the steps of `rho`, of which the standard deviations are made, under
             any optimizer: they have further to go than the means.
         warm_up: Share of the steps over which the weight of the KL rises, from 0 (none) to 1.
