@@ -1,4 +1,4 @@
-"""Recipes beside the simplest baselines, at the same number of steps: the numbers of recipes.md.
+"""Recipes beside the simplest baselines, at the same number of steps.
 
     python benchmarks/recipes.py --folder recipes --data <data>
     python benchmarks/recipes.py --tasks digits --contenders plain elbo --seeds 0

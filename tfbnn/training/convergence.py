@@ -28,7 +28,7 @@ from tfbnn.weights.realisation import masked, scale_of
 _STEPS = 50
 _FEWEST_STEPS = 10
 _KL_DRAWS = 8
-# Beyond it sigma was off by more than a quarter in most runs of `benchmarks/recipes.py`.
+# Of what the KL alone pulls: a first choice, not yet measured on runs of this package.
 LARGEST_PULL = 0.15
 
 

@@ -139,10 +139,12 @@ def plan(optimizer: Any, recipe: Any, beta: float | None, kl_schedule: Any) -> P
     """
     by_name = isinstance(optimizer, str) and optimizer.lower() == "adam"
     given = get(recipe)
+    if beta is not None:
+        beta = arguments.real_number("beta", beta, 0)
     if given is None and not by_name:
-        return Plan(optimizer, None, 1.0 if beta is None else beta_of(beta))
+        return Plan(optimizer, None, 1.0 if beta is None else beta)
     used = given or RECIPES["elbo"]
-    beta = used.beta if beta is None else beta_of(beta)
+    beta = used.beta if beta is None else beta
     if recipe == "elbo" and beta != 1:
         raise ValueError(
             "With this `beta` the objective is not the ELBO: leave one of them out, or take "
@@ -155,11 +157,6 @@ def plan(optimizer: Any, recipe: Any, beta: float | None, kl_schedule: Any) -> P
     if kl_schedule is not None:
         used = dataclasses.replace(used, warm_up=0.0)
     return Plan(optimizer, used, beta)
-
-
-def beta_of(beta: Any) -> float:
-    """`beta`, a finite number that is not negative, or a `ValueError`."""
-    return arguments.real_number("beta", beta, 0)
 
 
 def get(identifier: Any) -> Recipe | None:

@@ -62,13 +62,14 @@ class StepFactors:
 
 def step_factors(optimizer: keras.optimizers.Optimizer) -> StepFactors | None:
     """The factors that are installed on an optimizer, if any are."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    return vars(inner).get("update_step") if inner is not None else None
+    # A user may have put a function of their own in its place.
+    found = vars(getattr(optimizer, "inner_optimizer", optimizer)).get("update_step")
+    return found if isinstance(found, StepFactors) else None
 
 
 def without_step_factors(optimizer: keras.optimizers.Optimizer) -> None:
     """Let the optimizer work without factors, such as those of another model."""
-    if isinstance(step_factors(optimizer), StepFactors):
+    if step_factors(optimizer) is not None:
         del getattr(optimizer, "inner_optimizer", optimizer).__dict__["update_step"]
 
 
