@@ -40,8 +40,9 @@ class AbstractVariationalLayer(keras.layers.Layer):
             `tfp.distributions` law of one real number.
         posterior: Family of the kernel's posterior: an object of `tfbnn.families`;
             `tfbnn.families.Normal(initial_scale=...)` sets the standard deviation at the start.
-        bias_prior: Prior of each bias, `prior` by default. Used if the bias is random.
-        bias_posterior: `"point"` (an ordinary bias, no KL), `"normal"`, or a family.
+        bias_prior: Prior of each bias, by default what `prior` has for biases. Used if the bias is
+            random.
+        bias_posterior: `"normal"`, `"point"` (an ordinary bias, no KL), or a family.
         kl_weight: Weight of the KL in a plain Keras model; leave it out in `tfbnn.Model`.
         masked: Whether the layer has a mask of pruned weights. `tfbnn.prune` sets it.
         seed: Seed of the layer's noise, a whole number. With the same seed a run repeats exactly.
@@ -61,10 +62,10 @@ class AbstractVariationalLayer(keras.layers.Layer):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
-        prior: Any = "normal",
+        prior: Any = "automatic_relevance",
         posterior: Any = "normal",
         bias_prior: Any = None,
-        bias_posterior: Any = "point",
+        bias_posterior: Any = "normal",
         kl_weight: float | None = None,
         masked: bool = False,
         seed: int | None = None,

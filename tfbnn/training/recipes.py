@@ -56,7 +56,7 @@ class Recipe:
     beta: float = 1.0
     learning_rate: float | None = 1e-2
     rho_factor: float = 3.0
-    warm_up: float = 0.5
+    warm_up: float = 0.8
 
     def __post_init__(self) -> None:
         beta = arguments.real_number("beta", self.beta, 0)

@@ -32,9 +32,9 @@ _EXACT_QUANTILES = 2**20
 
 _START_SHARE = 0.9
 _PRIOR_SHARE = 0.9
-# The narrow component of a mixture is there to gather the weights that are not needed: a net that
-# works with 1 or 2 % of its weights is what people train it for.
-_MIXTURE_SHARE = 0.999
+# Some priors are there to gather the weights that are not needed: a net that works with 1 or 2 % of
+# its weights is what people take them for.
+_SORTED_OUT_SHARE = 0.999
 
 
 def sigma_statistics(
@@ -169,7 +169,8 @@ def quantile_name(statistic: str, level: float) -> str:
 def nearest_normals(prior: priors.AbstractPrior) -> list[tuple[float, float]]:
     """Normal laws that a posterior falls back to when the data say nothing.
 
-    `Normal`: the prior itself. `ScaleMixture`: each of its components. Any other prior: the normal
+    `Normal`: the prior itself. `ScaleMixture`: each of its components. `AutomaticRelevance`: the
+    one with the smallest scale. Any other prior: the normal
     law around its mean (its mode, if it has no mean) with the smallest `KL(q || p)`. For a Laplace
     prior that is `sqrt(pi / 2) * prior.scale`, 11 % below the prior's standard deviation; a Cauchy
     prior has one too.
@@ -201,6 +202,11 @@ def _(prior: priors.Normal) -> list[tuple[float, float]]:
 @nearest_normals.register
 def _(prior: priors.ScaleMixture) -> list[tuple[float, float]]:
     return [(0.0, prior.sigma1), (0.0, prior.sigma2)]
+
+
+@nearest_normals.register
+def _(prior: priors.AutomaticRelevance) -> list[tuple[float, float]]:
+    return [(0.0, prior.smallest_scale)]
 
 
 def sigma_warnings(
@@ -308,7 +314,8 @@ def _mean_or_mode(distribution: Any) -> tf.Tensor:
 
 
 def _allowed_at_prior(prior: priors.AbstractPrior) -> float:
-    return _MIXTURE_SHARE if isinstance(prior, priors.ScaleMixture) else _PRIOR_SHARE
+    sorts_out = isinstance(prior, (priors.ScaleMixture, priors.AutomaticRelevance))
+    return _SORTED_OUT_SHARE if sorts_out else _PRIOR_SHARE
 
 
 def _list(shares: dict[str, float]) -> str:

@@ -4,7 +4,7 @@
 
 `kl_divergence` takes the first of three ways that exists for the prior:
 
-1. a closed form in the table below (`Normal`, `Laplace`): exact, no noise;
+1. a closed form in the table below (`Normal`, `Laplace`, `AutomaticRelevance`): exact, no noise;
 2. a closed form in TFP's registry, for a `Distribution` prior;
 3. Monte Carlo, one draw `w` from `q`: `-entropy(q) - log(p(w))`. The entropy of a normal is exact,
    so only the prior is sampled; the estimate and its gradient are unbiased.
@@ -221,6 +221,56 @@ def normal_laplace(loc: tf.Tensor, scale: tf.Tensor, prior: priors.Laplace) -> t
             return upstream * sign / prior.scale, upstream * (spread / prior.scale - 1 / scale)
 
         return folded / prior.scale + math.log(2 * prior.scale) - normal_entropy(scale), gradient
+
+    return kl(loc, scale)
+
+
+@register_closed_form(priors.AutomaticRelevance)
+def normal_automatic_relevance(
+    loc: tf.Tensor, scale: tf.Tensor, prior: priors.AutomaticRelevance
+) -> tf.Tensor:
+    """KL from a normal to the nearest zero-mean normal that is not narrower than the prior allows.
+
+    With `r = scale / prior.smallest_scale` and `t = loc / prior.smallest_scale`:
+    `KL = (t**2 + r**2 - 1) / 2 - log(r)` where `t**2 + r**2 <= 1`, the KL to the narrowest, and
+    `KL = log(1 + loc**2 / scale**2) / 2` elsewhere. Both have the same value and slopes where they
+    meet.
+
+    Args:
+        loc: Posterior means.
+        scale: Posterior standard deviations.
+        prior: The prior.
+
+    Returns:
+        Nats, in the shape of `loc`.
+
+    Example:
+
+    >>> import math, tensorflow as tf
+    >>> from tfbnn.weights import divergences, priors
+    >>> prior = priors.AutomaticRelevance(smallest_scale=0.1)
+    >>> kl = divergences.normal_automatic_relevance(tf.constant(1.0), tf.constant(1.0), prior)
+    >>> round(float(kl) / math.log(2), 4)
+    0.5
+    """
+
+    # Squares of the largest weights over those of the smallest scales overflow: by hand, in terms
+    # of the hypotenuse, which does not.
+    @tf.custom_gradient
+    def kl(loc, scale):
+        smallest = prior.smallest_scale
+        longest = tf.maximum(tf.maximum(tf.abs(loc), scale), smallest)
+        root = longest * tf.sqrt(tf.square(loc / longest) + tf.square(scale / longest))
+        prior_scale = tf.maximum(root, smallest)
+        # The scale's own term is 0 beyond the smallest scale.
+        excess = 0.5 * (tf.square(root / prior_scale) - 1.0)
+        value = tf.math.log(prior_scale) - tf.math.log(scale) + excess
+
+        def gradient(upstream):
+            pull = upstream / prior_scale
+            return pull * (loc / prior_scale), pull * (scale / prior_scale) - upstream / scale
+
+        return value, gradient
 
     return kl(loc, scale)
 

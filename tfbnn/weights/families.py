@@ -24,10 +24,6 @@ from tfbnn.weights.divergences import has_closed_form
 from tfbnn.weights.priors import AbstractPrior
 from tfbnn.weights.realisation import masked, realisation, scale_of
 
-# softplus(-5), a usual start for Bayes by Backprop: small beside the weights, so that the first
-# epochs learn as an ordinary network does.
-DEFAULT_INITIAL_SCALE = math.log1p(math.exp(-5.0))
-
 
 # Of a unit whose inputs are of order 1.
 _SCALE_TIMES_ROOT = 0.3
@@ -180,7 +176,7 @@ class Normal:
     Args:
         initial_scale: Standard deviation of every weight before training, from 1e-12 to 1e12, or
             `"fan_in"`: `0.3 / sqrt(fan_in)`, so that the noise of a unit, which sums over `fan_in`
-            inputs, starts at about 0.3 of theirs. About 0.0067 (`softplus(-5)`) by default.
+            inputs, starts at about 0.3 of theirs.
 
     Raises:
         ValueError: If `initial_scale` is neither.
@@ -195,7 +191,7 @@ class Normal:
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 3.2.
     """
 
-    def __init__(self, initial_scale: float | str = DEFAULT_INITIAL_SCALE):
+    def __init__(self, initial_scale: float | str = "fan_in"):
         self.initial_scale = _checked_initial_scale(initial_scale)
 
     def build(

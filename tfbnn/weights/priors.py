@@ -10,6 +10,7 @@ Which prior when:
 | `StudentT` | `-(df + 1) * log(abs(w))` | a few weights must be free to grow; `df` sets how many |
 | `Cauchy` | `-2 * log(abs(w))` | the same, as far as it goes (`StudentT` with `df=1`) |
 | `FanIn` | `-w**2` | a normal prior that suits layers of every width |
+| `AutomaticRelevance` | `-log(abs(w))` | the default: uncertain, and free to prune |
 | `Distribution` | any | TFP has the law you want and this table has not |
 
 Every prior is one law for one scalar weight; a layer applies it to each weight independently.
@@ -311,6 +312,67 @@ class FanIn(AbstractPrior):
 
 _SMALLEST_BIAS_SCALE = 0.3
 
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class AutomaticRelevance(AbstractPrior):
+    """Normal prior whose scale is each weight's own, and the one under which the ELBO is largest.
+
+    `p(w) = N(w; 0, s**2)`, `s**2 = max(loc**2 + scale**2, smallest_scale**2)`
+
+    so that `KL = (log(s**2 / scale**2) + (loc**2 + scale**2) / s**2 - 1) / 2`: beyond the smallest
+    scale `log(1 + loc**2 / scale**2) / 2`. Weights that the data need are not pulled to zero by
+    their size, as under a normal prior, and all others fall back to `N(0, smallest_scale**2)`. They
+    can be pruned, and are uncertain, which inputs that the data never had are answered with.
+
+    Because its scales are learnt, it is no density, and the ELBO is that of empirical Bayes: do not
+    compare models by it.
+
+    Args:
+        smallest_scale: Standard deviation, or `"fan_in"`: `sqrt(0.3 / fan_in)`, known when a layer
+            is built. Biases have `FanIn()` if `bias_prior` is not given.
+
+    Raises:
+        ValueError: If `smallest_scale` is neither.
+
+    Example:
+
+    >>> import tensorflow_probability as tfp
+    >>> from tfbnn.weights import divergences, priors
+    >>> prior, posterior = priors.AutomaticRelevance(0.1), tfp.distributions.Normal([0.0, 3.0], 0.1)
+    >>> divergences.kl_divergence(posterior, prior).numpy().round(2).tolist()
+    [0.0, 3.4]
+
+    References:
+        Neal 1996, "Bayesian Learning for Neural Networks", sec. 4.3, for the idea and its name;
+        Kharitonov et al. 2018, "Variational Dropout via Empirical Bayes", eq. 14, for the KL
+        without a smallest scale.
+    """
+
+    def __init__(self, smallest_scale: float | str = "fan_in"):
+        if smallest_scale != "fan_in":
+            smallest_scale = arguments.standard_deviation("smallest_scale", smallest_scale)
+        self.smallest_scale = smallest_scale
+
+    def at_fan_in(self, fan_in: int) -> AbstractPrior:
+        if self.smallest_scale != "fan_in":
+            return self
+        return AutomaticRelevance(math.sqrt(_SMALLEST_VARIANCE_TIMES_FAN_IN / fan_in))
+
+    def for_bias(self) -> AbstractPrior:
+        return FanIn().for_bias()
+
+    def distribution(self) -> tfd.Distribution:
+        raise ValueError(
+            "The scale of this prior follows the posterior, so that it is no law by itself; for one "
+            f"that is take `tfbnn.priors.FanIn()`. Received: {self}"
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {"smallest_scale": self.smallest_scale}
+
+
+_SMALLEST_VARIANCE_TIMES_FAN_IN = 0.3
+
 PRIORS: dict[str, type[AbstractPrior]] = {
     "normal": Normal,
     "scale_mixture": ScaleMixture,
@@ -318,6 +380,7 @@ PRIORS: dict[str, type[AbstractPrior]] = {
     "student_t": StudentT,
     "cauchy": Cauchy,
     "fan_in": FanIn,
+    "automatic_relevance": AutomaticRelevance,
 }
 """The priors `get` knows by name; each can be made without arguments."""
 
