@@ -1,9 +1,9 @@
 """`tfbnn.priors`: the public names of `tfbnn.weights.priors`."""
 
 from tfbnn.weights.priors import AbstractPrior as AbstractPrior
+from tfbnn.weights.priors import AutomaticRelevance as AutomaticRelevance
 from tfbnn.weights.priors import Cauchy as Cauchy
 from tfbnn.weights.priors import Distribution as Distribution
-from tfbnn.weights.priors import AutomaticRelevance as AutomaticRelevance
 from tfbnn.weights.priors import FanIn as FanIn
 from tfbnn.weights.priors import Laplace as Laplace
 from tfbnn.weights.priors import Normal as Normal

@@ -24,7 +24,6 @@ from tfbnn.weights.divergences import has_closed_form
 from tfbnn.weights.priors import AbstractPrior
 from tfbnn.weights.realisation import masked, realisation, scale_of
 
-
 # Of a unit whose inputs are of order 1.
 _SCALE_TIMES_ROOT = 0.3
 
