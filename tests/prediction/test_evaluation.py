@@ -214,7 +214,7 @@ def test_an_interrupted_calibration_changes_nothing(monkeypatch):
 
     model = make_model()
     model.likelihood.temperature = 1.7
-    monkeypatch.setattr(evaluation.calibration, "fit_temperature", interrupt)
+    monkeypatch.setattr(evaluation.temperature, "chosen", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tfbnn.calibrate(model, X, Y, **SETTINGS)
     assert model.likelihood.temperature == 1.7
