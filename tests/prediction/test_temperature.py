@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+import zipfile
 
 import keras
 import numpy as np
@@ -196,6 +197,24 @@ def test_a_configuration_from_before_has_no_temperature_of_the_mean():
     del config["mean_temperature"]
     old = likelihoods.from_config(config)
     assert (old.temperature, old.mean_temperature) == (1.7, 1.0)
+
+
+def test_a_file_from_before_is_what_it_was(tmp_path):
+    model, x, _ = unsure(num_rows=20)
+    model.likelihood.temperature = 1.7
+    model.save(tmp_path / "new.keras")
+    with zipfile.ZipFile(tmp_path / "new.keras") as new:
+        parts = {name: new.read(name) for name in new.namelist()}
+    text = parts["config.json"].decode()
+    assert '"mean_temperature": 1.0' in text
+    parts["config.json"] = text.replace(', "mean_temperature": 1.0', "").encode()
+    with zipfile.ZipFile(tmp_path / "old.keras", "w") as old:
+        for name, content in parts.items():
+            old.writestr(name, content)
+    loaded = keras.models.load_model(tmp_path / "old.keras")
+    assert (loaded.likelihood.temperature, loaded.likelihood.mean_temperature) == (1.7, 1.0)
+    one, other = (tfbnn.predict(m, x, **DRAWS).prediction for m in (model, loaded))
+    np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 # Doubts.
