@@ -13,7 +13,7 @@ so the parts of the uncertainty stay those of the draws.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -89,10 +89,11 @@ class Examples(NamedTuple):
         return -tf.reduce_sum(self.weights * self.log_prob(log_temperature)) / self.weights.sum()
 
     def num_wrong(self) -> int:
-        """How many labels are not the most probable class at T = 1."""
-        shifted = self.logits - self.logits.max(axis=-1, keepdims=True)
-        shares = np.exp(shifted) / np.exp(shifted).sum(axis=-1, keepdims=True)
-        wrong = shares.mean(axis=0).argmax(axis=-1) != self.labels
+        """How many labels that count are not the most probable class of the first draw.
+
+        Of a mean, which is one draw, a temperature changes none of them.
+        """
+        wrong = self.logits[0].argmax(axis=-1) != self.labels
         return int(np.count_nonzero(wrong & (self.weights > 0)))
 
 
@@ -148,11 +149,17 @@ def chosen(candidates: Mapping[str, Examples], of: str) -> Temperature:
     return list(found.values())[-1]
 
 
-def warn_if_doubtful(temperature: Temperature, num_wrong: int, warn: Callable = warnings.warn):
-    """A `UserWarning` that says why a temperature may be none to trust, and what to do about it."""
+def warn_if_doubtful(temperature: Temperature, num_wrong: int) -> None:
+    """Warn if a temperature may be none to trust, and say why and what to do about it.
+
+    Args:
+        temperature: The temperature that was chosen.
+        num_wrong: Number of wrong answers in the data that it was chosen on.
+    """
     doubts = _doubts(temperature, num_wrong)
     if doubts:
-        warn(
+        # The caller of `tfbnn.calibrate`.
+        warnings.warn(
             f"The temperature {temperature:.3g} of the {temperature.of} is in doubt. "
             f"{' '.join(doubts)} Compare the NLL on other data before you keep it.",
             UserWarning,

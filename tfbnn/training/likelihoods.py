@@ -52,7 +52,7 @@ class AbstractLikelihood(abc.ABC):
     @property
     def tempers_mean(self) -> bool:
         """Whether the prediction is another than the mean over networks."""
-        return self.mean_temperature != 1.0
+        return False
 
     @abc.abstractmethod
     def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
@@ -161,6 +161,10 @@ class AbstractClasses(AbstractLikelihood):
     def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         outputs = self.tempered(outputs)
         return (self.probabilities(outputs) if self.from_logits else outputs,)
+
+    @property
+    def tempers_mean(self) -> bool:
+        return self.mean_temperature != 1.0
 
     def mean_logits(self, mean: tf.Tensor) -> tf.Tensor:
         """Logits of mean probabilities, divided by the temperature of the mean."""
