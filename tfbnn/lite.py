@@ -30,7 +30,9 @@ class Answer(tuple):
         outputs: Arrays by name; beside the pair `"mutual_information"` (classes: the part of the
             uncertainty that is about the weights, in nats, `(rows,)`), or `"epistemic"` (real
             numbers: the standard deviation that is about the weights, `(rows, targets)`). The same
-            under one name for both, and what is left, are `epistemic` and `aleatoric`.
+            under one name for both, and what is left, are `epistemic` and `aleatoric`. A file of a
+            model with a temperature of the mean has `"expected_entropy"` too, the `aleatoric`: the
+            parts are then of the draws before that, and do not add up to the uncertainty.
     """
 
     outputs: dict[str, np.ndarray]
@@ -50,6 +52,8 @@ class Answer(tuple):
         """The part that is about the labels: expected entropy, or a standard deviation."""
         if "epistemic" in self.outputs:
             return np.sqrt(np.maximum(np.square(self[1]) - np.square(self.epistemic), 0))
+        if "expected_entropy" in self.outputs:
+            return self.outputs["expected_entropy"]
         return np.maximum(self[1] - self.epistemic, 0)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -76,6 +76,12 @@ def tempered():
     return model
 
 
+def tempered_mean(loss=LOGITS, units=3):
+    model = sequential((5,), dense(units), loss=loss)
+    model.likelihood.mean_temperature = 0.6
+    return model
+
+
 def mixed():
     keras.config.set_dtype_policy("mixed_float16")
     model = sequential(
@@ -142,6 +148,8 @@ MODELS = {
     "sequence": ((6, 3), lambda: sequential((6, 3), dense(4, activation="relu"), dense(2))),
     "binary": ((5,), lambda: sequential((5,), dense(1), loss=BINARY)),
     "temperature": ((5,), tempered),
+    "temperature of the mean": ((5,), tempered_mean),
+    "binary, temperature of the mean": ((5,), lambda: tempered_mean(BINARY, 1)),
     "probabilities": (
         (5,), lambda: sequential((5,), dense(3, activation="softmax"), loss=PROBABILITIES)
     ),
@@ -174,7 +182,8 @@ def expected_answer(model, x):
             return loc, np.log1p(np.exp(rho)) + 1e-6
         scale = loss.scale if loss.scale != "learned" else np.log1p(np.exp(loss.rho_variable))
         return outputs, np.broadcast_to(scale, outputs.shape)
-    outputs /= likelihood.temperature
+    # Of one network the two temperatures are one.
+    outputs /= likelihood.temperature * likelihood.mean_temperature
     if likelihood.kind == "bernoulli":
         p = 1 / (1 + np.exp(-outputs))
         return p, -(p * np.log(p) + (1 - p) * np.log(1 - p))[..., 0]

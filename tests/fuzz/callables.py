@@ -98,7 +98,7 @@ class World:
         return (
             [array.tobytes() for array in model.get_weights()],
             [id(likelihood) for likelihood in model.likelihoods],
-            [likelihood.temperature for likelihood in model.likelihoods],
+            [(one.temperature, one.mean_temperature) for one in model.likelihoods],
             (model.num_draws, model.num_examples, model.objective.beta),
             id(model.objective.kl_schedule),
             id(model.optimizer),
@@ -446,9 +446,17 @@ def _prediction(made: World) -> list[Entry]:
             tfbnn.calibrate,
             made,
             labelled,
-            {"x": values.rows(), "y": _unless_none(y), "sample_weight": y, **drawing},
+            {
+                "x": values.rows(),
+                "y": _unless_none(y),
+                "sample_weight": y,
+                "of": values.choice("best", "draws", "mean"),
+                **drawing,
+            },
             aliases=("labels", "y", "Sample weights"),
-            after=lambda result: setattr(made.model.likelihoods[0], "temperature", 1.0),
+            after=lambda result: made.model.likelihood.take_temperatures(
+                made.model.likelihood.at()
+            ),
             slow=True,
         ),
         *(

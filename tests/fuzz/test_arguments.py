@@ -21,6 +21,7 @@ NOT_CALLED = {
     *("tfbnn.layers.AbstractDense", "tfbnn.layers.AbstractVariationalLayer"),
     *("tfbnn.lite.Answer", "tfbnn.prediction.calibration.Reliability"),
     *("tfbnn.prediction.calibration.calibration_error", "tfbnn.prediction.diagrams.picture_path"),
+    "tfbnn.prediction.calibration.examples_of",
     *("tfbnn.prediction.calibration.flat_weights", "tfbnn.prediction.calibration.whole_labels"),
     "tfbnn.prediction.regression_scores.as_shape",
     *("tfbnn.prediction.diagrams.save", "tfbnn.prediction.uncertainty.finite_array"),

@@ -158,35 +158,41 @@ def test_reliability_diagram(tmp_path):
 # Temperature.
 
 
+@pytest.mark.parametrize("of", ["draws", "mean"])
 @pytest.mark.parametrize(("loss", "units"), [(SPARSE, 3), (ONE_HOT, 3), (BINARY, 1), (BINARY, 3)])
-def test_temperature_improves_an_overconfident_model(loss, units):
+def test_temperature_improves_an_overconfident_model(loss, units, of):
     model, x, y = overconfident(loss, units)
     y = np.eye(3)[y] if loss is ONE_HOT else y
     held_out, test = (x[:200], y[:200]), (x[200:], y[200:])
     before = [tfbnn.evaluate(model, *data, 8, seed=0).nll for data in (held_out, test)]
     mean = model.evaluate(*test, verbose=0)
-    temperature = tfbnn.calibrate(model, *held_out, num_samples=8, seed=0)
+    temperature = tfbnn.calibrate(model, *held_out, num_samples=8, seed=0, of=of)
     after = [tfbnn.evaluate(model, *data, 8, seed=0).nll for data in (held_out, test)]
-    assert 2 < temperature < 10
+    assert 2 < temperature < 10 and temperature.of == of
     assert after[0] < before[0] and after[1] < before[1]
-    assert model.likelihood.temperature == temperature
+    name, other = ("temperature", "mean_temperature")[:: 1 if of == "draws" else -1]
+    assert getattr(model.likelihood, name) == temperature
+    assert getattr(model.likelihood, other) == 1.0
     # It minimises exactly this number.
     for factor in (0.95, 1.05):
-        model.likelihood.temperature = factor * temperature
+        setattr(model.likelihood, name, factor * temperature)
         assert tfbnn.evaluate(model, *held_out, 8, seed=0).nll > after[0]
     # Training and `model.evaluate` do not know it.
     assert model.evaluate(*test, verbose=0) == mean
 
 
-def test_temperature_is_saved_and_starts_again_from_one(tmp_path):
+@pytest.mark.parametrize("of", ["draws", "mean"])
+def test_temperature_is_saved_and_starts_again_from_one(of, tmp_path):
     model, x, y = overconfident()
-    temperature = tfbnn.calibrate(model, x, y, num_samples=8, seed=0)
+    temperature = tfbnn.calibrate(model, x, y, num_samples=8, seed=0, of=of)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert loaded.likelihood.temperature == temperature
+    assert loaded.likelihood.temperature == (temperature if of == "draws" else 1.0)
+    assert loaded.likelihood.mean_temperature == (temperature if of == "mean" else 1.0)
     one, other = (tfbnn.predict(m, x, 4, seed=0).prediction for m in (model, loaded))
     np.testing.assert_allclose(one, other, atol=1e-6)
-    assert tfbnn.calibrate(loaded, x, y, num_samples=8, seed=0) == pytest.approx(temperature)
+    again = tfbnn.calibrate(loaded, x, y, num_samples=8, seed=0, of=of)
+    assert again == pytest.approx(temperature)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +220,7 @@ def test_an_interrupted_calibration_changes_nothing(monkeypatch):
 
     model = make_model()
     model.likelihood.temperature = 1.7
-    monkeypatch.setattr(evaluation.calibration, "fit_temperature", interrupt)
+    monkeypatch.setattr(evaluation.temperature, "chosen", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tfbnn.calibrate(model, X, Y, **SETTINGS)
     assert model.likelihood.temperature == 1.7

@@ -93,7 +93,7 @@ def scores_of(model, *data, **options):
     if model.likelihood.kind != "normal":
         options |= {"num_samples": 3, "seed": 1, "verbose": 0}
         scores["temperature"] = tfbnn.calibrate(model, *data, **options)
-        model.likelihood.temperature = 1.0
+        model.likelihood.take_temperatures(model.likelihood.at())
     return scores
 
 

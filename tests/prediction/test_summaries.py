@@ -6,7 +6,11 @@ from scipy import stats
 
 from tfbnn.prediction import uncertainty as measures
 from tfbnn.prediction.summaries import ClassPrediction, NormalPrediction, Prediction, summarise
+from tfbnn.training.likelihoods import likelihood_of
 
+CATEGORICAL = likelihood_of("sparse_categorical_crossentropy")
+BERNOULLI = likelihood_of("binary_crossentropy")
+NORMAL = likelihood_of("normal_nll")
 RNG = np.random.default_rng(0)
 PROBABILITIES = RNG.dirichlet(np.ones(3), size=(6, 5)).astype("float32")
 LOC = RNG.normal(size=(6, 5, 2)).astype("float32")
@@ -14,7 +18,7 @@ SCALE = RNG.uniform(0.5, 2.0, size=(6, 5, 2)).astype("float32")
 
 
 def test_classes():
-    result = summarise("categorical", (PROBABILITIES,), keep_samples=True)
+    result = summarise(CATEGORICAL, (PROBABILITIES,), keep_samples=True)
     prediction, uncertainty = result
     assert isinstance(result, ClassPrediction) and len(result) == 2
     assert result[0] is prediction and result[1] is result[-1] is uncertainty
@@ -42,7 +46,7 @@ def test_classes():
 
 
 def test_quantiles_of_probabilities():
-    result = summarise("categorical", (PROBABILITIES,), keep_samples=True)
+    result = summarise(CATEGORICAL, (PROBABILITIES,), keep_samples=True)
     np.testing.assert_allclose(result.quantile(0.3), np.quantile(PROBABILITIES, 0.3, axis=0))
     low, high = result.credible_interval(0.8)
     np.testing.assert_allclose([low, high], np.quantile(PROBABILITIES, [0.1, 0.9], axis=0))
@@ -51,7 +55,7 @@ def test_quantiles_of_probabilities():
 @pytest.mark.parametrize("shape", [(6, 5, 1), (6, 5, 3), (6, 5, 4, 2)])
 def test_yes_or_no_is_the_entropy_of_two_classes(shape):
     yes = RNG.uniform(size=shape).astype("float32")
-    result = summarise("bernoulli", (yes,), keep_samples=False)
+    result = summarise(BERNOULLI, (yes,), keep_samples=False)
     assert result.prediction.shape == result.variance.shape == shape[1:]
     entropy = stats.entropy([yes.mean(0), 1 - yes.mean(0)])
     expected = entropy[..., 0] if shape[-1] == 1 else entropy
@@ -61,7 +65,7 @@ def test_yes_or_no_is_the_entropy_of_two_classes(shape):
 
 
 def test_real_numbers():
-    result = summarise("normal", (LOC, SCALE), keep_samples=True)
+    result = summarise(NORMAL, (LOC, SCALE), keep_samples=True)
     assert isinstance(result, NormalPrediction)
     np.testing.assert_allclose(result.prediction, LOC.mean(0), atol=1e-6)
     np.testing.assert_allclose(result.epistemic, LOC.std(0), rtol=1e-5)
@@ -78,13 +82,13 @@ def test_real_numbers():
 
 
 @pytest.mark.parametrize(
-    ("kind", "parameters"), [("categorical", (PROBABILITIES,)), ("normal", (LOC, SCALE))]
+    ("likelihood", "parameters"), [(CATEGORICAL, (PROBABILITIES,)), (NORMAL, (LOC, SCALE))]
 )
-def test_concatenate(kind, parameters):
+def test_concatenate(likelihood, parameters):
     mask = np.array([True, False, True, True, False])
-    whole = summarise(kind, parameters, keep_samples=True, mask=mask)
+    whole = summarise(likelihood, parameters, keep_samples=True, mask=mask)
     parts = [
-        summarise(kind, tuple(p[:, rows] for p in parameters), True, mask[rows])
+        summarise(likelihood, tuple(p[:, rows] for p in parameters), True, mask[rows])
         for rows in (slice(0, 2), slice(2, 3), slice(3, 5))
     ]
     joined = Prediction.concatenate(parts)
@@ -94,14 +98,14 @@ def test_concatenate(kind, parameters):
 
 
 def test_answers_of_several_shapes_are_not_one_array():
-    parts = [summarise("categorical", (p,), False) for p in (PROBABILITIES, PROBABILITIES[:, None])]
+    parts = [summarise(CATEGORICAL, (p,), False) for p in (PROBABILITIES, PROBABILITIES[:, None])]
     with pytest.raises(ValueError, match=r"pad the sequences.*shapes \[\(3,\), \(5, 3\)\]"):
         Prediction.concatenate(parts)
 
 
 def test_samples_are_kept_whole_or_not_at_all():
-    kept = summarise("normal", (LOC, SCALE), keep_samples=True)
-    dropped = summarise("normal", (LOC, SCALE), keep_samples=False)
+    kept = summarise(NORMAL, (LOC, SCALE), keep_samples=True)
+    dropped = summarise(NORMAL, (LOC, SCALE), keep_samples=False)
     joined = Prediction.concatenate([kept, dropped])
     assert joined.samples is None
     with pytest.raises(ValueError, match="`keep_samples=True`. Received: samples=None"):
@@ -110,8 +114,8 @@ def test_samples_are_kept_whole_or_not_at_all():
 
 def test_arrays_are_float32_and_the_text_is_short():
     for result in (
-        summarise("categorical", (PROBABILITIES,), True),
-        summarise("normal", (LOC, SCALE), True),
+        summarise(CATEGORICAL, (PROBABILITIES,), True),
+        summarise(NORMAL, (LOC, SCALE), True),
     ):
         arrays = [value for value in vars(result).values() if isinstance(value, np.ndarray)]
         assert {array.dtype for array in arrays} == {np.dtype("float32")}

@@ -328,10 +328,10 @@ def test_same_moments_of_the_predictions(make):
 def test_it_goes_on_as_any_model(tmp_path):
     model = lenet()
     model.example_rows = inputs_of(model)
-    model.likelihood.temperature = 1.5
+    model.likelihood.temperature, model.likelihood.mean_temperature = 1.5, 0.7
     x, y = inputs_of(model, 32), np.arange(32) % 3
     smaller = tfbnn.compact(tfbnn.prune(model, sparsity=0.6, granularity="unit"))
-    assert smaller.likelihood.temperature == 1.5
+    assert smaller.likelihood.temperature == 1.5 and smaller.likelihood.mean_temperature == 0.7
     assert smaller.example_rows is model.example_rows
     assert [layer.name for layer in smaller.layers] == [layer.name for layer in model.layers]
     assert type(smaller) is type(model) and smaller.name == model.name

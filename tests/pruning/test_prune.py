@@ -205,14 +205,14 @@ def test_what_compile_was_told_is_kept():
     )
     model.num_examples, model.example_rows = 32, X
     model.optimizer.learning_rate.assign(0.01)
-    model.likelihood.temperature = 1.5
+    model.likelihood.temperature, model.likelihood.mean_temperature = 1.5, 0.7
     pruned = tfbnn.prune(model, sparsity=0.5)
     assert isinstance(pruned.optimizer, keras.optimizers.AdamW)
     assert pruned.optimizer.get_config() == model.optimizer.get_config()
     assert float(pruned.optimizer.learning_rate) == pytest.approx(0.01)
     assert (pruned.num_examples, pruned.objective.beta, pruned.num_draws) == (32, 0.5, 2)
     assert pruned.jit_compile is True
-    assert pruned.likelihood.temperature == 1.5
+    assert pruned.likelihood.temperature == 1.5 and pruned.likelihood.mean_temperature == 0.7
     assert pruned.likelihood.kind == "categorical"
     np.testing.assert_array_equal(pruned.example_rows, X)
     assert pruned.get_compile_config()["metrics"] == ["accuracy"]

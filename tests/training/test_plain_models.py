@@ -74,7 +74,7 @@ def test_it_is_used_as_a_model_of_tfbnn_with_the_same_weights(make):
     np.testing.assert_allclose(one.prediction, other.prediction, atol=1e-6)
     scores = [tfbnn.evaluate(m, X, Y, **draws).scores() for m in (model, twin)]
     assert scores[0] == pytest.approx(scores[1], rel=1e-5)
-    temperatures = [tfbnn.calibrate(m, X, Y, **draws) for m in (model, twin)]
+    temperatures = [tfbnn.calibrate(m, X, Y, of="draws", **draws) for m in (model, twin)]
     assert temperatures[0] == pytest.approx(temperatures[1], rel=1e-5)
     # It is used, as long as the model is compiled so.
     assert posterior_of(model).likelihoods[0].temperature == temperatures[0]

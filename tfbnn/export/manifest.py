@@ -9,7 +9,9 @@ from typing import Any
 
 from tfbnn.export.files import num_bytes, num_gzip_bytes
 from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.prediction.answers import OUTPUTS
 from tfbnn.pruning.masks import num_weights, sparsity_of
+from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.weights import priors
 
 _PACKAGES = ("tfbnn", "tensorflow", "keras", "tensorflow-probability", "ai-edge-litert", "numpy")
@@ -45,9 +47,9 @@ def describe(
             "kind": likelihood.kind,
             "loss": type(likelihood.loss).__name__,
             "temperature": likelihood.temperature,
+            "mean_temperature": likelihood.mean_temperature,
         },
-        "prediction": _MEANINGS[likelihood.kind][0],
-        "uncertainty": _MEANINGS[likelihood.kind][1],
+        **meanings(likelihood),
         "num_examples": model.num_examples,
         "priors": _distinct([priors.serialize(weight.prior) for weight in weights]),
         "kernel_weights": num_weights(model),
@@ -64,10 +66,29 @@ def write(manifest: dict[str, Any], path: pathlib.Path) -> None:
     path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
 
+def meanings(likelihood: AbstractLikelihood) -> dict[str, str]:
+    """What the three answers that every file gives are, by their names."""
+    kept = _TEMPERED if likelihood.tempers_mean else _MEANINGS
+    return dict(zip(OUTPUTS[likelihood.kind], kept[likelihood.kind], strict=True))
+
+
+_ENTROPIES = ("predictive entropy, nats", "mutual information of label and weights, nats")
 _MEANINGS = {
-    "categorical": ("mean probability of each class", "predictive entropy, nats"),
-    "bernoulli": ("mean probability of yes", "predictive entropy, nats"),
-    "normal": ("mean of the target", "total standard deviation, in the unit of the target"),
+    "categorical": ("mean probability of each class", *_ENTROPIES),
+    "bernoulli": ("mean probability of yes", *_ENTROPIES),
+    "normal": (
+        "mean of the target",
+        "total standard deviation, in the unit of the target",
+        "standard deviation of the mean",
+    ),
+}
+_TEMPERED_ENTROPIES = (
+    "entropy of the tempered mean, nats",
+    "mutual information of label and weights, nats, before the mean was tempered",
+)
+_TEMPERED = {
+    "categorical": ("mean probability of each class, tempered", *_TEMPERED_ENTROPIES),
+    "bernoulli": ("mean probability of yes, tempered", *_TEMPERED_ENTROPIES),
 }
 
 

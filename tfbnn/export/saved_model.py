@@ -48,7 +48,8 @@ def saved_model(
     * `predict_with_uncertainty(inputs)`: the same over `num_samples` drawn networks, other ones at
       each call.
 
-    Both have a third output, as `tfbnn.export.tflite` has: `mutual_information` or `epistemic`.
+    Both have the further outputs that `tfbnn.export.tflite` has, `mutual_information` or
+    `epistemic` and, with a temperature of the mean, `expected_entropy`.
 
     The loaded object also has `predict(inputs, num_samples, seed)`, whose draws repeat with the
     seed.

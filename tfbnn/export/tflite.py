@@ -67,7 +67,8 @@ def tflite(
     before it takes its place. It computes in float32, also for a model with mixed precision.
 
     The third output is `mutual_information` for classes and `epistemic` for real numbers: how much
-    of the uncertainty is about the weights.
+    of the uncertainty is about the weights. With a temperature of the mean (`tfbnn.calibrate`) it
+    is of the draws before that, and `expected_entropy` is a fourth.
 
     The noise of a `"monte_carlo"` file cannot be seeded: every interpreter, also of the same
     process, has a stream of its own, so answers do not repeat. The rows of one call share drawn

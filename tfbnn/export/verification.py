@@ -14,12 +14,12 @@ import tensorflow as tf
 from tfbnn import arguments
 from tfbnn.export.graph import Graph
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.prediction.answers import OUTPUTS, answer
+from tfbnn.prediction.answers import answer, names_of
 from tfbnn.prediction.predictive import outputs_at_mean, sampled_blocks
 from tfbnn.training.data import check_arrays
 from tfbnn.training.likelihoods import AbstractLikelihood
 
-# Prediction, uncertainty, and the third output.
+# The outputs in the order of `names_of`: prediction, uncertainty, and parts of it.
 Run = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 _MAX_ROWS = 256
@@ -272,8 +272,8 @@ def draws_difference(
 
 
 def listed(posterior: AbstractPosterior, answers: Mapping[str, Any]) -> list[np.ndarray]:
-    """The three outputs of a file, which come by their names, in the order of `OUTPUTS`."""
-    return [np.asarray(answers[name]) for name in OUTPUTS[posterior.likelihoods[0].kind]]
+    """The outputs of a file, which come by their names, in the order of `names_of`."""
+    return [np.asarray(answers[name]) for name in names_of(posterior.likelihoods[0])]
 
 
 def _in_tensorflow(graph: Graph, rows: np.ndarray) -> list[np.ndarray]:
@@ -306,12 +306,12 @@ def verify_monte_carlo(
     asked = np.arange(max(len(rows), _GROUPS)) % len(rows)
     calls = [run(rows[part]) for part in np.array_split(asked, _GROUPS)]
     found = [np.concatenate(part) for part in zip(*calls, strict=True)]
-    prediction, uncertainty, epistemic = [
+    pairs = [
         _mean_and_rms(_z_scores(value, expected_[:, asked], slack))
         for value, expected_ in zip(found, expected.values(), strict=True)
     ]
+    prediction, uncertainty, epistemic = pairs[:3]
     agreement = Agreement(len(rows), None, *uncertainty, *prediction, *epistemic)
-    pairs = (prediction, uncertainty, epistemic)
     if not all(abs(mean) <= _MEAN_Z_LIMIT and rms <= _RMS_Z_LIMIT for mean, rms in pairs):
         described = ", ".join(f"{mean:.3g} and {rms:.3g}" for mean, rms in pairs)
         raise RuntimeError(
@@ -373,5 +373,5 @@ def _stacked(
 ) -> dict[str, np.ndarray]:
     return {
         name: np.stack([a[name].numpy() for a in answers]).astype(np.float64)
-        for name in OUTPUTS[likelihood.kind]
+        for name in names_of(likelihood)
     }

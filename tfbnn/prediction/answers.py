@@ -19,6 +19,14 @@ OUTPUTS = {
 }
 
 
+def names_of(likelihood: AbstractLikelihood) -> tuple[str, ...]:
+    """Names of all outputs of a file.
+
+    Where the mean is tempered, the entropies do not add up, so that `expected_entropy` comes too.
+    """
+    return OUTPUTS[likelihood.kind] + ("expected_entropy",) * likelihood.tempers_mean
+
+
 def answer(likelihood: AbstractLikelihood, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
     """Mean prediction, its uncertainty, and the part of it that the weights are to blame for.
 
@@ -28,21 +36,28 @@ def answer(likelihood: AbstractLikelihood, outputs: tf.Tensor) -> dict[str, tf.T
 
     Returns:
         Classes: `prediction`, mean probabilities `(batch, ..., classes)`; `uncertainty`, predictive
-        entropy in nats `(batch, ...)`; `mutual_information` in nats `(batch, ...)`. Real numbers,
-        all `(batch, ..., targets)`: `prediction`, the mean; `uncertainty`, the total standard
+        entropy in nats `(batch, ...)`; `mutual_information` in nats `(batch, ...)`. With a
+        temperature of the mean the first two are of the tempered mean and the third is of the
+        draws, as is a fourth, `expected_entropy` in nats `(batch, ...)`. Real numbers, all
+        `(batch, ..., targets)`: `prediction`, the mean; `uncertainty`, the total standard
         deviation; `epistemic`, that of the mean over draws.
     """
     parameters = likelihood.parameters(outputs)
     if likelihood.kind == "normal":
         return _named(likelihood, *_normal(*parameters))
     entropy = _binary_entropy if likelihood.kind == "bernoulli" else _entropy
-    prediction = tf.reduce_mean(parameters[0], axis=0)
-    uncertainty = entropy(prediction)
+    mean = tf.reduce_mean(parameters[0], axis=0)
+    total = entropy(mean)
     if outputs.shape[0] == 1:
-        return _named(likelihood, prediction, uncertainty, tf.zeros_like(uncertainty))
-    expected = tf.reduce_mean(entropy(parameters[0]), axis=0)
-    # Not below zero, which rounding can give.
-    return _named(likelihood, prediction, uncertainty, tf.nn.relu(uncertainty - expected))
+        expected, information = total, tf.zeros_like(total)
+    else:
+        expected = tf.reduce_mean(entropy(parameters[0]), axis=0)
+        # Not below zero, which rounding can give.
+        information = tf.nn.relu(total - expected)
+    if not likelihood.tempers_mean:
+        return _named(likelihood, mean, total, information)
+    prediction = likelihood.tempered_mean(mean)
+    return _named(likelihood, prediction, entropy(prediction), information, expected)
 
 
 def _normal(loc: tf.Tensor, scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -57,7 +72,7 @@ def _normal(loc: tf.Tensor, scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.
 
 
 def _named(likelihood: AbstractLikelihood, *values: tf.Tensor) -> dict[str, tf.Tensor]:
-    return dict(zip(OUTPUTS[likelihood.kind], values, strict=True))
+    return dict(zip(names_of(likelihood), values, strict=True))
 
 
 def _entropy(probabilities: tf.Tensor) -> tf.Tensor:

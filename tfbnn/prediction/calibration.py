@@ -23,25 +23,19 @@ probabilities of shape `(batch, ..., 1)` are read as the probability of label 1.
 much each label counts: 0 for a masked step.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tfbnn import arguments
+from tfbnn.prediction import temperature
 from tfbnn.prediction.uncertainty import checked_probabilities, finite_array
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 # The smallest normal float32: a probability that underflowed costs 87.3 nats and not infinity.
 _SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
-# Far beyond the temperatures of trained networks, which are near 1: who ends here has no minimum.
-_MAX_TEMPERATURE = 20.0
 # More could neither be filled nor seen.
 _MOST_BINS = 10**6
-# Steps of a quarter in log(temperature): a minimum is several times as wide.
-_NUM_TEMPERATURES = 25
 
 
 class Reliability(NamedTuple):
@@ -266,14 +260,15 @@ def expected_calibration_error(
 
 def fit_temperature(
     logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None
-) -> float:
+) -> temperature.Temperature:
     """Temperature that makes the averaged prediction most likely on held-out data.
 
     The minimum over T of the Monte Carlo predictive NLL,
     `-mean(log(mean(softmax(logits / T)[label], axis=draws)))`, a mean over labels. With one draw
     this is Guo's temperature scaling; with several, each draw is divided by the same T before the
     average, so that T and the posterior are judged together. T above 1 softens an overconfident
-    model.
+    model. For a temperature of the mean pass its logarithms as one draw,
+    `numpy.log(probabilities)[None]`.
 
     Args:
         logits: Shape `(num_samples, batch, ..., classes)`, or `(num_samples, batch, ..., 1)` for
@@ -282,7 +277,7 @@ def fit_temperature(
         weights: How much each label counts, at least 0, in the shape of `labels`; None: alike.
 
     Returns:
-        Temperature, without unit, between 1/20 and 20.
+        Temperature, without unit, between 1/20 and 20: a number that knows its `standard_error`.
 
     Raises:
         ValueError: If there is no minimum between 1/20 and 20, or the inputs are empty, not finite,
@@ -298,22 +293,7 @@ def fit_temperature(
     Reference:
         Guo et al. 2017, "On Calibration of Modern Neural Networks", sec. 4.2.
     """
-    examples = _flatten_logits(logits, labels, weights)
-    log_temperatures = np.linspace(-1.0, 1.0, _NUM_TEMPERATURES) * np.log(_MAX_TEMPERATURE)
-    losses = [float(_tempered_nll(*examples, value)) for value in log_temperatures]
-    best = int(np.argmin(losses))
-    if best in (0, _NUM_TEMPERATURES - 1):
-        raise ValueError(
-            f"No temperature between {1 / _MAX_TEMPERATURE:g} and {_MAX_TEMPERATURE:g} is best: "
-            "either every answer is right (pass more held-out data, not training data) or the "
-            "logits say nothing about the labels (are the labels in the same order?). "
-            f"Received: best temperature={np.exp(log_temperatures[best]):g}"
-        )
-    refined = _stationary_point(examples, *log_temperatures[[best - 1, best + 1]])
-    # Should the loss have two minima between neighbours, the search may have found the maximum.
-    if float(_tempered_nll(*examples, refined)) > losses[best]:
-        refined = log_temperatures[best]
-    return float(np.exp(refined))
+    return temperature.fitted(examples_of(logits, labels, weights))
 
 
 # Arrays of all labels: what is said of each, the label itself, and how much it counts.
@@ -327,15 +307,17 @@ def _flatten(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | N
     return checked.reshape(-1, checked.shape[-1]), flat_labels, flat_weights(weights, labels)
 
 
-def _flatten_logits(logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None) -> _Labelled:
-    """Logits `(num_samples, examples, classes)`, labels and weights `(examples,)`, checked."""
+def examples_of(
+    logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None
+) -> temperature.Examples:
+    """What a temperature is fitted to; the arguments are those of `fit_temperature`."""
     checked = finite_array("logits", logits, min_rank=3)
     if checked.shape[-1] == 1:
         # softmax([0, a]) = [1 - sigmoid(a), sigmoid(a)], at every temperature.
         checked = np.concatenate([np.zeros_like(checked), checked], axis=-1)
     flat = checked.reshape(len(checked), -1, checked.shape[-1])
     flat_labels = whole_labels(labels, checked.shape[1:]).reshape(-1)
-    return flat, flat_labels, flat_weights(weights, labels)
+    return temperature.Examples(flat, flat_labels, flat_weights(weights, labels))
 
 
 def flat_weights(weights: ArrayLike | None, labels: ArrayLike) -> np.ndarray:
@@ -383,38 +365,3 @@ def calibration_error(bins: Reliability) -> float:
     """The expected calibration error of bins, `sum(count / n * abs(accuracy - confidence))`."""
     gaps = np.abs(bins.accuracy - bins.confidence)
     return float(np.nansum(bins.count * gaps) / bins.count.sum())
-
-
-def _tempered_nll(
-    logits: np.ndarray,
-    labels: np.ndarray,
-    weights: np.ndarray,
-    log_temperature: "float | tf.Tensor",
-) -> "tf.Tensor":
-    """`-mean(log(mean(softmax(logits / T)[label], axis=draws)))` as a float64 tensor."""
-    # Here and not above: the scores need NumPy only.
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=np.broadcast_to(labels, logits.shape[:2]),
-        logits=logits * tf.exp(-tf.convert_to_tensor(log_temperature, tf.float64)),
-    )
-    log_prob = tfp.math.reduce_logmeanexp(-losses, axis=0)
-    return -tf.reduce_sum(weights * log_prob) / weights.sum()
-
-
-def _stationary_point(examples: _Labelled, low: float, high: float) -> float:
-    """The log temperature between `low` and `high` at which the loss stops falling."""
-    import tensorflow_probability as tfp
-
-    def loss(log_temperature: "tf.Tensor") -> "tf.Tensor":
-        return _tempered_nll(*examples, log_temperature)
-
-    def slope(log_temperature: "tf.Tensor") -> "tf.Tensor":
-        return tfp.math.value_and_gradient(loss, log_temperature)[1]
-
-    search = tfp.math.find_root_chandrupatla(
-        slope, low=np.float64(low), high=np.float64(high), position_tolerance=1e-9
-    )
-    return float(search.estimated_root)

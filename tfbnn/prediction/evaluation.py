@@ -6,9 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from tfbnn import arguments
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.variational import posterior_of
-from tfbnn.prediction import calibration, diagrams, regression_scores, uncertainty
+from tfbnn.prediction import (
+    calibration,
+    diagrams,
+    regression_scores,
+    temperature,
+    uncertainty,
+)
 from tfbnn.prediction.labelled import LabelledBlock, labelled_blocks
 
 
@@ -17,14 +24,14 @@ class ClassEvaluation:
     """Scores of class predictions.
 
     Attributes:
-        nll: Negative log of the mean probability of each label, summed over the labels of an
+        nll: Negative log of the predicted probability of each label, summed over the labels of an
             example, in nats per example: the `nll` of the objective, of the average over networks.
         error: Share of wrong labels.
         brier: Brier score, summed over classes, from 0 to 2, mean over labels.
         ece: Expected calibration error of the labels in 15 bins, as a share.
-        mean_entropy: Mean predictive entropy in nats per label.
+        mean_entropy: Mean entropy of the predictions in nats per label.
         num_samples: Number of networks.
-        probabilities: Mean probabilities `(labels, classes)`, of the labels that count.
+        probabilities: Predicted probabilities `(labels, classes)`, of the labels that count.
         labels: Those labels, whole numbers `(labels,)`.
         weights: How many observations each counts as, `(labels,)`.
         num_rows: Number of examples.
@@ -93,7 +100,8 @@ def evaluate(
 ) -> Any:
     """Score the predictive distribution, the average over networks drawn from the posterior.
 
-    With `p(y | x)` the mean over draws of `p(y | x, w)`, for each label `y` of an example,
+    With `p(y | x)` the mean over draws of `p(y | x, w)`, at the temperature of
+    `tfbnn.calibrate` if there is one, for each label `y` of an example,
 
         nll = sum over labels of (weight * -log(p(y | x))) / rows
 
@@ -145,13 +153,27 @@ def calibrate(
     seed: int | None = None,
     verbose: Any = "auto",
     sample_weight: Any = None,
-) -> float:
-    """Temperature scaling: divide all logits by one number, chosen on held-out data.
+    of: str = "best",
+) -> temperature.Temperature:
+    """Temperature scaling: soften or sharpen predictions by one number, chosen on held-out data.
 
-    The temperature minimises the `nll` of `tfbnn.evaluate`. It is kept with the model's likelihood:
-    `tfbnn.predict`, `tfbnn.evaluate`, `.keras` files and exports use it from then on (of a plain
-    Keras model the first two, until it is compiled again). Training and `model.evaluate` do not.
-    Calling it again starts from 1.
+    A temperature T of the draws divides the logits of each network before the mean over networks,
+    one of the mean divides the logarithms of their mean probabilities `p`:
+
+        draws:  p_T = mean(softmax(logits / T), axis=draws)
+        mean:   p_T = p**(1 / T) / sum(p**(1 / T))
+
+    and the same with two classes for yes or no. Both mend a model that is too sure. One that is
+    too unsure because its draws disagree is mended by the temperature of the mean alone;
+    `epistemic` and `aleatoric` are then those of the draws and do not add up to `uncertainty`.
+
+    T minimises the `nll` of `tfbnn.evaluate`. It is kept with the model's likelihood, as
+    `temperature` or `mean_temperature`: `tfbnn.predict`, `tfbnn.evaluate`, `.keras` files and
+    exports use it from then on (of a plain Keras model the first two, until it is compiled again).
+    Training and `model.evaluate` do not. Calling it again starts from 1.
+
+    Warns (`UserWarning`) of a T outside of [1/3, 3], of fewer than 10 wrong answers in the held-out
+    data, and of a standard error of `log(T)` above 0.2.
 
     Args:
         model: As in `tfbnn.predict`; it must predict classes.
@@ -162,16 +184,34 @@ def calibrate(
         seed: A whole number; the same seed gives the same networks.
         verbose: As in `tfbnn.predict`.
         sample_weight: As in `tfbnn.evaluate`.
+        of: `"draws"`, `"mean"`, or `"best"`: the one with the lower NLL; the draws, unless the
+            difference is more than its standard error.
 
     Returns:
-        The temperature: above 1 the model was overconfident, below 1 it was underconfident.
+        The temperature: above 1 the model was overconfident, below 1 it was underconfident. It is a
+        `float` that says `of` what it is (`"draws"` or `"mean"`), and the `standard_error` of its
+        logarithm.
 
     Raises:
         ValueError: If the model does not predict classes, or no temperature fits.
 
+    Example:
+
+    >>> import keras, numpy as np, tfbnn
+    >>> model = tfbnn.Sequential([keras.Input((1,)), tfbnn.layers.DenseFlipout(1)])
+    >>> model.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    >>> _ = model.layers[0].kernel.loc_variable.assign([[2.0]])
+    >>> x = np.repeat([[1.0], [-1.0]], 50, axis=0)
+    >>> y = np.arange(100) % 50 < np.repeat([40, 10], 50)  # four in five are right
+    >>> found = tfbnn.calibrate(model, x, y, seed=0)
+    >>> round(found, 1), found.of, model.likelihood.temperature == found
+    (1.4, 'draws', True)
+
     Reference:
-        Guo et al. 2017, "On Calibration of Modern Neural Networks", sec. 4.2.
+        Guo et al. 2017, "On Calibration of Modern Neural Networks", sec. 4.2; for the mean of
+        several networks Rahaman and Thiery 2021, "Uncertainty Quantification and Deep Ensembles".
     """
+    arguments.one_of("of", of, ("best", *temperature.KINDS))
     posterior = _with_one_output(model)
     likelihood = posterior.likelihoods[0]
     if likelihood.kind == "normal":
@@ -179,18 +219,29 @@ def calibrate(
             "Temperature scaling is for classes; a regression learns its noise with "
             "`tfbnn.losses.NormalNLL`. Received: a model with a normal likelihood"
         )
-    parts = []
-    for block in labelled_blocks(
-        posterior, x, y, sample_weight, num_samples, batch_size, seed, verbose
-    ):
-        logits = likelihood.temperature * likelihood.logits(block.answer.outputs).numpy()
-        if likelihood.kind == "bernoulli":
-            logits = logits[..., np.newaxis]
-        # The labels first, as concatenation wants them.
-        parts.append((logits[:, block.counted].swapaxes(0, 1), *_counted(block)))
-    logits, labels, weights = _joined(parts)
-    likelihood.temperature = calibration.fit_temperature(logits.swapaxes(0, 1), labels, weights)
-    return likelihood.temperature
+    blocks = labelled_blocks(posterior, x, y, sample_weight, num_samples, batch_size, seed, verbose)
+    *logits, labels, weights = _joined([_held_out(block) for block in blocks])
+    candidates = {
+        kind: calibration.examples_of(one.swapaxes(0, 1), labels, weights)
+        for kind, one in zip(temperature.KINDS, logits, strict=True)
+    }
+    found = temperature.chosen(candidates, of)
+    temperature.warn_if_doubtful(found, candidates["mean"].num_wrong())
+    name = {"draws": "temperature", "mean": "mean_temperature"}[found.of]
+    likelihood.take_temperatures(likelihood.at(**{name: float(found)}))
+    return found
+
+
+def _held_out(block: LabelledBlock) -> tuple[np.ndarray, ...]:
+    """Logits of the draws and of their mean at T = 1, labels and weights, `(labels, ...)` each."""
+    answer = dataclasses.replace(block.answer, likelihood=block.answer.likelihood.at())
+    draws = answer.likelihood.logits(answer.outputs).numpy()
+    mean = answer.likelihood.mean_logits(answer.mean).numpy()[np.newaxis]
+    if answer.likelihood.kind == "bernoulli":
+        draws, mean = draws[..., np.newaxis], mean[..., np.newaxis]
+    # The labels first, as concatenation wants them.
+    logits = (one[:, block.counted].swapaxes(0, 1) for one in (draws, mean))
+    return (*logits, *_counted(block))
 
 
 def _with_one_output(model: Any) -> AbstractPosterior:

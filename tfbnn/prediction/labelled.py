@@ -45,14 +45,20 @@ class LabelledBlock:
         return self.weights > 0
 
     def nll(self) -> float:
-        """`-log(mean over draws of p(label | x, w))`, times weight, summed over labels, in nats."""
+        """`-log(p(label | x))` of the prediction, times weight, summed over labels, in nats."""
+        log_prob = self._log_prob()
+        return float(-np.sum(self.weights[self.counted] * log_prob[self.counted]))
+
+    def _log_prob(self) -> np.ndarray:
+        """`log(mean over draws of p(label | x, w))`, or that of the tempered mean."""
         likelihood = self.answer.likelihood
+        if likelihood.tempers_mean:
+            return likelihood.log_prob_of_mean(self.targets, self.answer.mean).numpy()
         draws = [
             likelihood.log_prob(self.targets, likelihood.tempered(outputs)).numpy()
             for outputs in self.answer.outputs
         ]
-        log_mean = np.logaddexp.reduce(np.asarray(draws, np.float64)) - np.log(len(draws))
-        return float(-np.sum(self.weights[self.counted] * log_mean[self.counted]))
+        return np.logaddexp.reduce(np.asarray(draws, np.float64)) - np.log(len(draws))
 
 
 def labelled_blocks(

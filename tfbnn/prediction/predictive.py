@@ -59,9 +59,9 @@ def predict(
     Returns:
         A `Prediction`, which unpacks into two arrays. Classes: mean probabilities
         `(rows, classes)` and predictive entropy in nats `(rows,)`. Real numbers: mean and total
-        standard deviation, `(rows, targets)`. It holds the decomposition and the rest, and the
-        `mask` of sequences with steps that do not count. For a model
-        with several outputs: one in each place of the outputs' structure.
+        standard deviation, `(rows, targets)`. It holds the decomposition and the rest, the `mask`
+        of sequences with steps that do not count, and the `mean_temperature` of classes. For a
+        model with several outputs: one in each place of the outputs' structure.
 
     Raises:
         TypeError: If `model` is neither a model nor a posterior.
@@ -114,9 +114,14 @@ class Sampled:
         """The parameters of the likelihood, `(num_samples, rows, ...)` each."""
         return tuple(parameter.numpy() for parameter in self.likelihood.parameters(self.outputs))
 
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean over networks of the first parameter, float32, `(rows, ...)`."""
+        return self.parameters[0].mean(axis=0, dtype=np.float64).astype(np.float32)
+
     def prediction(self, keep_samples: bool) -> Prediction:
         """The mean over the networks, and how unsure it is."""
-        return summarise(self.likelihood.kind, self.parameters, keep_samples, self.mask)
+        return summarise(self.likelihood, self.parameters, keep_samples, self.mask)
 
 
 @dataclasses.dataclass(frozen=True)

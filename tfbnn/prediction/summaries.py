@@ -13,6 +13,7 @@ import numpy as np
 
 from tfbnn import arguments
 from tfbnn.prediction import uncertainty as measures
+from tfbnn.training.likelihoods import AbstractLikelihood
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Prediction:
         joined = {}
         for field in dataclasses.fields(parts[0]):
             values = [getattr(part, field.name) for part in parts]
-            if field.name == "num_samples":
+            if field.name in ("num_samples", "mean_temperature"):
                 joined[field.name] = values[0]
             elif any(value is None for value in values):
                 joined[field.name] = None
@@ -89,16 +90,22 @@ class ClassPrediction(Prediction):
         mutual_information: Epistemic part of the uncertainty, in nats, `(rows, ...)`.
         variation_ratio: Share of the draws that vote against the majority, `(rows, ...)`.
         variance: Variance of the probabilities over draws, in the shape of `prediction`.
+        mean_temperature: The temperature of the mean that `tfbnn.calibrate` chose. Other than 1,
+            `prediction` and `uncertainty` are of the tempered mean, `p**(1 / T) / sum(p**(1 / T))`
+            of the mean `p` over draws, and all else is of the draws before that: their difference
+            of entropies stays the mutual information, and the two parts add up to the entropy of
+            `p`, not to `uncertainty`.
     """
 
     expected_entropy: np.ndarray = dataclasses.field(repr=False)
     mutual_information: np.ndarray = dataclasses.field(repr=False)
     variation_ratio: np.ndarray = dataclasses.field(repr=False)
     variance: np.ndarray = dataclasses.field(repr=False)
+    mean_temperature: float = dataclasses.field(default=1.0, repr=False, kw_only=True)
 
     @property
     def predictive_entropy(self) -> np.ndarray:
-        """The uncertainty by its name: entropy of the mean probabilities, in nats."""
+        """The uncertainty by its name: entropy of `prediction`, in nats."""
         return self.uncertainty
 
     @property
@@ -110,7 +117,7 @@ class ClassPrediction(Prediction):
     def aleatoric(self) -> np.ndarray:
         """What more data would not remove: `expected_entropy`, in nats.
 
-        The two add up to `uncertainty`.
+        The two add up to `uncertainty`, but for a `mean_temperature` other than 1.
         """
         return self.expected_entropy
 
@@ -153,7 +160,7 @@ class NormalPrediction(Prediction):
 
 
 def summarise(
-    kind: str,
+    likelihood: AbstractLikelihood,
     parameters: tuple[np.ndarray, ...],
     keep_samples: bool,
     mask: np.ndarray | None = None,
@@ -161,7 +168,7 @@ def summarise(
     """The prediction for a block of rows.
 
     Args:
-        kind: `kind` of the likelihood.
+        likelihood: The likelihood of the output.
         parameters: Its parameters for each draw, `(num_samples, rows, ...)` each.
         keep_samples: Whether the prediction keeps them.
         mask: Booleans `(rows, ...)`, the steps that count, or None.
@@ -170,9 +177,9 @@ def summarise(
         A prediction; its arrays are float32.
     """
     kept = {"samples": parameters if keep_samples else None, "mask": mask}
-    if kind == "normal":
+    if likelihood.kind == "normal":
         return _normal(*parameters, kept)
-    return _classes(kind, parameters[0], kept)
+    return _classes(likelihood, parameters[0], kept)
 
 
 def _normal(loc: np.ndarray, scale: np.ndarray, kept: dict[str, Any]) -> NormalPrediction:
@@ -186,22 +193,34 @@ def _normal(loc: np.ndarray, scale: np.ndarray, kept: dict[str, Any]) -> NormalP
     )
 
 
-def _classes(kind: str, probabilities: np.ndarray, kept: dict[str, Any]) -> ClassPrediction:
-    categories = probabilities
-    if kind == "bernoulli":
-        categories = np.stack([1 - probabilities, probabilities], axis=-1)
-        if probabilities.shape[-1] == 1:
-            categories = categories[..., 0, :]
+def _classes(
+    likelihood: AbstractLikelihood, probabilities: np.ndarray, kept: dict[str, Any]
+) -> ClassPrediction:
+    prediction = _float32(probabilities.mean(axis=0, dtype=np.float64))
+    categories = _categories(likelihood.kind, probabilities)
+    uncertainty = measures.predictive_entropy(categories)
+    if likelihood.tempers_mean:
+        prediction = likelihood.tempered_mean(prediction).numpy()
+        uncertainty = measures.entropy(_categories(likelihood.kind, prediction))
     return ClassPrediction(
-        prediction=_float32(probabilities.mean(axis=0, dtype=np.float64)),
-        uncertainty=_float32(measures.predictive_entropy(categories)),
+        prediction=prediction,
+        uncertainty=_float32(uncertainty),
         num_samples=len(probabilities),
         expected_entropy=_float32(measures.expected_entropy(categories)),
         mutual_information=_float32(measures.mutual_information(categories)),
         variation_ratio=_float32(measures.variation_ratio(categories)),
         variance=_float32(probabilities.var(axis=0, dtype=np.float64)),
+        mean_temperature=likelihood.mean_temperature,
         **kept,
     )
+
+
+def _categories(kind: str, probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities of all categories on the last axis, those of yes and no too."""
+    if kind != "bernoulli":
+        return probabilities
+    categories = np.stack([1 - probabilities, probabilities], axis=-1)
+    return categories[..., 0, :] if probabilities.shape[-1] == 1 else categories
 
 
 def _float32(array: np.ndarray) -> np.ndarray:

@@ -70,5 +70,5 @@ def copy_state(source: BayesianModel, target: BayesianModel, for_training: bool 
     """Compile a model as another one was, with its temperatures and example rows."""
     compile_like(source, target, for_training)
     for old, new in zip(source.likelihoods, target.likelihoods, strict=True):
-        new.temperature = old.temperature
+        new.take_temperatures(old)
     target.example_rows = source.example_rows

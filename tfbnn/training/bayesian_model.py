@@ -390,7 +390,7 @@ class BayesianModel:
         return model
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        temperatures = [likelihood.temperature for likelihood in self.likelihoods]
+        saved = self.likelihoods
         recipe, is_given = self.objective.recipe, self.objective.recipe_is_given
         self.compile(
             **keras.saving.deserialize_keras_object(config),
@@ -400,8 +400,8 @@ class BayesianModel:
         )
         # The optimizer, which for `compile` is one of the user's own, may be that of the recipe.
         self._use_recipe(recipe, is_given)
-        for likelihood, temperature in zip(self.likelihoods, temperatures, strict=False):
-            likelihood.temperature = temperature
+        for likelihood, old in zip(self.likelihoods, saved, strict=False):
+            likelihood.take_temperatures(old)
         # As when it was saved: Keras warns of a state that the file lacks, and of one that has no
         # place.
         if self.built and self.optimizer is not None and self._optimizer_built:

@@ -13,8 +13,9 @@ Any other loss is an error that names the one to use. Options under which a loss
 """
 
 import abc
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -24,13 +25,34 @@ from tfbnn.training.requirements import require, require_finite
 
 
 class AbstractLikelihood(abc.ABC):
-    """`p(y | outputs)` for one output of a network."""
+    """`p(y | outputs)` for one output of a network.
+
+    A prediction is the mean of `parameters` over networks. Two temperatures, 1 at first, soften or
+    sharpen one of classes: `temperature` divides the logits of each network before the mean,
+    `mean_temperature` those of the mean. Training knows neither.
+    """
 
     kind: str
 
     def __init__(self, loss: keras.losses.Loss):
         self.loss = loss
         self.temperature = 1.0
+        self.mean_temperature = 1.0
+
+    def at(self, temperature: float = 1.0, mean_temperature: float = 1.0) -> Self:
+        """The same likelihood, of the same loss, at other temperatures."""
+        other = copy.copy(self)
+        other.temperature, other.mean_temperature = temperature, mean_temperature
+        return other
+
+    def take_temperatures(self, other: "AbstractLikelihood") -> None:
+        """Take on the temperatures of another likelihood."""
+        self.temperature, self.mean_temperature = other.temperature, other.mean_temperature
+
+    @property
+    def tempers_mean(self) -> bool:
+        """Whether the prediction is another than the mean over networks."""
+        return False
 
     @abc.abstractmethod
     def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
@@ -39,6 +61,10 @@ class AbstractLikelihood(abc.ABC):
     def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
         """Outputs of the same kind at the temperature: those of which predictions are made."""
         return outputs
+
+    def tempered_mean(self, mean: tf.Tensor) -> tf.Tensor:
+        """The prediction, of the mean over networks of the first of the `parameters`."""
+        return mean
 
     @abc.abstractmethod
     def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -96,22 +122,76 @@ class AbstractLikelihood(abc.ABC):
         return self.targets_like(outputs)
 
     def get_config(self) -> dict[str, Any]:
-        """The loss and the temperature, as `from_config` takes them."""
+        """The loss and the temperatures, as `from_config` takes them."""
         return {
             "loss": keras.saving.serialize_keras_object(self.loss),
             "temperature": self.temperature,
+            "mean_temperature": self.mean_temperature,
         }
 
 
-class Categorical(AbstractLikelihood):
+class AbstractClasses(AbstractLikelihood):
+    """Labels that have probabilities, which are a function of logits."""
+
+    def __init__(self, loss: keras.losses.Loss):
+        super().__init__(loss)
+        self.from_logits = loss.get_config()["from_logits"]
+
+    @staticmethod
+    @abc.abstractmethod
+    def probabilities(logits: tf.Tensor) -> tf.Tensor:
+        """Probabilities of logits."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def logits_of(probabilities: tf.Tensor) -> tf.Tensor:
+        """Logits of probabilities, finite."""
+
+    def logits(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Logits of a network, divided by the temperature."""
+        outputs = tf.cast(outputs, tf.float32)
+        return (outputs if self.from_logits else self.logits_of(outputs)) / self.temperature
+
+    def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
+        if self.temperature == 1.0:
+            return tf.cast(outputs, tf.float32)
+        logits = self.logits(outputs)
+        return logits if self.from_logits else self.probabilities(logits)
+
+    def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        outputs = self.tempered(outputs)
+        return (self.probabilities(outputs) if self.from_logits else outputs,)
+
+    @property
+    def tempers_mean(self) -> bool:
+        return self.mean_temperature != 1.0
+
+    def mean_logits(self, mean: tf.Tensor) -> tf.Tensor:
+        """Logits of mean probabilities, divided by the temperature of the mean."""
+        return self.logits_of(mean) / self.mean_temperature
+
+    def tempered_mean(self, mean: tf.Tensor) -> tf.Tensor:
+        return self.probabilities(self.mean_logits(mean)) if self.tempers_mean else mean
+
+    def log_prob_of_mean(self, targets: Any, mean: tf.Tensor) -> tf.Tensor:
+        """`log_prob` of the prediction that is made of mean probabilities."""
+        logits = self.mean_logits(mean)
+        return self.log_prob(targets, logits if self.from_logits else self.probabilities(logits))
+
+
+class Categorical(AbstractClasses):
     """One of several classes. `parameters`: probabilities `(..., classes)`."""
 
     kind = "categorical"
+    probabilities = staticmethod(tf.nn.softmax)
 
     def __init__(self, loss: keras.losses.Loss):
         super().__init__(loss)
         self.sparse = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
-        self.from_logits = loss.get_config()["from_logits"]
+
+    @staticmethod
+    def logits_of(probabilities: tf.Tensor) -> tf.Tensor:
+        return tf.math.log(tf.maximum(probabilities, _SMALLEST))
 
     def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
         outputs = tf.cast(outputs, tf.float32)
@@ -125,23 +205,6 @@ class Categorical(AbstractLikelihood):
         return -keras.ops.sparse_categorical_crossentropy(
             targets, outputs, from_logits=self.from_logits
         )
-
-    def logits(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Unnormalised log probabilities, divided by the temperature."""
-        outputs = tf.cast(outputs, tf.float32)
-        if not self.from_logits:
-            outputs = tf.math.log(tf.maximum(outputs, 1e-37))
-        return outputs / self.temperature
-
-    def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
-        if self.temperature == 1.0:
-            return tf.cast(outputs, tf.float32)
-        logits = self.logits(outputs)
-        return logits if self.from_logits else tf.nn.softmax(logits)
-
-    def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        outputs = self.tempered(outputs)
-        return (tf.nn.softmax(outputs) if self.from_logits else outputs,)
 
     def targets_shape(self, outputs_shape: Any) -> Any:
         return outputs_shape[:-1] if self.sparse else outputs_shape
@@ -177,36 +240,21 @@ class Categorical(AbstractLikelihood):
         )
 
 
-class Bernoulli(AbstractLikelihood):
+class Bernoulli(AbstractClasses):
     """Yes or no, for each output on its own. `parameters`: probabilities `(..., outputs)`."""
 
     kind = "bernoulli"
+    probabilities = staticmethod(tf.nn.sigmoid)
 
-    def __init__(self, loss: keras.losses.Loss):
-        super().__init__(loss)
-        self.from_logits = loss.get_config()["from_logits"]
+    @staticmethod
+    def logits_of(probabilities: tf.Tensor) -> tf.Tensor:
+        no = tf.maximum(1.0 - probabilities, _SMALLEST_COMPLEMENT)
+        return tf.math.log(tf.maximum(probabilities, _SMALLEST)) - tf.math.log(no)
 
     def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
         outputs = tf.cast(outputs, tf.float32)
         targets = tf.cast(matched(targets, outputs.shape), tf.float32)
         return -keras.ops.binary_crossentropy(targets, outputs, from_logits=self.from_logits)
-
-    def logits(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Log odds, divided by the temperature."""
-        outputs = tf.cast(outputs, tf.float32)
-        if not self.from_logits:
-            outputs = tf.math.log(tf.maximum(outputs, 1e-37)) - tf.math.log1p(-outputs)
-        return outputs / self.temperature
-
-    def tempered(self, outputs: tf.Tensor) -> tf.Tensor:
-        if self.temperature == 1.0:
-            return tf.cast(outputs, tf.float32)
-        logits = self.logits(outputs)
-        return logits if self.from_logits else tf.nn.sigmoid(logits)
-
-    def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        outputs = self.tempered(outputs)
-        return (tf.nn.sigmoid(outputs) if self.from_logits else outputs,)
 
     def require_possible(
         self, targets: tf.Tensor, outputs_shape: Any, counts: tf.Tensor | None = None
@@ -249,6 +297,11 @@ class Normal(AbstractLikelihood):
         del outputs_shape, counts
         return require_finite("y", targets)
 
+
+# Under the logarithm of a probability in float32.
+_SMALLEST = 1e-37
+# Where a probability is rounded to 1, what is left of it is less than half a step of float32.
+_SMALLEST_COMPLEMENT = 2.0**-25
 
 # By how much the sum of shares may differ from 1: three digits, or what float16 leaves of ten.
 _ROUNDING = 5e-3
@@ -298,8 +351,8 @@ def likelihood_of(loss: Any) -> AbstractLikelihood:
 def from_config(config: dict[str, Any]) -> AbstractLikelihood:
     """The likelihood with a configuration made by its `get_config`."""
     likelihood = likelihood_of(keras.saving.deserialize_keras_object(config["loss"]))
-    likelihood.temperature = config["temperature"]
-    return likelihood
+    # Files from before there were two have one.
+    return likelihood.at(config["temperature"], config.get("mean_temperature", 1.0))
 
 
 def sum_events(log_prob: tf.Tensor, factors: Sequence[Any] = ()) -> tf.Tensor:

@@ -28,21 +28,21 @@ def convolution(rank, *arguments, estimator="Flipout", **options):
     return layer(*arguments, posterior=family(), **options)
 
 
-def sequential(shape, *layers, loss=LOGITS, sparsity=0.0, temperature=None):
+def sequential(shape, *layers, loss=LOGITS, **options):
     model = tfbnn.Sequential([keras.Input(shape), *layers])
     model.compile(loss=loss)
-    return finished(model, sparsity, temperature)
+    return finished(model, **options)
 
 
-def finished(model, sparsity=0.0, temperature=None):
+def finished(model, sparsity=0.0, temperature=1.0, mean_temperature=1.0):
     """Every variable away from its start, and some weights pruned."""
     rng = np.random.default_rng(0)
     for variable in model.weights:
         if np.dtype(variable.dtype).kind == "f":
             noise = rng.normal(size=variable.shape) * 0.2
             variable.assign(variable + (np.abs(noise) if "variance" in variable.path else noise))
-    if temperature is not None:
-        model.likelihood.temperature = temperature
+    model.likelihood.temperature = temperature
+    model.likelihood.mean_temperature = mean_temperature
     if sparsity:
         model = tfbnn.prune(model, sparsity=sparsity)
     return model
@@ -243,6 +243,29 @@ MODELS = {
         ),
     ),
     "temperature": ((5,), lambda: sequential((5,), dense(3), temperature=2.5)),
+    "temperature of the mean": ((5,), lambda: sequential((5,), dense(3), mean_temperature=0.5)),
+    "probabilities, both temperatures": (
+        (5,),
+        lambda: sequential(
+            (5,),
+            dense(3, activation="softmax"),
+            loss=PROBABILITIES,
+            temperature=0.7,
+            mean_temperature=1.8,
+        ),
+    ),
+    "binary, temperature of the mean": (
+        (5,), lambda: sequential((5,), dense(1), loss=BINARY, mean_temperature=0.4)
+    ),
+    "several binary, temperature of the mean": (
+        (4, 5),
+        lambda: sequential(
+            (4, 5),
+            dense(2, activation="sigmoid"),
+            loss=BINARY_PROBABILITIES,
+            mean_temperature=2.5,
+        ),
+    ),
     "probabilities": (
         (5,), lambda: sequential((5,), dense(3, activation="softmax"), loss=PROBABILITIES)
     ),

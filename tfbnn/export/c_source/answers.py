@@ -79,7 +79,7 @@ static void answer(const float *mean, const float *variance, float *prediction,
         for (int i = 0; i < FEATURES; i++) {
             entropy += surprise(prediction[i]);
         }
-        *uncertainty++ = entropy;
+        *uncertainty++ = FINAL_ENTROPY;
         *mutual_information++ = variance && entropy > expected ? entropy - expected : 0.0f;
         prediction += FEATURES;
         mean += FEATURES;
@@ -110,7 +110,7 @@ static void answer(const float *mean, const float *variance, float *prediction,
         for (int i = 0; i < FEATURES; i++) {
             const float entropy = surprise(prediction[i]) + surprise(1.0f - prediction[i]);
             const float difference = entropy + mutual_information[i];
-            uncertainty[i] = entropy;
+            uncertainty[i] = FINAL_ENTROPY;
             mutual_information[i] = variance && difference > 0.0f ? difference : 0.0f;
         }
         prediction += FEATURES;
@@ -282,9 +282,13 @@ class Answer(AbstractOperation):
         point = Function("point", _POINT if self.arrays() else _NO_POINT, (sizes,))
         if self.likelihood.kind == "normal":
             return (self._normal(sizes, point),)
-        text = _CATEGORICAL if self.likelihood.kind == "categorical" else _BERNOULLI
         outputs_at = Function("outputs_at", _OUTPUTS_AT, (point,))
-        return (Function("answer", text, (outputs_at, self._probabilities(), _SURPRISE)),)
+        needs = (outputs_at, self._probabilities(), _SURPRISE)
+        text = _CATEGORICAL if self.likelihood.kind == "categorical" else _BERNOULLI
+        if not self.likelihood.tempers_mean:
+            return (Function("answer", text.replace("FINAL_ENTROPY", "entropy"), needs),)
+        text = text.replace("FINAL_ENTROPY", _TEMPERED[self.likelihood.kind])
+        return (Function("answer", text, (*needs, self._tempered_mean())),)
 
     def statement(self, places: Places) -> str:
         work = f", {places.workspace}" if self.workspace else ""
@@ -322,6 +326,19 @@ class Answer(AbstractOperation):
             f"    return {float_literal(scale * scale)};\n}}\n"
         )
 
+    def _tempered_mean(self) -> Function:
+        """From mean probabilities to tempered ones, in place, and their entropy."""
+        last = "softmax" if self.likelihood.kind == "categorical" else "sigmoid"
+        logits = _each(f"({_LOG_ODDS[last]}) / {float_literal(self.likelihood.mean_temperature)}")
+        if last == "softmax":
+            body, needs = "    return softmax(count, x);\n", (_SOFTMAX,)
+        else:
+            body = f"{_call(last)}    return surprise(x[0]) + surprise(1.0f - x[0]);\n"
+            needs = (SIGMOID, _SURPRISE)
+        comment = "/* The temperature of the mean, in place; returns the entropy, in nats. */\n"
+        text = f"{comment}static float tempered(int count, float *x)\n{{\n{logits}{body}}}\n"
+        return Function("tempered", text, needs)
+
     def _probabilities(self) -> Function:
         """From the outputs of the network to probabilities, in place; of classes, their entropy."""
         is_softmax = self.likelihood.kind == "categorical"
@@ -357,7 +374,13 @@ _ENTROPY = """\
     }
     return entropy;
 """
-_LOG_ODDS = {"softmax": f"logf({_CLIPPED})", "sigmoid": f"logf({_CLIPPED}) - log1pf(-x[i])"}
+# As in `training.likelihoods`: 2**-25 is less than what is left of a probability rounded to 1.
+_REST = "1.0f - x[i] > 2.98023224e-8f ? 1.0f - x[i] : 2.98023224e-8f"
+_LOG_ODDS = {"softmax": f"logf({_CLIPPED})", "sigmoid": f"logf({_CLIPPED}) - logf({_REST})"}
+_TEMPERED = {
+    "categorical": "tempered(FEATURES, prediction)",
+    "bernoulli": "tempered(1, prediction + i)",
+}
 
 
 def _call(name: str) -> str:

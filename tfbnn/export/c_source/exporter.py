@@ -29,7 +29,7 @@ from tfbnn.export.c_source.compilation import (
 from tfbnn.export.c_source.layers import translate
 from tfbnn.export.c_source.linear import Linear
 from tfbnn.export.c_source.program import Program
-from tfbnn.export.c_source.source import C_TYPES, MEANINGS, Source
+from tfbnn.export.c_source.source import C_TYPES, Source
 from tfbnn.export.c_source.text import in_comment
 from tfbnn.export.c_source.translator import SCALES, Settings, Translator
 from tfbnn.export.files import written_whole
@@ -169,7 +169,6 @@ def c(
             tolerance=tolerance,
             class_names=class_names,
             preprocessing=preprocessing,
-            **{source.answer.names[2]: MEANINGS[posterior.likelihoods[0].kind][2]},
             **facts,
         )
         manifest.write(described, description)

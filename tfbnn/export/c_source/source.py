@@ -10,6 +10,7 @@ import numpy as np
 from tfbnn.export.c_source.answers import Answer
 from tfbnn.export.c_source.program import Program
 from tfbnn.export.c_source.text import in_order
+from tfbnn.export.manifest import meanings
 
 C_TYPES = {"float32": "float", "uint8": "uint8_t"}
 FLAGS = (
@@ -133,7 +134,7 @@ class Source:
         return f"{self._signature()}\n{{\n{textwrap.indent(body, '    ')}}}\n"
 
     def _meanings(self) -> dict[str, str]:
-        first, second, third = MEANINGS[self.answer.likelihood.kind]
+        first, second, third = meanings(self.answer.likelihood).values()
         return {
             "input": _shaped(self.program.input.shape),
             "prediction": f"{_shaped(self.answer.prediction_shape)}: {first}",
@@ -142,24 +143,6 @@ class Source:
             "third": third,
         }
 
-
-MEANINGS = {
-    "categorical": (
-        "mean probability of each class",
-        "predictive entropy, nats",
-        "mutual information of label and weights, nats",
-    ),
-    "bernoulli": (
-        "mean probability of yes",
-        "predictive entropy, nats",
-        "mutual information of label and weights, nats",
-    ),
-    "normal": (
-        "mean of the target",
-        "standard deviation in all",
-        "standard deviation of the mean",
-    ),
-}
 
 _COMMENT = """\
 {name}: a Bayesian neural network as a C function. Written by tfbnn; do not edit.
