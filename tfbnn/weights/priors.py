@@ -363,8 +363,8 @@ class AutomaticRelevance(AbstractPrior):
 
     def distribution(self) -> tfd.Distribution:
         raise ValueError(
-            "The scale of this prior follows the posterior, so that it is no law by itself; for one "
-            f"that is take `tfbnn.priors.FanIn()`. Received: {self}"
+            "The scale of this prior follows the posterior, so that it is no law by itself; take "
+            f"`tfbnn.priors.FanIn()` where one is needed. Received: {self}"
         )
 
     def get_config(self) -> dict[str, Any]:
