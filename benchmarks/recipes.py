@@ -20,10 +20,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-import numpy as np
-
-from benchmarks import measuring
-from benchmarks.recipes_parts import scores, tasks
+from benchmarks.recipes_parts import page, scores, tasks
 from benchmarks.recipes_parts.contenders import CONTENDERS
 
 
@@ -31,12 +28,16 @@ def main() -> None:
     """Do what is not done yet, and print a table for each task."""
     settings = _settings()
     settings.folder.mkdir(parents=True, exist_ok=True)
+    tables = {}
     for name in settings.tasks:
         rows = {}
         for contender in settings.contenders:
             runs = [_result(name, contender, seed, settings) for seed in settings.seeds]
             rows[contender] = [run for run in runs if run]
-        print(f"\n{name}\n\n{_table(rows)}", flush=True)
+        tables[name] = page.table(name, rows)
+        print(f"\n{name}\n\n{tables[name]}", flush=True)
+    if settings.page:
+        page.replace_tables(settings.page, tables)
 
 
 def _settings() -> argparse.Namespace:
@@ -46,6 +47,7 @@ def _settings() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("recipes"))
     parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("TFBNN_DATA"))
+    parser.add_argument("--page", type=pathlib.Path, help="put the tables into this page, too")
     parser.add_argument("--print", action="store_true", help="only what is there")
     return parser.parse_args()
 
@@ -63,24 +65,6 @@ def _result(task_name: str, contender: str, seed: int, settings: argparse.Namesp
         partial.write_text(json.dumps(found, indent=1) + "\n")
         os.replace(partial, path)
     return json.loads(path.read_text()) if path.exists() else None
-
-
-def _table(rows: dict[str, list[dict[str, float]]]) -> str:
-    """Means over seeds, with standard errors."""
-    names = list(dict.fromkeys(name for runs in rows.values() for run in runs for name in run))
-    lines = []
-    for contender, runs in rows.items():
-        cells = [_cell([run[name] for run in runs if name in run]) for name in names]
-        lines.append([contender, *cells])
-    return measuring.table(["", *names], lines)
-
-
-def _cell(values: list[float]) -> str:
-    if not values:
-        return ""
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{np.mean(values):.3f} +- {np.std(values, ddof=1) / len(values) ** 0.5:.3f}"
 
 
 if __name__ == "__main__":

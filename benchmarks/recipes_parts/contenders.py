@@ -18,7 +18,7 @@ UNITS = (50, 50)
 BATCH = 32
 _SAMPLES = 64
 _MEMBERS = 5
-_SPARSITY = 0.9
+_SPARSITIES = (0.9, 0.95)
 # Of an execution: Keras' loop costs more than a step of such a network.
 _STEPS_AT_ONCE = 25
 _EPOCHS = 20
@@ -34,6 +34,7 @@ class Bayesian:
         compiled: Arguments of `compile`.
         layer: Arguments of each layer.
         layer_class: Name of the layer.
+        longer: How many times the steps of the others.
     """
 
     compiled: dict[str, Any]
@@ -44,13 +45,12 @@ class Bayesian:
     def __call__(self, task: Task, seed: int) -> tuple[Answer, dict[str, float]]:
         make = functools.partial(getattr(tfbnn.layers, self.layer_class), **self.layer)
         compiled = {key: one() if callable(one) else one for key, one in self.compiled.items()}
-        model = trained(task, seed, make, longer=self.longer, **compiled)
+        model = trained(task, seed, make, longer=self.longer, held_out=True, **compiled)
         facts = facts_of(model)
-        if task.name != "gap":
-            pruned = tfbnn.prune(model, _SPARSITY)
-            facts["pruned error"] = scores.error(
-                task, sampled(pruned, task)(task.test[0]), task.test[1]
-            )
+        for sparsity in _SPARSITIES if task.name != "gap" else ():
+            pruned = sampled(tfbnn.prune(model, sparsity), task)
+            error = scores.error(task, pruned(task.test[0]), task.test[1])
+            facts[f"error at {100 * sparsity:g} %"] = error
         return sampled(model, task), facts
 
 
@@ -85,10 +85,11 @@ def trained(
     make: Callable[..., Any],
     dropout: float = 0.0,
     longer: int = 1,
+    held_out: bool = False,
     callbacks: Any = None,
     **compiled: Any,
 ) -> tfbnn.Sequential:
-    """A trained network with layers that `make` makes."""
+    """A trained network with layers that `make` makes; `fit` has the validation rows or not."""
     keras.utils.set_random_seed(seed)
     x, y = task.train
     model = tfbnn.Sequential([keras.Input(x.shape[1:])])
@@ -110,7 +111,7 @@ def trained(
         steps_per_epoch=task.steps // _EPOCHS,
         num_examples=len(x),
         callbacks=callbacks,
-        validation_data=task.validation if callbacks else None,
+        validation_data=task.validation if held_out else None,
         verbose=0,
     )
     return model
@@ -127,9 +128,11 @@ def sampled(model: tfbnn.Sequential, task: Task) -> Answer:
 
 
 def facts_of(model: tfbnn.Sequential) -> dict[str, float]:
-    """Median of sigma in each kernel."""
+    """Median of sigma in each kernel, and whether it has trained."""
     kernels = [layer.kernel for layer in tfbnn.layers.variational_layers(model)]
-    return {f"sigma {i}": float(np.median(kernel.scale)) for i, kernel in enumerate(kernels)}
+    facts = {f"sigma {i}": float(np.median(kernel.scale)) for i, kernel in enumerate(kernels)}
+    facts["pull"], facts["pull error"] = model.objective.sigma_gradients.mean_pull()
+    return facts
 
 
 def _plain(
@@ -148,7 +151,15 @@ def _plain(
             keras.callbacks.EarlyStopping("val_nll", patience=patience, restore_best_weights=True)
         ]
     make = keras.layers.Dense
-    model = trained(task, seed, make, dropout, callbacks=callbacks, optimizer=optimizer)
+    model = trained(
+        task,
+        seed,
+        make,
+        dropout,
+        held_out=bool(callbacks),
+        callbacks=callbacks,
+        optimizer=optimizer,
+    )
 
     def answer(x: Any) -> Answers:
         draws = _SAMPLES if dropout else 1
@@ -170,10 +181,11 @@ def _together(answers: list[Answer], x: Any) -> Answers:
 
 
 _RATES = tuple({"learning_rate": rate} for rate in (1e-3, 3e-3, 1e-2))
-FAN_IN = {
-    "prior": "fan_in",
-    "posterior": tfbnn.families.Normal("fan_in"),
-    "bias_posterior": tfbnn.families.Normal("fan_in"),
+# What a layer was before its defaults were chosen here.
+FORMER = {
+    "prior": "normal",
+    "posterior": tfbnn.families.Normal(0.0067),
+    "bias_posterior": "point",
 }
 
 CONTENDERS: dict[str, Any] = {
@@ -186,10 +198,10 @@ CONTENDERS: dict[str, Any] = {
         tuple({"learning_rate": 1e-2, "dropout": rate} for rate in (0.05, 0.1, 0.3))
     ),
     "ensemble of 5": Plain(_RATES, _MEMBERS),
-    "before recipes": Bayesian({"optimizer": keras.optimizers.Adam}),
+    "Adam 1e-3, N(0, 1)": Bayesian({"optimizer": keras.optimizers.Adam}, FORMER),
+    "calibrated": Bayesian({"recipe": "calibrated"}),
     "elbo": Bayesian({"recipe": "elbo"}),
-    "elbo, fan-in": Bayesian({"recipe": "elbo"}, FAN_IN),
-    "beta 0.3, fan-in": Bayesian({"recipe": "calibrated"}, FAN_IN),
-    "beta 0.1, fan-in": Bayesian({"recipe": "calibrated", "beta": 0.1}, FAN_IN),
-    "beta 0.03, fan-in": Bayesian({"recipe": "calibrated", "beta": 0.03}, FAN_IN),
+    "sparse": Bayesian({"recipe": "sparse"}),
+    "calibrated, beta 0.1": Bayesian({"recipe": "calibrated", "beta": 0.1}),
+    "calibrated, normal prior": Bayesian({"recipe": "calibrated"}, {"prior": "fan_in"}),
 }

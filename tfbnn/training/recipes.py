@@ -105,7 +105,7 @@ class Recipe:
 RECIPES = {
     "calibrated": Recipe(beta=0.3),
     "elbo": Recipe(),
-    "sparse": Recipe(),
+    "sparse": Recipe(warm_up=0.5),
 }
 """The recipes `get` knows by name."""
 

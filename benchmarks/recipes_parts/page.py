@@ -1,0 +1,81 @@
+"""Tables of the study's results, and the page that holds them."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from benchmarks import measuring
+
+Runs = list[dict[str, float]]
+
+MARK = "<!-- What follows is printed: `python benchmarks/recipes.py --page docs/recipes.md` -->"
+
+_PRUNED = {"error at 90 %": "90 % removed", "error at 95 %": "95 % removed"}
+_REAL = {
+    "nll": "NLL",
+    "error": "RMSE",
+    "cover 0.5": "in 50 %",
+    "cover 0.9": "in 90 %",
+    "cover 0.95": "in 95 %",
+    **_PRUNED,
+}
+COLUMNS = {
+    "digits": {
+        "nll": "NLL",
+        "ece": "ECE",
+        "error": "error",
+        "auroc own errors": "own errors",
+        "auroc letters predictive_entropy": "letters",
+        "auroc left-out classes predictive_entropy": "left-out classes",
+        **_PRUNED,
+    },
+    "ecg5000": {
+        "nll": "NLL",
+        "ece": "ECE",
+        "error": "error",
+        "auroc own errors": "own errors",
+        "auroc shuffled predictive_entropy": "shuffled",
+        "auroc shuffled mutual_information": "shuffled, by information",
+        **_PRUNED,
+    },
+    "concrete": _REAL,
+    "energy": _REAL,
+    "wine-quality-red": _REAL,
+    "gap": {
+        "band ratio": "band, gap over data",
+        "truth in band": "truth within the 95 % band",
+        "band": "band in the gap",
+        "error": "RMSE at the data",
+        "noise": "noise (0.1)",
+    },
+}
+"""By task, the columns of its table: the name of a score, and what it is called."""
+
+
+def table(task: str, rows: dict[str, Runs]) -> str:
+    """Means over seeds of each contender, with standard errors."""
+    columns = COLUMNS[task]
+    lines = [
+        [contender, *(_cell([run[name] for run in runs if name in run]) for name in columns)]
+        for contender, runs in rows.items()
+    ]
+    return measuring.table(["", *columns.values()], lines)
+
+
+def replace_tables(page: pathlib.Path, tables: dict[str, str]) -> None:
+    """Write the tables into a page, in the place of all that follows the mark."""
+    head, mark, _ = page.read_text().partition(MARK)
+    if not mark:
+        raise ValueError(f"The page must have this line: {MARK}. Received: page={page}")
+    parts = [f"## {task}\n\n{text}\n" for task, text in tables.items()]
+    page.write_text(head + mark + "\n\n" + "\n".join(parts))
+
+
+def _cell(values: list[Any]) -> str:
+    if not values:
+        return ""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    error = np.std(values, ddof=1) / len(values) ** 0.5
+    return f"{np.mean(values):.3f} ± {error:.3f}"
