@@ -7,7 +7,7 @@
     python -m tfbnn.launch --workers 2 -- python -m trainers.classification --resume state
     tensorboard --logdir saved_models
 
-Fits the exact ELBO, watches sigma, draws the pruning curve on rows that were not trained on (the
+Fits by a recipe, watches sigma, draws the pruning curve on rows that were not trained on (the
 validation rows, or with --train-on-all the test rows), prunes to several sparsities, scores each on
 the test rows and exports it as a .tflite that answers with uncertainty, runs the one that ships in
 LiteRT, and prints one table. Everything is in saved_models/<run>/.
@@ -26,7 +26,7 @@ from tfbnn.pruning.curves import PruningCurve
 from tfbnn.training import strategies
 from trainers import command, networks, report, runs, shipping
 from trainers.data import Dataset, load
-from trainers.settings import RECIPES, Settings
+from trainers.settings import BY_DATASET, Settings
 
 
 def main(settings: Settings) -> dict[str, Any]:
@@ -168,4 +168,4 @@ def _print(metrics: dict[str, Any], folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, RECIPES, __doc__)
+    command.run(main, BY_DATASET, __doc__)

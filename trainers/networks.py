@@ -1,5 +1,6 @@
 """Networks of the trainers: from settings to a model, and its training."""
 
+import dataclasses
 import functools
 import math
 import pathlib
@@ -18,17 +19,16 @@ _SIGMA_RECORDS = 100
 
 
 def build(settings: Settings, dataset: Dataset) -> tfbnn.Sequential:
-    """A network of random weights under a scale mixture prior.
+    """A network of random weights.
 
     Without `filters`, the multi-layer perceptron of Blundell et al. 2015, sec. 5.1. With them, two
     3 x 3 convolutions, each followed by max pooling, in front of it.
     """
     dense = getattr(tfbnn.layers, f"Dense{settings.layer}")
     convolution = getattr(tfbnn.layers, f"Convolution2D{settings.layer}")
-    prior = tfbnn.priors.ScaleMixture(settings.pi, settings.sigma1, settings.sigma2)
     options = {
-        "prior": prior,
-        "posterior": tfbnn.families.Normal(initial_scale=settings.initial_scale),
+        "prior": _prior(settings),
+        "posterior": tfbnn.families.Normal(settings.initial_scale or "fan_in"),
     }
     layers = stack(
         functools.partial(dense, **options),
@@ -40,6 +40,12 @@ def build(settings: Settings, dataset: Dataset) -> tfbnn.Sequential:
     return tfbnn.Sequential(
         [keras.Input(dataset.train[0].shape[1:]), *layers], name=settings.dataset
     )
+
+
+def _prior(settings: Settings) -> Any:
+    if settings.prior == "scale_mixture":
+        return tfbnn.priors.ScaleMixture(settings.pi, settings.sigma1, settings.sigma2)
+    return settings.prior
 
 
 def stack(
@@ -69,17 +75,18 @@ def train(
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, float]:
-    """Fit with Adam, whose step size falls to zero along half a cosine.
+    """Fit with Adam, as the recipe says.
 
     Returns:
         The metrics of the last epoch.
     """
-    steps = math.ceil(len(part[0]) / settings.batch_size)
-    rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, epochs * steps)
+    recipe = tfbnn.recipes.get(settings.recipe)
+    if settings.learning_rate is not None:
+        recipe = dataclasses.replace(recipe, learning_rate=settings.learning_rate)
     with model.distribute_strategy.scope():
         model.compile(
-            keras.optimizers.Adam(rate),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            recipe=recipe,
             beta=settings.beta,
         )
     history = model.fit(
@@ -108,7 +115,8 @@ def describe(model: tfbnn.Sequential, settings: Settings, rows: int) -> str:
     """In one line, what is trained and how."""
     sizes = "-".join(_size(layer) for layer in tfbnn.layers.variational_layers(model))
     steps = math.ceil(rows / settings.batch_size)
-    objective = "exact ELBO" if settings.beta == 1 else f"NOT the ELBO: KL times {settings.beta:g}"
+    beta = tfbnn.recipes.get(settings.recipe).beta if settings.beta is None else settings.beta
+    objective = "ELBO" if beta == 1 else f"NOT the ELBO: KL times {beta:g}"
     return (
         f"{math.prod(model.input_shape[1:])}-{sizes} {settings.layer}, {objective}, "
         f"{rows:,} examples, {settings.epochs} epochs of {steps} batches"

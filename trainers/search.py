@@ -29,7 +29,7 @@ from tfbnn.training import strategies
 from trainers import command, networks, report, runs
 from trainers.data import Dataset, load
 from trainers.search_settings import SEARCHES, SearchSettings
-from trainers.settings import RECIPES
+from trainers.settings import BY_DATASET
 
 _RESULTS, _SETTINGS = "search.json", "settings.json"
 # Ten times the largest file of the recipes: see `tfbnn.search.Bytes`.
@@ -196,7 +196,7 @@ def _found(
 
 def _baseline(settings: SearchSettings, dataset: Dataset) -> dict[str, float]:
     """Validation scores of the default recipe, trained on the same rows."""
-    recipe = dataclasses.replace(RECIPES[settings.dataset], smoke=settings.smoke).effective()
+    recipe = dataclasses.replace(BY_DATASET[settings.dataset], smoke=settings.smoke).effective()
     print("Training the default recipe, to compare with", flush=True)
     keras.utils.set_random_seed(recipe.seed)
     model = networks.build(recipe, dataset)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from trainers import classification, command, runs
-from trainers.settings import RECIPES, Settings, check, check_seeds, option
+from trainers.settings import BY_DATASET, Settings, check, check_seeds, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +134,6 @@ def _percent(pair: tuple[float, float | None]) -> str:
 
 if __name__ == "__main__":
     recipes = {
-        key: SeedSettings(**{**vars(recipe), "export": False}) for key, recipe in RECIPES.items()
+        key: SeedSettings(**{**vars(recipe), "export": False}) for key, recipe in BY_DATASET.items()
     }
     command.run(main, recipes, __doc__)

@@ -16,7 +16,9 @@ from typing import Any
 
 from tfbnn import arguments
 from tfbnn.export.graph import MODES
+from tfbnn.recipes import RECIPES
 from tfbnn.training import strategies
+from tfbnn.weights.priors import PRIORS
 from trainers.data import DATASETS
 
 
@@ -99,7 +101,7 @@ def is_folder_name(name: str | None) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Settings of `trainers.classification`. `RECIPES` has those for each data set.
+    """Settings of `trainers.classification`. `BY_DATASET` has those for each data set.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -114,16 +116,22 @@ class Settings:
     filters: int = option(0, "filters of the first of two convolutions, 0 for none")
     width: int = option(400, "units of a hidden layer")
     depth: int = option(2, "number of hidden layers")
-    pi: float = option(0.5, "share of the wide component of the prior")
-    sigma1: float = option(1.0, "standard deviation of the wide component of the prior")
-    sigma2: float = option(math.exp(-6), "standard deviation of the narrow component")
-    initial_scale: float = option(
-        math.log1p(math.exp(-5)), "posterior standard deviation to start at"
+    prior: str = option("automatic_relevance", "prior of the weights", tuple(PRIORS))
+    pi: float = option(0.5, "share of the wide component of a scale mixture")
+    sigma1: float = option(1.0, "standard deviation of its wide component")
+    sigma2: float = option(math.exp(-6), "standard deviation of its narrow component")
+    initial_scale: float | None = option(
+        None, "posterior standard deviation to start at; else relative to the fan-in"
     )
+    recipe: str = option("sparse", "how the settings of training fit together", tuple(RECIPES))
     epochs: int = option(60, "epochs of training")
     batch_size: int = option(128, "rows in a training step")
-    learning_rate: float = option(1e-3, "of Adam at the start; it falls to 0 along a cosine")
-    beta: float = option(1.0, "factor of the KL; anything but 1 is not the ELBO")
+    learning_rate: float | None = option(
+        None, "of Adam at the start, from which it falls to 0; else that of the recipe"
+    )
+    beta: float | None = option(
+        None, "factor of the KL, anything but 1 is not the ELBO; else that of the recipe"
+    )
     sparsity: float = option(0.9, "share of the weights to remove from the model that ships")
     sparsities: tuple[float, ...] = option(
         (0.0, 0.5, 0.75, 0.9, 0.95, 0.98), "sparsities in the table and the pruning curve"
@@ -155,12 +163,13 @@ class Settings:
     def __post_init__(self) -> None:
         check_types(self)
         check_at_least(self, 1, "width", "epochs", "batch_size", "num_samples", "export_samples")
-        check_at_least(self, 0, "filters", "depth", "fine_tune_epochs", "beta")
+        check_at_least(self, 0, "filters", "depth", "fine_tune_epochs")
         check_seeds(self, "seed")
         check_places(self, "output", "data_dir", "json", "resume")
-        check(self, "beta", self.beta < math.inf, "finite")
+        check(self, "beta", self.beta is None or 0 <= self.beta < math.inf, "finite, at least 0")
         for name in ("sigma1", "sigma2", "initial_scale", "learning_rate"):
-            check(self, name, 0 < getattr(self, name) < math.inf, "positive and finite")
+            value = getattr(self, name)
+            check(self, name, value is None or 0 < value < math.inf, "positive and finite")
         check(self, "pi", 0 < self.pi < 1, "between 0 and 1")
         check(self, "sparsity", 0 <= self.sparsity < 1, "in [0, 1)")
         check(self, "sparsities", all(0 <= s < 1 for s in self.sparsities), "in [0, 1)")
@@ -187,47 +196,42 @@ class Settings:
         )
 
 
-# Chosen on validation rows. With 1,077 examples the KL weighs 46 times what it does on MNIST, and
-# the ELBO of a perceptron is best where it has some 3 % error: shared weights are cheaper. Larger
-# steps and a wider narrow component let the weights that are not needed reach it in time.
-RECIPES = {
+# With 1,077 examples the KL weighs 46 times what it does on MNIST, and the ELBO of a perceptron is
+# best where it has some 3 % error: shared weights are cheaper.
+BY_DATASET = {
     "digits": Settings(
         dataset="digits",
         filters=16,
         width=64,
         depth=1,
-        sigma2=math.exp(-5),
-        initial_scale=0.015,
         epochs=300,
-        learning_rate=3e-3,
     ),
-    # Chosen by training on 50,000 rows and scoring the other 10,000; then all 60,000 are used.
-    "mnist": Settings(dataset="mnist", train_on_all=True, pi=0.25, epochs=40),
-    # Not searched: the convolutions of the digits, twice as wide, with the prior of MNIST.
+    "mnist": Settings(dataset="mnist", train_on_all=True, epochs=40),
+    # Not searched: the convolutions of the digits, twice as wide.
     "cifar10": Settings(
         dataset="cifar10",
         filters=32,
         width=64,
         depth=1,
-        pi=0.25,
-        initial_scale=0.015,
         epochs=40,
     ),
 }
 
 
 def parse(
-    recipes: dict[str, Settings], description: str | None = None, argv: Sequence[str] | None = None
+    by_dataset: dict[str, Settings],
+    description: str | None = None,
+    argv: Sequence[str] | None = None,
 ) -> Any:
     """Settings from the command line; the data set chooses the defaults.
 
     Args:
-        recipes: Settings by data set; the first is the default one.
+        by_dataset: Settings by data set; the first is the default one.
         description: What the program does, for `--help`.
         argv: Arguments; those of the process by default.
 
     Returns:
-        Settings of the class of `recipes`.
+        Settings of the class of those in `by_dataset`.
 
     Raises:
         SystemExit: With code 2 and a message, on an unknown flag or a value of the wrong type or
@@ -235,14 +239,14 @@ def parse(
 
     Example:
 
-    >>> parse(RECIPES, argv=["--dataset", "mnist", "--epochs", "3"]).epochs
+    >>> parse(BY_DATASET, argv=["--dataset", "mnist", "--epochs", "3"]).epochs
     3
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--dataset", nargs="?", default=next(iter(recipes)))
+    first.add_argument("--dataset", nargs="?", default=next(iter(by_dataset)))
     chosen = first.parse_known_args(argv)[0].dataset
     # No name or an unknown one goes to the full parser, which knows how to refuse it.
-    defaults = recipes.get(chosen, next(iter(recipes.values())))
+    defaults = by_dataset.get(chosen, next(iter(by_dataset.values())))
     # As it was started: the file in a folder of its own would not find the others.
     module = getattr(sys.modules["__main__"], "__spec__", None)
     parser = argparse.ArgumentParser(

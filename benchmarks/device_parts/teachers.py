@@ -1,6 +1,6 @@
 """The unpruned networks, trained once and kept.
 
-Bayesian networks under a scale mixture prior, fitted to 50,000 images of MNIST by the exact ELBO:
+Bayesian networks under a scale mixture prior, fitted to 50,000 images of MNIST by the ELBO:
 the perceptron 784-1200-1200-10 and LeNet-5 with 20 and 50 filters and 500 units.
 """
 
@@ -12,13 +12,22 @@ import keras
 import tfbnn
 from trainers import networks
 from trainers.data import Dataset
-from trainers.settings import RECIPES, Settings
+from trainers.settings import BY_DATASET, Settings
 
+# The tables of docs/device.md are from networks that were trained so.
+_MNIST = dataclasses.replace(
+    BY_DATASET["mnist"],
+    train_on_all=False,
+    prior="scale_mixture",
+    pi=0.25,
+    initial_scale=0.0067,
+    recipe="elbo",
+    learning_rate=1e-3,
+    epochs=30,
+)
 SETTINGS = {
-    "mlp": dataclasses.replace(RECIPES["mnist"], train_on_all=False, width=1200, epochs=30),
-    "lenet": dataclasses.replace(
-        RECIPES["mnist"], train_on_all=False, layer="Reparameterization", epochs=30
-    ),
+    "mlp": dataclasses.replace(_MNIST, width=1200),
+    "lenet": dataclasses.replace(_MNIST, layer="Reparameterization"),
 }
 
 

@@ -148,7 +148,7 @@ def _plain(
     callbacks = None
     if patience:
         callbacks = [
-            keras.callbacks.EarlyStopping("val_nll", patience=patience, restore_best_weights=True)
+            keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)
         ]
     make = keras.layers.Dense
     model = trained(

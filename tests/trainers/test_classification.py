@@ -14,7 +14,7 @@ from tfbnn.prediction import evaluation as evaluation_module
 from tfbnn.pruning import masks
 from trainers import classification, command, report, runs, shipping
 from trainers.data import load
-from trainers.settings import RECIPES
+from trainers.settings import BY_DATASET
 
 KEYS = ["sparsity", "weights", "error", "nll", "ece", "bytes", "gzip_bytes", "latency_us"]
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Sigma never left its start")
 
 
 def _settings(output, **changes):
-    return dataclasses.replace(RECIPES["digits"], output=str(output), smoke=True, **changes)
+    return dataclasses.replace(BY_DATASET["digits"], output=str(output), smoke=True, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_a_run_that_exists_is_one_clear_line(smoke, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         command.run(
             classification.main,
-            RECIPES,
+            BY_DATASET,
             argv=["--smoke", "--name", "run", "--output", settings.output],
         )
     assert stopped.value.code == 2
@@ -186,7 +186,7 @@ def test_a_place_that_cannot_be_written_is_found_before_training(
     (tmp_path / "file").write_text("")
     argv = ["--smoke", "--output", str(tmp_path / "out"), flag, str(tmp_path / "file" / "x")]
     with pytest.raises(SystemExit) as stopped:
-        command.run(classification.main, RECIPES, argv=argv)
+        command.run(classification.main, BY_DATASET, argv=argv)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith("error: Cannot write")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -200,7 +200,7 @@ def test_a_failed_export_keeps_the_model_and_says_where(smoke, tmp_path, monkeyp
     monkeypatch.setattr(classification, "_trained", lambda *args: (trained, {}))
     monkeypatch.setattr(shipping.tfbnn.export, "tflite", disagree)
     with pytest.raises(SystemExit):
-        command.run(classification.main, RECIPES, argv=["--smoke", "--output", str(tmp_path)])
+        command.run(classification.main, BY_DATASET, argv=["--smoke", "--output", str(tmp_path)])
     (folder,) = tmp_path.iterdir()
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == f"error: the file disagrees with Keras. What was written so far is in {folder}"

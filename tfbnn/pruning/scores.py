@@ -57,6 +57,10 @@ def savage_dickey(weight: NormalWeight) -> tf.Tensor:
     prior's, so setting the weight to zero does not lower the evidence (as far as `q` is the
     posterior). It needs no threshold of the user's.
 
+    It is such a ratio for a normal prior, with a fixed scale, at beta 1. A prior with a spike at
+    zero has a large `p(0)`, so that few weights are removed, and at beta below 1 `q` is not the
+    posterior of that prior. For `AutomaticRelevance`, which is no law, it is not defined.
+
     Args:
         weight: A random weight.
 

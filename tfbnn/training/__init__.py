@@ -1,4 +1,4 @@
-"""Training: the exact ELBO from an ordinary `compile` and `fit`.
+"""Training: the ELBO, exact or tempered, from an ordinary `compile` and `fit`.
 
 * `models`: `tfbnn.Sequential` and `tfbnn.Model`.
 * `bayesian_model`: what they add to Keras; how they are compiled and trained.

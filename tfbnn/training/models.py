@@ -1,4 +1,4 @@
-"""Models: `keras.Sequential` and `keras.Model` whose `fit` maximises the exact ELBO."""
+"""Models: `keras.Sequential` and `keras.Model` whose `fit` maximises an ELBO, or tempers it."""
 
 import inspect
 from typing import Any
@@ -14,7 +14,7 @@ from tfbnn.training.copies import compile_like, rebuilt
 
 @keras.saving.register_keras_serializable("tfbnn")
 class Sequential(BayesianModel, keras.Sequential):
-    """A `keras.Sequential` trained on the exact ELBO. See `BayesianModel`.
+    """A `keras.Sequential` trained on the ELBO, or a tempered one. See `BayesianModel`.
 
     Args:
         layers: As in Keras.
@@ -38,7 +38,9 @@ class Sequential(BayesianModel, keras.Sequential):
 
 @keras.saving.register_keras_serializable("tfbnn")
 class Model(BayesianModel, keras.Model):
-    """A `keras.Model`, functional or subclassed, trained on the exact ELBO. See `BayesianModel`.
+    """A functional or subclassed `keras.Model` trained on the ELBO, or a tempered one.
+
+    See `BayesianModel`.
 
     Args:
         *args: As in Keras: `inputs, outputs` for a functional model.

@@ -4,7 +4,7 @@
 |---|---|---|
 | `"calibrated"` | 0.3 | predictions and their uncertainty are what you want |
 | `"elbo"` | 1 | the ELBO itself is: comparing models, an exact mean-field posterior |
-| `"sparse"` | 1 | you will prune |
+| `"sparse"` | 1 | you will remove 90 % of the weights, or more |
 
 A recipe sets what the user did not. Only a recipe, or `beta=`, makes the objective something else
 than the ELBO.
