@@ -1,0 +1,9 @@
+"""Options of layers whose noise is small: for tests of something that noise would hide."""
+
+import tfbnn
+
+QUIET = {
+    "prior": "normal",
+    "posterior": tfbnn.families.Normal(initial_scale=0.0067),
+    "bias_posterior": "point",
+}
