@@ -110,17 +110,30 @@ class SigmaGradients(keras.metrics.Metric):
     def warn(self) -> None:
         """Say so if sigma is not where the objective wants it."""
         mean, error = self.mean_pull()
-        if not abs(mean) > LARGEST_PULL + 2 * error:
-            return
-        where = "still grows" if mean > 0 else "is still too large and shrinks"
-        warnings.warn(
-            f"Sigma has not trained: it {where} where training ended, so the uncertainty is that "
-            "of the start more than that of the data. Train for more steps, or with "
-            "`compile(recipe=...)`, whose learning rate and steps of rho are made for it. "
-            f"Received: a pull of {mean:.2f}, where 1 is that of the KL alone and 0 is converged",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
+        if has_not_trained(mean, error):
+            warnings.warn(
+                f"Sigma has not trained: {in_words(mean)} where training ended, so the uncertainty "
+                f"is that of the start more than that of the data. {REMEDY} Received: a pull of "
+                f"{mean:.2f}, where 1 is that of the KL alone and 0 is converged",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+
+def has_not_trained(pull: float, error: float) -> bool:
+    """Whether a pull with this standard error is too large; not so if it is not known."""
+    return abs(pull) > LARGEST_PULL + 2 * error
+
+
+def in_words(pull: float) -> str:
+    """What sigma does under a pull."""
+    return "it still grows" if pull > 0 else "it is still too large and shrinks"
+
+
+REMEDY = (
+    "Train for more steps, or with `compile(recipe=...)`, whose learning rate and steps of rho are "
+    "made for it."
+)
 
 
 def _slope(weight: NormalWeight, gradients: dict[Any, Any]) -> tf.Tensor:

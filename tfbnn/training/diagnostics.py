@@ -93,10 +93,20 @@ def check_elbo(
         kl_weight=objective.kl_weight,
         loss_weights=tuple(objective.loss_weights),
         kind=" + ".join(likelihood.kind for likelihood in objective.likelihoods),
+        **_pull(model),
     )
     if verbose:
         print(report)
     return report
+
+
+def _pull(model: keras.Model) -> dict[str, float]:
+    """What the last `fit` of the model saw of sigma, if it was one of tfbnn's."""
+    gradients = getattr(getattr(model, "objective", None), "sigma_gradients", None)
+    if gradients is None:
+        return {}
+    pull, error = gradients.mean_pull()
+    return {"sigma_pull": pull, "sigma_pull_standard_error": error}
 
 
 @dataclasses.dataclass

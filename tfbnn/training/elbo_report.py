@@ -4,6 +4,8 @@ import dataclasses
 import math
 import textwrap
 
+from tfbnn.training.convergence import REMEDY, has_not_trained, in_words
+
 _WIDTH = 96
 
 
@@ -37,6 +39,10 @@ class ElboReport:
         kl_weight: Weight of the KL in the loss at this step of training.
         loss_weights: Weight of each output's log likelihood.
         kind: The likelihood.
+        sigma_pull: How strongly the loss pulled at sigma at the end of the last `fit`, as a share
+            of what the KL alone would: 0 where sigma has arrived; NaN where it is not known. See
+            `tfbnn.training.convergence`.
+        sigma_pull_standard_error: Its standard error.
     """
 
     nll: float
@@ -53,6 +59,8 @@ class ElboReport:
     kl_weight: float
     loss_weights: tuple[float, ...]
     kind: str
+    sigma_pull: float = math.nan
+    sigma_pull_standard_error: float = math.nan
 
     @property
     def num_weights(self) -> int:
@@ -87,7 +95,14 @@ class ElboReport:
     @property
     def hints(self) -> tuple[str, ...]:
         """What looks wrong, and what to do about it; empty if nothing does."""
-        found = (_finite(self), _likelihood(self), _balance(self), _size(self), *_no_elbo(self))
+        found = (
+            _finite(self),
+            _likelihood(self),
+            _sigma(self),
+            _balance(self),
+            _size(self),
+            *_no_elbo(self),
+        )
         return tuple(hint for hint in found if hint)
 
     def __str__(self) -> str:
@@ -101,6 +116,7 @@ class ElboReport:
 def _numbers(report: ElboReport) -> list[str]:
     chance = "" if report.chance_nll is None else f"; guessing blindly: {report.chance_nll:.4f}"
     bound = _with_error(report.negative_elbo, report.negative_elbo_standard_error)
+    pull = _with_error(report.sigma_pull, report.sigma_pull_standard_error, 2)
     draws = "draw" if report.num_draws == 1 else "draws"
     return [
         f"ELBO on {report.num_rows} examples, {report.num_draws} {draws} of the noise each",
@@ -113,6 +129,11 @@ def _numbers(report: ElboReport) -> list[str]:
         f"  weighted KL    {report.weighted_kl:.4f} nats per example",
         f"  loss           {report.loss:.4f} nats per example, NLL + weighted KL",
         f"  -ELBO          {bound} nats per example, NLL + KL / num_examples",
+        *(
+            []
+            if math.isnan(report.sigma_pull)
+            else [f"  sigma's pull   {pull} (0: it has trained)"]
+        ),
     ]
 
 
@@ -163,13 +184,29 @@ def _likelihood(report: ElboReport) -> str | None:
         return (
             f"With noise the network only guesses (NLL {report.nll:.4f}, guessing: "
             f"{report.chance_nll:.4f}), at the posterior mean it does better "
-            f"({report.nll_at_mean:.4f}): the noise drowns the signal. Train longer, or start with "
-            "a smaller scale (`posterior=tfbnn.families.Normal(initial_scale=...)`)."
+            f"({report.nll_at_mean:.4f}): the noise drowns the signal. Lower `beta` "
+            "(`recipe='calibrated'`), warm the KL up, or start with a smaller scale "
+            "(`posterior=tfbnn.families.Normal(initial_scale=...)`)."
+        )
+    if report.nll > 1.5 * report.chance_nll:
+        return (
+            f"NLL is far above that of guessing all classes alike ({report.chance_nll:.4f}): the "
+            "network is sure, and wrong. Before training its outputs are too large: scale the "
+            "inputs. After it, these rows are not like the training rows, or their labels are in "
+            "another order."
         )
     return (
         f"NLL is at the level of guessing all classes alike ({report.chance_nll:.4f}). Before "
         "training that is usual; after it nothing was learnt: check the labels, the learning rate, "
         "and the scale of the inputs."
+    )
+
+
+def _sigma(report: ElboReport) -> str | None:
+    if not has_not_trained(report.sigma_pull, report.sigma_pull_standard_error):
+        return None
+    return (
+        f"Sigma has not trained: {in_words(report.sigma_pull)} where the last `fit` ended. {REMEDY}"
     )
 
 
@@ -186,8 +223,8 @@ def _balance(report: ElboReport) -> str | None:
         "and early in training that is usual: it falls while sigma grows. If it stays so, the "
         "loss cares more for the prior than for the data, and the posterior falls back to the "
         f"prior: the prior is too tight or too wide, or {report.num_weights} random weights are "
-        f"too many for {report.num_examples} examples. Train longer first; then take another "
-        "prior scale or a smaller network, or lower `beta`, which is no ELBO any more."
+        f"too many for {report.num_examples} examples. Take another prior or a smaller network, "
+        "or lower `beta`, which is no ELBO any more."
     )
 
 
