@@ -56,6 +56,8 @@ def refit(
     # All of them are found before any is set.
     found = {loss: best_scale(*e) for loss, e in zip(losses, errors, strict=True) if _is_enough(*e)}
     scales = {loss: _over_workers(model, scale) for loss, scale in found.items()}
+    if not scales:
+        announce("noise not refit: no held-out row was left to read")
     for loss, scale in scales.items():
         before = numbers_in_words(loss.constant_scale())
         loss.assign_scale(scale.reshape(loss.rho_variable.shape))

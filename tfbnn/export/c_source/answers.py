@@ -324,7 +324,7 @@ class Answer(AbstractOperation):
         )
 
     def _squares(self, name: str, scale: tf.Tensor) -> tuple[str, str]:
-        """The square of one scale, or of each target's, in C, and the table that it is read from."""
+        """The square of a scale, or of that of `target`, in C, and the table it is read from."""
         squares = np.square(scale.numpy().astype(np.float64)).astype(np.float32)
         if squares.ndim == 0:
             return float_literal(float(squares)), ""
