@@ -7,7 +7,7 @@ import tensorflow as tf
 from scipy import optimize, stats
 
 import tfbnn
-from tfbnn.training import held_out_noise, strategies
+from tfbnn.training import held_out_noise
 from tfbnn.weights import noise
 
 NLL = tfbnn.losses.NormalNLL
@@ -125,17 +125,18 @@ def test_the_noise_is_not_refit_where_it_should_not_be(change, monkeypatch, caps
     assert ("is that of the training rows" in line) == (change == "no rows")
 
 
-def test_several_outputs_and_two_replicas():
-    with strategies.get("mirrored", ["CPU:0", "CPU:1"]).scope():
-        inputs = keras.Input((3,))
-        heads = [tfbnn.layers.DenseFlipout(1, name=name)(inputs) for name in ("a", "b", "c")]
-        model = tfbnn.Model(inputs, heads)
-        model.compile(loss=[NLL(), NLL(0.5), NLL()], beta=0.1)
-    before = [model.likelihoods[n].loss.constant_scale().numpy() for n in (0, 2)]
+def test_several_outputs():
+    inputs = keras.Input((3,))
+    heads = [tfbnn.layers.DenseFlipout(1, name=name)(inputs) for name in ("a", "b", "c")]
+    model = tfbnn.Model(inputs, heads)
+    model.compile(keras.optimizers.SGD(0.0), loss=[NLL(), NLL(0.5), NLL()], beta=0.1)
     y, held_out = ([part[:, :1], part[:, 1:], part[:, 1:]] for part in (Y[:40], Y[40:]))
-    model.fit(X[:40], y, validation_data=(X[40:], held_out), batch_size=10, verbose=0)
-    after = [model.likelihoods[n].loss.constant_scale().numpy() for n in (0, 2)]
-    assert np.isfinite(after).all() and not np.isclose(before, after).any()
+    model.fit(X[:40], y, validation_data=(X[40:], held_out), verbose=0)
+    for number in (0, 2):
+        error = model.predict(X[40:], verbose=0)[number] - held_out[number]
+        scale = float(model.likelihoods[number].loss.constant_scale())
+        # Weights are hardly random at their start.
+        assert scale == pytest.approx(np.sqrt(np.mean(error**2)), rel=0.02)
 
 
 def test_steps_that_a_mask_leaves_out_do_not_count():
