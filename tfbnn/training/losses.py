@@ -103,9 +103,15 @@ class NormalNLL(keras.losses.Loss):
         if initial_scale is not None:
             # Below the smallest scale it would not be the start.
             self.initial_scale = arguments.real_number(
-                "initial_scale", initial_scale, SMALLEST_SCALE, arguments.LARGEST_SCALE, True
+                "initial_scale",
+                initial_scale,
+                SMALLEST_SCALE,
+                arguments.LARGEST_SCALE,
+                exclusive=True,
             )
-        self.num_scales = num_scales and arguments.count("num_scales", num_scales)
+        self.num_scales = num_scales
+        if num_scales is not None:
+            self.num_scales = arguments.count("num_scales", num_scales)
         # Whether the number of targets was not known when the model was compiled.
         self.number_is_open = False
         # Variables of the model; see `noise_variables`.
