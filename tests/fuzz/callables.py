@@ -337,8 +337,9 @@ def _training(made: World) -> list[Entry]:
             dict,
             {
                 "scale": values.any_of(values.scale(), values.choice("learned", "head")),
-                "initial_scale": values.real(1e-6, 1e12, inside=True),
+                "initial_scale": values.optional(values.real(1e-6, 1e12, inside=True)),
                 "name": values.text(),
+                "num_scales": values.optional(values.whole()),
             },
             after=_use_loss,
         ),
@@ -881,12 +882,15 @@ def _use_layer(layer: Any, shape: tuple[int, ...]) -> None:
 
 def _use_loss(loss: Any) -> None:
     json.dumps(_serialized(loss))
-    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    if loss.num_scales not in (None, 1, 2):
+        return  # Of another network than this one.
+    units = 4 if loss.scale == "head" else 2
+    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(units)])
     model.compile(loss=loss)
-    _, scale = model.likelihood.parameters(np.ones((1, 2), "float32"))
+    _, scale = model.likelihood.parameters(np.ones((1, units), "float32"))
     assert np.isfinite(scale).all() and (scale.numpy() > 0).all()
     if loss.scale == "learned":
-        np.testing.assert_allclose(scale, loss.initial_scale, rtol=1e-5)
+        np.testing.assert_allclose(scale, loss.initial_scale or 1.0, rtol=1e-5)
 
 
 def _use_schedule(schedule: Any) -> None:

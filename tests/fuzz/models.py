@@ -251,7 +251,7 @@ def _output_layers(random: np.random.Generator, output: Output, name: str = "") 
 def _loss(output: Output) -> Any:
     if output.is_normal:
         scale = output.scale if output.kind == "fixed" else output.kind
-        return tfbnn.losses.NormalNLL(scale, initial_scale=0.7)
+        return tfbnn.losses.NormalNLL(scale, initial_scale=0.7 if output.size % 2 else None)
     names = {"sparse": "SparseCategorical", "one_hot": "Categorical", "binary": "Binary"}
     loss = getattr(keras.losses, f"{names[output.kind]}Crossentropy")
     return loss(from_logits=output.from_logits)

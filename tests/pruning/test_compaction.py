@@ -373,10 +373,12 @@ def test_the_exported_file_is_smaller(tmp_path):
 def test_learned_noise_and_moving_statistics_are_kept():
     model = batch_norm()
     model.compile("adam", tfbnn.losses.NormalNLL(scale="learned"))
-    model.likelihood.loss.rho_variable.assign(-1.5)
+    for number, variable in enumerate(model.likelihood.loss.variables):
+        variable.assign(np.arange(3.0) + number)
     pruned = tfbnn.prune(model, sparsity=0.5, granularity="unit")
     smaller = tfbnn.compact(pruned)
-    assert float(smaller.likelihood.loss.rho_variable) == -1.5
+    for number, variable in enumerate(smaller.likelihood.loss.variables):
+        np.testing.assert_array_equal(variable, np.arange(3.0) + number)
     old, new = (
         next(x for x in m.layers if isinstance(x, keras.layers.BatchNormalization))
         for m in (pruned, smaller)

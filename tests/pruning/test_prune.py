@@ -224,8 +224,9 @@ def test_learned_noise_and_moving_statistics_are_kept():
     model.compile(keras.optimizers.Adam(0.1), tfbnn.losses.NormalNLL(scale="learned"))
     model.fit(X, X[:, :2], epochs=2, verbose=0)
     pruned = tfbnn.prune(model, sparsity=0.0)
-    rho = [m.likelihood.loss.rho_variable for m in (model, pruned)]
-    assert rho[0] is not rho[1] and float(rho[0]) == float(rho[1]) != 0
+    for before, after in zip(*(m.likelihood.loss.variables for m in (model, pruned)), strict=True):
+        assert before is not after and before.shape == (2,)
+        np.testing.assert_array_equal(before, after)
     one, other = (tfbnn.predict(m, X, 3, seed=0) for m in (model, pruned))
     np.testing.assert_allclose(one.prediction, other.prediction, atol=1e-6)
     np.testing.assert_array_equal(one.aleatoric, other.aleatoric)
@@ -358,10 +359,11 @@ def test_a_subclass_that_is_not_registered():
     spread(model)
     model.gain.assign(3.0)
     model.likelihood.loss.rho_variable.assign(-1.0)
+    model.likelihood.loss.unit_variable.assign(2.0)
     pruned = tfbnn.prune(model, sparsity=0.5)
-    # Two scalars, which must not change places.
+    # Three scalars, which must not change places.
     assert float(pruned.gain) == 3.0
-    assert float(pruned.likelihood.loss.rho_variable) == -1.0
+    assert [float(variable) for variable in pruned.likelihood.loss.variables] == [-1.0, 2.0]
     assert masks.sparsity_of(pruned) == 0.5
 
 

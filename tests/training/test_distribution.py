@@ -198,6 +198,24 @@ def test_afterwards_the_model_is_like_any_other(mirrored, tmp_path):
     assert probabilities.shape == (23, 2)
 
 
+def test_the_noise_of_a_regression_is_that_of_one_device(mirrored, no_noise):
+    y = (X[:, :2] * [1.0, 3.0]).astype("float32")
+    scales = []
+    for strategy in (mirrored, tf.distribute.get_strategy()):
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseReparameterization(2)])
+            model.compile(keras.optimizers.SGD(0.0), tfbnn.losses.NormalNLL(), beta=0.1)
+        options = {"batch_size": 10, "verbose": 0}
+        model.fit(X, y, **options)
+        loss = model.likelihood.loss
+        np.testing.assert_allclose(loss.unit(), y.std(axis=0), rtol=1e-5)
+        model.fit(X, y, validation_data=(X, y), **options)
+        scales.append(loss.constant_scale().numpy())
+    np.testing.assert_allclose(scales[0], scales[1], rtol=1e-4)
+    assert not np.isclose(scales[0], y.std(axis=0)).any()
+
+
 def test_a_batch_smaller_than_the_replicas_is_refused(mirrored):
     with mirrored.scope():
         model = _model()

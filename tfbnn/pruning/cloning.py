@@ -59,11 +59,11 @@ def _copy_variables(source: keras.Model, target: keras.Model) -> None:
 def _shared_variables(model: BayesianModel) -> Iterator[keras.Variable]:
     """The variables that a model and its masked clone have, in the same order in both."""
     masks = [weight.mask_variable for weight in variational_weights(model)]
-    # The noise that a loss learns: `compile` makes it, before or after the model's own variables.
-    noise = [getattr(likelihood.loss, "rho_variable", None) for likelihood in model.likelihoods]
+    # Those of the noise: `compile` makes them, before or after the model's own variables.
+    noise = [v for one in model.likelihoods for v in getattr(one.loss, "variables", [])]
     apart = {id(variable) for variable in (*masks, *noise)}
     yield from (variable for variable in model.weights if id(variable) not in apart)
-    yield from (variable for variable in noise if variable is not None)
+    yield from noise
 
 
 def copy_state(source: BayesianModel, target: BayesianModel, for_training: bool = True) -> None:

@@ -5,6 +5,9 @@
 * `objective`: the loss per example; the only place that knows the number of training examples.
 * `likelihoods`: what a Keras loss says about `p(y | outputs)`.
 * `losses`: `NormalNLL`, for regression.
+* `noise_variables`: what a model keeps for a noise that it learns.
+* `target_units`: where that noise starts, and a warning of targets that are far off.
+* `held_out_noise`: what it is refit to on held-out rows.
 * `schedules`: KL warm-up and Blundell's minibatch weights, never defaults.
 * `data`: how many training examples there are.
 * `callbacks`: `SigmaLogger`.

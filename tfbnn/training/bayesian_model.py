@@ -11,7 +11,16 @@ from keras.src.trainers.data_adapters import array_slicing
 from tfbnn import arguments
 from tfbnn.layers import scopes
 from tfbnn.layers.variational import variational_layers, variational_weights
-from tfbnn.training import distribution, likelihoods, order, outputs, recipes, schedules
+from tfbnn.training import (
+    distribution,
+    held_out_noise,
+    likelihoods,
+    noise_variables,
+    order,
+    outputs,
+    recipes,
+    schedules,
+)
 from tfbnn.training.data import (
     TrainingSize,
     check_arrays,
@@ -21,8 +30,9 @@ from tfbnn.training.data import (
 )
 from tfbnn.training.decay import exclude_from_decay
 from tfbnn.training.feeding import fed
-from tfbnn.training.likelihoods import AbstractLikelihood, Normal
+from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.likelihoods import from_config as likelihood_from_config
+from tfbnn.training.noise_variables import learned_noise
 from tfbnn.training.objective import (
     Objective,
     global_batch_size,
@@ -32,6 +42,7 @@ from tfbnn.training.objective import (
 )
 from tfbnn.training.requirements import clear_errors, require_finite
 from tfbnn.training.resuming import forget_resuming, resuming_callback
+from tfbnn.training.target_units import FirstTargets
 from tfbnn.training.terms import Term
 from tfbnn.training.updates import apply_gradients, batches_seen
 from tfbnn.weights.sums import total
@@ -133,6 +144,7 @@ class BayesianModel:
         if loss is not None:
             new = [likelihoods.likelihood_of(one) for one in outputs.flat_losses(self, loss)]
             self._check_number_of_losses(new)
+            noise_variables.settle_numbers(self, new)
             loss = outputs.like(self, loss, [likelihood.loss for likelihood in new])
         super().compile(plan.optimizer, loss, loss_weights, *args, **kwargs)
         self._set_likelihoods(new)
@@ -194,7 +206,8 @@ class BayesianModel:
             "class_weight": class_weight,
         }
         self._check_batch(*validation, names="validation ")
-        size = self._begin_fit(data, num_examples, (initial_epoch, epochs), _printer(verbose))
+        announce, held_out = _printer(verbose), validation_data is not None
+        size = self._begin_fit(data, num_examples, (initial_epoch, epochs), announce, held_out)
         data = self._in_agreed_order(data, size, callbacks, initial_epoch)
         if validation_data is not None:
             rows = validation_batch_size or batch_size
@@ -216,6 +229,8 @@ class BayesianModel:
             self.objective.progress.end()
         if self.objective.sigma_gradients is not None:
             self.objective.sigma_gradients.warn()
+        if held_out:
+            held_out_noise.refit(self, validation, validation_steps, announce)
         return history
 
     def evaluate(
@@ -467,21 +482,30 @@ class BayesianModel:
         num_examples: int | None,
         epochs: tuple[int, int],
         announce: Callable[[str], None],
+        held_out: bool,
     ) -> TrainingSize:
         """Tell the objective the size of the data, and the user what is maximised."""
+        targets = FirstTargets(self)
         x, steps_per_epoch = data["x"], data["steps"]
         if num_examples is None and (not is_arrays(x) or steps_per_epoch is not None):
             num_examples = self._given_num_examples
         size = training_size(
-            x, data["batch_size"], steps_per_epoch, num_examples, announce, self._check_batch
+            x,
+            data["batch_size"],
+            steps_per_epoch,
+            num_examples,
+            announce,
+            targets.seen_after(self._check_batch),
         )
         replicas = self.distribute_strategy.num_replicas_in_sync
         check_batch_size(x, data["batch_size"], size, replicas)
         self.objective.set_size(size, epochs[1])
+        data["x"] = targets.read(x, data["y"], data["sample_weight"], announce)
+        targets.set_units()
         if self.objective.sigma_gradients is not None:
             self.objective.sigma_gradients.reset_state()
         self.begin_schedules(epochs[0])
-        announce(self._summary_line(size))
+        announce(self._summary_line(size, held_out))
         if isinstance(x, np.ndarray):
             self.example_rows = x[:_EXAMPLE_ROWS].copy()
         return size
@@ -548,7 +572,7 @@ class BayesianModel:
             for weight in variational_weights(self)
             for variable in (weight.loc_variable, weight.rho_variable)
         ]
-        variables += [one.loss.rho_variable for one in self.likelihoods if _learns(one)]
+        variables += [loss.rho_variable for loss in learned_noise(self.likelihoods)]
         return self.optimizer is not None and exclude_from_decay(self.optimizer, variables)
 
     def _call_without_noise(self, x: Any) -> Any:
@@ -611,7 +635,7 @@ class BayesianModel:
                 f"Received: {len(new)} losses for {len(shapes)} outputs"
             )
 
-    def _summary_line(self, size: Any) -> str:
+    def _summary_line(self, size: Any, held_out: bool) -> str:
         schedule, recipe = self.objective.kl_schedule, self.objective.recipe
         name = "ELBO" if self.objective.beta == 1 else "Tempered objective, not the ELBO"
         how = recipe.describe(self.objective.progress.num_steps) if recipe else ""
@@ -626,37 +650,13 @@ class BayesianModel:
             + (f", {weights} random weights" if weights else "")
             + (", which weight decay leaves out" if weights and self._exclude_from_decay() else "")
             + (f"; {how}" if how else "")
+            + held_out_noise.in_words(self, held_out)
         )
 
     def _set_likelihoods(self, new: list[AbstractLikelihood]) -> None:
-        """Take on the likelihoods, with a variable of the model for each learned scale."""
-        old = [
-            likelihood.loss.rho_variable for likelihood in self.likelihoods if _learns(likelihood)
-        ]
-        for likelihood in filter(_learns, new):
-            likelihood.loss.rho_variable = old.pop(0) if old else self._add_rho(likelihood.loss)
-        for variable in old:
-            self._untrack_variable(variable)
+        """Take on the likelihoods, with variables of the model for their noise."""
+        noise_variables.hand_over(self, self.likelihoods, new)
         self.likelihoods = new
-
-    def _add_rho(self, loss: Any) -> keras.Variable:
-        # Keras locks the state of a built model; compiling after building is the normal order.
-        locked = self._tracker.locked
-        self._tracker.unlock()
-        variable = self.add_weight(
-            name="noise_rho",
-            shape=(),
-            initializer=keras.initializers.Constant(loss.initial_rho()),
-            dtype="float32",
-            autocast=False,
-        )
-        if locked:
-            self._tracker.lock()
-        return variable
-
-
-def _learns(likelihood: AbstractLikelihood) -> bool:
-    return isinstance(likelihood, Normal) and likelihood.loss.scale == "learned"
 
 
 def _printer(verbose: Any) -> Callable[[str], None]:

@@ -14,6 +14,7 @@ they are mended):
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfbnn.weights.compilation import traced
@@ -79,3 +80,16 @@ def same_on_all_workers(number: int, strategy: tf.distribute.Strategy) -> bool:
 
     numbers = strategy.run(traced(gathered))
     return len(set(strategy.experimental_local_results(numbers)[0].numpy().tolist())) == 1
+
+
+def mean_over_workers(numbers: np.ndarray, strategy: tf.distribute.Strategy) -> np.ndarray:
+    """The mean of an array that each process has, the same for all. All must ask."""
+    if not is_multi_worker(strategy):
+        return numbers
+
+    def mean() -> tf.Tensor:
+        replica = tf.distribute.get_replica_context()
+        return replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.constant(numbers))
+
+    means = strategy.run(traced(mean))
+    return strategy.experimental_local_results(means)[0].numpy()

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
@@ -62,16 +63,24 @@ class NormalNLL(keras.losses.Loss):
 
     `-log(N(y; loc, scale**2)) = ((y - loc) / scale)**2 / 2 + log(scale) + log(2 * pi) / 2`
 
+    A scale that is learned or predicted is `unit * softplus(rho)`: the first `fit` sets the unit to
+    the standard deviation of the training targets, so that the noise starts there, and a step of
+    the optimizer is one in the unit of the data. Later fits leave the unit as it is.
+
     Args:
         scale: Standard deviation of the noise, in the unit of the targets. A number from 1e-12 to
-            1e12: fixed. `"learned"`: one number, trained with the network (needs `tfbnn.Model` or
+            1e12: fixed. `"learned"`: trained with the network (needs `tfbnn.Model` or
             `tfbnn.Sequential`). `"head"`: predicted for each input: the network has twice as many
-            outputs as there are targets, first `loc`, then `rho` with `scale = softplus(rho)`.
-        initial_scale: Where a learned scale starts, between 1e-6 and 1e12.
+            outputs as there are targets, first `loc`, then `rho`.
+        initial_scale: None, or where a learned scale starts, between 1e-6 and 1e12; with a number
+            the unit is 1, of a `"head"` too.
         name: Name of the loss.
+        num_scales: Number of scales that are learned, and of units: 1 for all targets together, or
+            one for each. None: one for each target, the last axis, where the model knows their
+            number when it is compiled or first fitted; else 1.
 
     Raises:
-        ValueError: If `scale` is none of these, or `initial_scale` out of its range.
+        ValueError: If `scale` is none of these, or another argument out of its range.
 
     Example:
 
@@ -82,15 +91,42 @@ class NormalNLL(keras.losses.Loss):
     """
 
     def __init__(
-        self, scale: float | str = "learned", initial_scale: float = 1.0, name: str = "normal_nll"
+        self,
+        scale: float | str = "learned",
+        initial_scale: float | None = None,
+        name: str = "normal_nll",
+        num_scales: int | None = None,
     ):
         super().__init__(name=arguments.text("name", name))
         self.scale = _checked_scale(scale)
-        # Below the smallest scale it would not be the start.
-        self.initial_scale = arguments.real_number(
-            "initial_scale", initial_scale, SMALLEST_SCALE, arguments.LARGEST_SCALE, exclusive=True
-        )
+        self.initial_scale = initial_scale
+        if initial_scale is not None:
+            # Below the smallest scale it would not be the start.
+            self.initial_scale = arguments.real_number(
+                "initial_scale",
+                initial_scale,
+                SMALLEST_SCALE,
+                arguments.LARGEST_SCALE,
+                exclusive=True,
+            )
+        self.num_scales = num_scales
+        if num_scales is not None:
+            self.num_scales = arguments.count("num_scales", num_scales)
+        # Whether the number of targets was not known when the model was compiled.
+        self.number_is_open = False
+        # Variables of the model; see `noise_variables`.
         self.rho_variable: keras.Variable | None = None
+        self.unit_variable: keras.Variable | None = None
+
+    @property
+    def has_unit(self) -> bool:
+        """Whether the noise is in a unit that comes from the data."""
+        return self.scale in ("learned", "head") and self.initial_scale is None
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables of a model that belong to its noise."""
+        return [v for v in (self.rho_variable, self.unit_variable) if v is not None]
 
     def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         loc, scale = self.loc_and_scale(y_pred)
@@ -119,18 +155,18 @@ class NormalNLL(keras.losses.Loss):
                     f"`rho`. Received: outputs of shape {tuple(outputs.shape)}"
                 )
             loc, rho = tf.split(outputs, 2, axis=-1)
-            return loc, tf.math.softplus(rho) + SMALLEST_SCALE
-        return outputs, tf.broadcast_to(self._constant_scale(), tf.shape(outputs))
+            return loc, self.unit() * (tf.math.softplus(rho) + SMALLEST_SCALE)
+        return outputs, tf.broadcast_to(self.constant_scale(), tf.shape(outputs))
 
-    def initial_rho(self) -> float:
-        """`softplus^-1(initial_scale)`: where the variable of a learned scale starts."""
-        above = self.initial_scale - SMALLEST_SCALE
-        return above + math.log(-math.expm1(-above))
+    def unit(self) -> tf.Tensor:
+        """What the noise is measured in, in the unit of the targets: 1 until `fit` has set it."""
+        if self.unit_variable is None:
+            return tf.constant(1.0)
+        unit = tf.convert_to_tensor(self.unit_variable.value)
+        return tf.where(unit > 0, unit, 1.0)
 
-    def get_config(self) -> dict[str, Any]:
-        return {"scale": self.scale, "initial_scale": self.initial_scale, "name": self.name}
-
-    def _constant_scale(self) -> tf.Tensor:
+    def constant_scale(self) -> tf.Tensor:
+        """The scale that is fixed or learned: a scalar, or one for each target."""
         if self.scale != "learned":
             return tf.constant(self.scale, tf.float32)
         if self.rho_variable is None:
@@ -140,7 +176,34 @@ class NormalNLL(keras.losses.Loss):
                 "`scale='head'` or a number. "
                 "Received: scale='learned'"
             )
-        return tf.math.softplus(tf.convert_to_tensor(self.rho_variable.value)) + SMALLEST_SCALE
+        rho = tf.convert_to_tensor(self.rho_variable.value)
+        return self.unit() * (tf.math.softplus(rho) + SMALLEST_SCALE)
+
+    def assign_scale(self, scale: Any) -> None:
+        """Let a learned scale be `scale`, numbers in the unit of the targets."""
+        ratio = np.asarray(scale, np.float64) / self.unit().numpy()
+        # A scale of 0 has no density.
+        ratio = np.maximum(ratio, 2 * SMALLEST_SCALE)
+        self.rho_variable.assign(np.broadcast_to(_rho_of(ratio), self.rho_variable.shape))
+
+    def initial_rho(self) -> float:
+        """Where the variable of a learned scale starts: at `initial_scale`, or at its unit."""
+        return float(_rho_of(np.float64(self.initial_scale or 1.0)))
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("scale", "initial_scale", "name", "num_scales")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "NormalNLL":
+        # A configuration that does not know of several scales is from a time with one.
+        return cls(**{"num_scales": 1, **config})
+
+
+def _rho_of(scale: np.ndarray) -> np.ndarray:
+    """`softplus^-1(scale - SMALLEST_SCALE)`"""
+    above = scale - SMALLEST_SCALE
+    return above + np.log(-np.expm1(-above))
 
 
 def _checked_scale(scale: Any) -> float | str:

@@ -280,6 +280,16 @@ MODELS = {
     "predicted scale": (
         (5,), lambda: sequential((5,), dense(8, activation="relu"), dense(4), loss=NLL("head"))
     ),
+    "targets in several units": (
+        (5,),
+        lambda: sequential(
+            (5,),
+            dense(4, activation="tanh"),
+            dense(2),
+            K.Normalization(mean=[100.0, 0.5], variance=[2500.0, 0.01], invert=True),
+            loss=NLL("learned"),
+        ),
+    ),
     "real numbers in an interval": (
         (4, 5),
         lambda: sequential(

@@ -185,7 +185,7 @@ static float noise_variance(int target, const float *mean, const float *variance
             + {float_literal(SMALLEST_SCALE)};
         sum += scale * scale / (float)draws;
     }}
-    return sum;
+    return sum * UNIT;
 }}
 """
 
@@ -298,7 +298,8 @@ class Answer(AbstractOperation):
         """The answer for real numbers."""
         ending = () if self.activation is None else (_NEEDED[self.activation],)
         if self.has_head:
-            text = _HEAD.replace("FINISH", self.activation or "")
+            unit, table = self._squares("units", self.likelihood.loss.unit())
+            text = table + _HEAD.replace("FINISH", self.activation or "").replace("UNIT", unit)
             noise = Function("noise_variance", text, (point, *ending))
         else:
             noise = Function("noise_variance", self._constant_noise(), (sizes,))
@@ -317,13 +318,13 @@ class Answer(AbstractOperation):
         return f"enum {{ {', '.join(f'{n} = {v}' for n, v in sizes.items())} }};\n"
 
     def _constant_noise(self) -> str:
-        zero = tf.zeros([1, 1])
-        scale = float(self.likelihood.parameters(zero)[1][0, 0])
+        noise, table = self._squares("noise", self.likelihood.loss.constant_scale())
+        unused = "" if table else "    (void)target;\n"
         return (
-            "/* The noise of the targets, in the square of their unit. */\n"
+            f"{table}/* The noise of the targets, in the square of their unit. */\n"
             "static float noise_variance(int target, const float *mean, const float *variance)\n"
-            "{\n    (void)target;\n    (void)mean;\n    (void)variance;\n"
-            f"    return {float_literal(scale * scale)};\n}}\n"
+            f"{{\n{unused}    (void)mean;\n    (void)variance;\n"
+            f"    return {noise};\n}}\n"
         )
 
     def _tempered_mean(self) -> Function:
@@ -338,6 +339,13 @@ class Answer(AbstractOperation):
         comment = "/* The temperature of the mean, in place; returns the entropy, in nats. */\n"
         text = f"{comment}static float tempered(int count, float *x)\n{{\n{logits}{body}}}\n"
         return Function("tempered", text, needs)
+
+    def _squares(self, name: str, scale: tf.Tensor) -> tuple[str, str]:
+        """The square of a scale, or of that of `target`, in C, and the table it is read from."""
+        squares = np.square(scale.numpy().astype(np.float64)).astype(np.float32)
+        if squares.ndim == 0:
+            return float_literal(float(squares)), ""
+        return f"{name}[target]", Array(name, squares).definition()
 
     def _probabilities(self) -> Function:
         """From the outputs of the network to probabilities, in place; of classes, their entropy."""

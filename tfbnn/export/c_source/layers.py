@@ -164,12 +164,13 @@ def _rescaling(translator: Translator, step: Step) -> None:
 
 def _normalization(translator: Translator, step: Step) -> None:
     layer = step.layer
-    if layer.invert:
-        raise _unsupported(step, "invert", True, False)
     mean = np.asarray(layer.mean, np.float64)[0]
     deviation = np.sqrt(np.asarray(layer.variance, np.float64))[0]
-    factor = 1 / np.maximum(deviation, keras.config.epsilon())
-    _affine(translator, step, factor, -mean * factor)
+    deviation = np.maximum(deviation, keras.config.epsilon())
+    if layer.invert:
+        _affine(translator, step, deviation, mean)
+    else:
+        _affine(translator, step, 1 / deviation, -mean / deviation)
 
 
 def _affine(translator: Translator, step: Step, factor: np.ndarray, term: np.ndarray) -> None:

@@ -1,0 +1,215 @@
+"""Held-out noise: what a learned noise should be by rows that the network was not trained on.
+
+With `beta` below 1 the network follows its training rows more closely than the ELBO would let it,
+and a noise that is learned from the same rows is too small. On held-out rows the density
+
+`mean_n log mean_k N(y_n; f_k(x_n), scale**2)`,  `f_k` the network of draw `k` from the posterior,
+
+has its maximum where the noise is right for new data. It is found at the end of `fit`.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.layers.variational import variational_weights
+from tfbnn.training import distribution, outputs
+from tfbnn.training.data import is_arrays
+from tfbnn.training.feeding import without_autotuning
+from tfbnn.training.likelihoods import spread
+from tfbnn.training.losses import NormalNLL, matched
+from tfbnn.training.noise_variables import learned_noise
+from tfbnn.training.objective import observations
+from tfbnn.training.target_units import numbers_in_words
+from tfbnn.weights import noise
+from tfbnn.weights.compilation import traced
+
+_NUM_DRAWS = 32
+# The standard error of a scale is scale / sqrt(2 n): one per cent.
+_MOST_ROWS = 4096
+# Of float64, each of them once for a draw: 64 MB.
+_MOST_TARGETS = 2**18
+_ROWS_AT_A_TIME = 256
+# A range that is cut to an eighth each time is 1 / 4096 of itself in the end.
+_CUTS, _POINTS = 4, 17
+
+
+def refit(
+    model: keras.Model, validation: Any, steps: int | None, announce: Callable[[str], None]
+) -> None:
+    """Set the learned noise of a model under `beta` below 1 to what fits held-out rows best.
+
+    Args:
+        model: The model, at the end of a `fit`.
+        validation: `(x, y, sample_weight)` of the held-out rows, as Keras unpacks them.
+        steps: Number of batches to read, or None.
+        announce: Called with a line that says the noise before and after.
+    """
+    losses = _tempered_noise(model)
+    if not losses:
+        return
+    errors = _held_out_errors(model, losses, validation, steps)
+    # All of them are found before any is set.
+    found = {loss: best_scale(*e) for loss, e in zip(losses, errors, strict=True) if _is_enough(*e)}
+    scales = {loss: _over_workers(model, scale) for loss, scale in found.items()}
+    if not scales:
+        announce("noise not refit: no held-out row was left to read")
+    for loss, scale in scales.items():
+        before = numbers_in_words(loss.constant_scale())
+        loss.assign_scale(scale.reshape(loss.rho_variable.shape))
+        announce(f"noise refit on held-out rows: {before} -> {numbers_in_words(scale)}")
+
+
+def in_words(model: keras.Model, held_out: bool) -> str:
+    """What the line of `fit` says of a learned noise under `beta` below 1."""
+    if not _tempered_noise(model):
+        return ""
+    if held_out:
+        return "; the learned noise will be refit on the held-out rows"
+    return (
+        "; the learned noise is that of the training rows, too small for new ones: "
+        "`validation_data` refits it"
+    )
+
+
+def best_scale(squares: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The scale of each target under which held-out targets are most probable.
+
+    Args:
+        squares: Squared errors of each draw, `(draws, rows, targets)`.
+        counts: How much each target counts, `(rows, targets)`.
+
+    Returns:
+        `(targets,)`: the maxima of `sum_n count_n log mean_k N(error_nk; 0, scale**2)`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from tfbnn.training.held_out_noise import best_scale
+    >>> best_scale(np.array([[[9.0], [1.0]]]), np.ones([2, 1])).round(3).tolist()
+    [2.236]
+    """
+    counts = counts / counts.sum(axis=0)
+    nearest = squares.min(axis=0)
+    beyond = squares - nearest
+    # At a maximum scale**2 is a mean over rows of weighted means over draws.
+    least, most = ((counts * one(squares, axis=0)).sum(axis=0) for one in (np.min, np.max))
+    tiny = np.finfo(np.float32).tiny
+    low, high = (0.5 * np.log(np.maximum(one, tiny)) for one in (least, most))
+
+    def density(log_scale: np.ndarray) -> np.ndarray:
+        precision = np.exp(-2 * log_scale)
+        among = np.log(np.exp(-0.5 * precision * beyond).mean(axis=0))
+        return (counts * (among - 0.5 * precision * nearest)).sum(axis=0) - log_scale
+
+    for _ in range(_CUTS):
+        grid = np.linspace(low, high, _POINTS)
+        best = np.argmax([density(one) for one in grid], axis=0)
+        low, high = (
+            np.take_along_axis(grid, np.clip(best + step, 0, _POINTS - 1)[np.newaxis], axis=0)[0]
+            for step in (-1, 1)
+        )
+    return np.exp((low + high) / 2)
+
+
+def _tempered_noise(model: keras.Model) -> list[NormalNLL]:
+    """The noise that is learned under `beta` below 1, and not frozen."""
+    losses = learned_noise(model.likelihoods) if model.objective.beta < 1 else []
+    return [loss for loss in losses if loss.rho_variable.trainable]
+
+
+def _is_enough(squares: np.ndarray, counts: np.ndarray) -> bool:
+    return bool(len(counts)) and bool((counts.sum(axis=0) > 0).all())
+
+
+def _over_workers(model: keras.Model, scale: np.ndarray) -> np.ndarray:
+    return np.exp(distribution.mean_over_workers(np.log(scale), model.distribute_strategy))
+
+
+def _held_out_errors(
+    model: keras.Model, losses: list[NormalNLL], validation: Any, steps: int | None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each loss the squared errors `(draws, rows, targets)`, and how much each counts."""
+    errors = traced(lambda *batch: _errors(model, losses, *batch), reduce_retracing=True)
+    seeds = noise.split(noise.as_seed(0), _NUM_DRAWS)
+    parts: list[list[Any]] = [[] for _ in losses]
+    for x, y, sample_weight in _some_rows(validation, steps):
+        y, sample_weight = (outputs.in_order(model, one) for one in (y, sample_weight))
+        draws = [errors(seed, x, y, sample_weight) for seed in seeds]
+        for part, loss, found in zip(parts, losses, zip(*draws, strict=True), strict=True):
+            squares, counts = zip(*found, strict=True)
+            squares = np.reshape(np.stack(squares), [_NUM_DRAWS, -1, loss.num_scales])
+            part.append((squares, np.reshape(counts[0], [-1, loss.num_scales])))
+    nothing = np.zeros([_NUM_DRAWS, 0, 1]), np.zeros([0, 1])
+    return [_joined(part) if part else nothing for part in parts]
+
+
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    squares, counts = zip(*parts, strict=True)
+    return np.concatenate(squares, axis=1).astype(np.float64), np.concatenate(counts)
+
+
+def _errors(
+    model: keras.Model,
+    losses: list[NormalNLL],
+    seed: tf.Tensor,
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Squared errors of one network, and how much each counts, for each of the losses."""
+    weights = variational_weights(model)
+    seeds = noise.split(seed, max(len(weights), 1))
+    drawn = [(w.loc_variable, w.sample(s)) for w, s in zip(weights, seeds, strict=False)]
+    with keras.StatelessScope(state_mapping=drawn):
+        answers = tf.nest.flatten(model._call_without_noise(x))
+    targets, rows = tf.nest.flatten(y), tf.nest.flatten(sample_weight)
+    rows = rows * len(answers) if len(rows) == 1 else rows
+    found = []
+    for likelihood, answer, y, row in zip(model.likelihoods, answers, targets, rows, strict=True):
+        if likelihood.loss not in losses:
+            continue
+        loc = tf.cast(answer, tf.float32)
+        square = tf.square(tf.cast(matched(y, loc.shape, tf.shape(loc)), tf.float32) - loc)
+        count = tf.ones_like(square)
+        for factor in (getattr(answer, "_keras_mask", None), observations(row)):
+            if factor is not None:
+                count *= tf.cast(spread(factor, square), tf.float32)
+        found.append((square, count))
+    return found
+
+
+def _some_rows(validation: Any, steps: int | None) -> Iterator[tuple[Any, Any, Any]]:
+    """Batches of tensors, as many as it takes."""
+    rows = targets = 0
+    for number, batch in enumerate(_batches(*validation)):
+        if rows >= _MOST_ROWS or targets >= _MOST_TARGETS or number == (steps or math.inf):
+            return
+        x, y, sample_weight = tf.nest.map_structure(
+            lambda one: None if one is None else tf.convert_to_tensor(one), batch
+        )
+        rows += int(tf.nest.flatten(x)[0].shape[0])
+        targets += sum(int(tf.size(one)) for one in tf.nest.flatten(y))
+        yield x, y, sample_weight
+
+
+def _batches(x: Any, y: Any, sample_weight: Any) -> Iterator[tuple[Any, Any, Any]]:
+    if is_arrays(x):
+        for first in range(0, len(tf.nest.flatten(x)[0]), _ROWS_AT_A_TIME):
+            part = slice(first, first + _ROWS_AT_A_TIME)
+            yield tf.nest.map_structure(
+                lambda one, part=part: None if one is None else one[part], (x, y, sample_weight)
+            )
+        return
+    batches: Any = ()
+    if isinstance(x, tf.data.Dataset):
+        batches = without_autotuning(x)
+    elif isinstance(x, keras.utils.PyDataset):
+        batches = (x[number] for number in range(x.num_batches or 0))
+    elif isinstance(x, Iterator):
+        batches = x
+    yield from map(keras.utils.unpack_x_y_sample_weight, batches)
