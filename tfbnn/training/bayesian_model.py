@@ -12,6 +12,7 @@ from tfbnn import arguments
 from tfbnn.layers import scopes
 from tfbnn.layers.variational import variational_layers, variational_weights
 from tfbnn.training import (
+    beta_choice,
     distribution,
     held_out_noise,
     likelihoods,
@@ -105,7 +106,7 @@ class BayesianModel:
         loss_weights: Any = None,
         *args: Any,
         recipe: Any = None,
-        beta: float | None = None,
+        beta: float | str | None = None,
         kl_schedule: Any = None,
         num_draws: int = 1,
         **kwargs: Any,
@@ -123,7 +124,9 @@ class BayesianModel:
             recipe: `"calibrated"`, `"elbo"`, `"sparse"` or an object of `tfbnn.recipes`: sets what
                 is not set here.
             beta: Factor of the KL. 1 is the ELBO; less gives a cold posterior (tempering). By
-                default that of the recipe, without one 1.
+                default that of the recipe, without one 1. `"validation"`: the first `fit` trains
+                with each of 0.03, 0.1, 0.3 and 1, takes the one that predicts `validation_data`
+                best, and then trains with it: five times the steps.
             kl_schedule: None, an object of `tfbnn.schedules`, or `"minibatch_weights"`; in the
                 place of the recipe's warm-up.
             num_draws: Weight draws per training step, whose losses are averaged.
@@ -149,6 +152,7 @@ class BayesianModel:
         super().compile(plan.optimizer, loss, loss_weights, *args, **kwargs)
         self._set_likelihoods(new)
         self.objective.set_beta(plan.beta)
+        self.objective.beta_is_open = plan.beta_is_open
         self._use_recipe(plan.recipe, recipe is not None)
         self.objective.kl_schedule = kl_schedule
         self.num_draws = num_draws
@@ -206,6 +210,11 @@ class BayesianModel:
             "class_weight": class_weight,
         }
         self._check_batch(*validation, names="validation ")
+        if self.objective.beta_is_open:
+            run = {**data, "steps_per_epoch": data["steps"], "num_examples": num_examples}
+            run |= {"epochs": epochs, "initial_epoch": initial_epoch}
+            del run["steps"]
+            beta_choice.choose(self, run, validation_data, validation_steps, callbacks, verbose)
         announce, held_out = _printer(verbose), validation_data is not None
         size = self._begin_fit(data, num_examples, (initial_epoch, epochs), announce, held_out)
         data = self._in_agreed_order(data, size, callbacks, initial_epoch)
@@ -386,6 +395,7 @@ class BayesianModel:
                 "num_examples": self.num_examples,
                 "likelihoods": [likelihood.get_config() for likelihood in self.likelihoods],
                 "beta": self.objective.beta,
+                "beta_is_open": self.objective.beta_is_open,
                 "recipe": recipe and keras.saving.serialize_keras_object(recipe),
                 "recipe_is_given": self.objective.recipe_is_given,
                 "kl_schedule": schedule and keras.saving.serialize_keras_object(schedule),
@@ -407,6 +417,7 @@ class BayesianModel:
     def compile_from_config(self, config: dict[str, Any]) -> None:
         saved = self.likelihoods
         recipe, is_given = self.objective.recipe, self.objective.recipe_is_given
+        beta_is_open = self.objective.beta_is_open
         self.compile(
             **keras.saving.deserialize_keras_object(config),
             beta=self.objective.beta,
@@ -415,6 +426,7 @@ class BayesianModel:
         )
         # The optimizer, which for `compile` is one of the user's own, may be that of the recipe.
         self._use_recipe(recipe, is_given)
+        self.objective.beta_is_open = beta_is_open
         for likelihood, old in zip(self.likelihoods, saved, strict=False):
             likelihood.take_temperatures(old)
         # As when it was saved: Keras warns of a state that the file lacks, and of one that has no
@@ -450,6 +462,7 @@ class BayesianModel:
         optimizer_built: bool = True,
         recipe: Any = None,
         recipe_is_given: bool = False,
+        beta_is_open: bool = False,
     ) -> None:
         self._optimizer_built = optimizer_built
         for layer in variational_layers(self):
@@ -459,6 +472,7 @@ class BayesianModel:
             self.objective.set_num_examples(num_examples)
         self._set_likelihoods([likelihood_from_config(config) for config in likelihoods])
         self.objective.set_beta(beta)
+        self.objective.beta_is_open = beta_is_open
         self.objective.kl_schedule = schedules.get(kl_schedule)
         self.objective.recipe = recipes.get(recipe)
         self.objective.recipe_is_given = recipe_is_given

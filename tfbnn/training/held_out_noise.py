@@ -8,18 +8,15 @@ and a noise that is learned from the same rows is too small. On held-out rows th
 has its maximum where the noise is right for new data. It is found at the end of `fit`.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.layers.variational import variational_weights
 from tfbnn.training import distribution, outputs
-from tfbnn.training.data import is_arrays
-from tfbnn.training.feeding import without_autotuning
+from tfbnn.training.held_out import drawn_outputs, some_rows
 from tfbnn.training.likelihoods import spread
 from tfbnn.training.losses import NormalNLL, matched
 from tfbnn.training.noise_variables import learned_noise
@@ -29,11 +26,6 @@ from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
 
 _NUM_DRAWS = 32
-# The standard error of a scale is scale / sqrt(2 n): one per cent.
-_MOST_ROWS = 4096
-# Of float64, each of them once for a draw: 64 MB.
-_MOST_TARGETS = 2**18
-_ROWS_AT_A_TIME = 256
 # A range that is cut to an eighth each time is 1 / 4096 of itself in the end.
 _CUTS, _POINTS = 4, 17
 
@@ -137,7 +129,7 @@ def _held_out_errors(
     errors = traced(lambda *batch: _errors(model, losses, *batch), reduce_retracing=True)
     seeds = noise.split(noise.as_seed(0), _NUM_DRAWS)
     parts: list[list[Any]] = [[] for _ in losses]
-    for x, y, sample_weight in _some_rows(validation, steps):
+    for x, y, sample_weight in some_rows(validation, steps):
         y, sample_weight = (outputs.in_order(model, one) for one in (y, sample_weight))
         draws = [errors(seed, x, y, sample_weight) for seed in seeds]
         for part, loss, found in zip(parts, losses, zip(*draws, strict=True), strict=True):
@@ -162,11 +154,7 @@ def _errors(
     sample_weight: Any,
 ) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Squared errors of one network, and how much each counts, for each of the losses."""
-    weights = variational_weights(model)
-    seeds = noise.split(seed, max(len(weights), 1))
-    drawn = [(w.loc_variable, w.sample(s)) for w, s in zip(weights, seeds, strict=False)]
-    with keras.StatelessScope(state_mapping=drawn):
-        answers = tf.nest.flatten(model._call_without_noise(x))
+    answers = drawn_outputs(model, seed, x)
     targets, rows = tf.nest.flatten(y), tf.nest.flatten(sample_weight)
     rows = rows * len(answers) if len(rows) == 1 else rows
     found = []
@@ -181,35 +169,3 @@ def _errors(
                 count *= tf.cast(spread(factor, square), tf.float32)
         found.append((square, count))
     return found
-
-
-def _some_rows(validation: Any, steps: int | None) -> Iterator[tuple[Any, Any, Any]]:
-    """Batches of tensors, as many as it takes."""
-    rows = targets = 0
-    for number, batch in enumerate(_batches(*validation)):
-        if rows >= _MOST_ROWS or targets >= _MOST_TARGETS or number == (steps or math.inf):
-            return
-        x, y, sample_weight = tf.nest.map_structure(
-            lambda one: None if one is None else tf.convert_to_tensor(one), batch
-        )
-        rows += int(tf.nest.flatten(x)[0].shape[0])
-        targets += sum(int(tf.size(one)) for one in tf.nest.flatten(y))
-        yield x, y, sample_weight
-
-
-def _batches(x: Any, y: Any, sample_weight: Any) -> Iterator[tuple[Any, Any, Any]]:
-    if is_arrays(x):
-        for first in range(0, len(tf.nest.flatten(x)[0]), _ROWS_AT_A_TIME):
-            part = slice(first, first + _ROWS_AT_A_TIME)
-            yield tf.nest.map_structure(
-                lambda one, part=part: None if one is None else one[part], (x, y, sample_weight)
-            )
-        return
-    batches: Any = ()
-    if isinstance(x, tf.data.Dataset):
-        batches = without_autotuning(x)
-    elif isinstance(x, keras.utils.PyDataset):
-        batches = (x[number] for number in range(x.num_batches or 0))
-    elif isinstance(x, Iterator):
-        batches = x
-    yield from map(keras.utils.unpack_x_y_sample_weight, batches)

@@ -42,6 +42,8 @@ class Objective:
     def __init__(self, num_examples: int | None = None):
         self.num_examples: int | None = None
         self.beta = 1.0
+        # Whether the next `fit` chooses it by validation.
+        self.beta_is_open = False
         self.kl_schedule: Callable[[Any, Any], tf.Tensor] | None = None
         self.recipe: Recipe | None = None
         # Whether the user has named it.
@@ -63,7 +65,7 @@ class Objective:
 
     def set_beta(self, beta: float) -> None:
         """Set the factor of the KL: 1 is the ELBO, less is a cold posterior."""
-        self.beta = arguments.real_number("beta", beta, 0)
+        self.beta, self.beta_is_open = arguments.real_number("beta", beta, 0), False
         self._variables["beta"].assign(self.beta)
 
     def set_size(self, size: TrainingSize, epochs: int) -> None:

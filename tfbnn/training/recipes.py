@@ -118,14 +118,16 @@ class Plan:
         optimizer: What Keras is given.
         recipe: The recipe, without what the user decided; None if nothing is left.
         beta: Factor of the KL.
+        beta_is_open: Whether the next `fit` chooses it.
     """
 
     optimizer: Any
     recipe: Recipe | None
     beta: float
+    beta_is_open: bool = False
 
 
-def plan(optimizer: Any, recipe: Any, beta: float | None, kl_schedule: Any) -> Plan:
+def plan(optimizer: Any, recipe: Any, beta: float | str | None, kl_schedule: Any) -> Plan:
     """The user's settings, and of the recipe what they leave open.
 
     Args:
@@ -139,24 +141,32 @@ def plan(optimizer: Any, recipe: Any, beta: float | None, kl_schedule: Any) -> P
     """
     by_name = isinstance(optimizer, str) and optimizer.lower() == "adam"
     given = get(recipe)
-    if beta is not None:
-        beta = arguments.real_number("beta", beta, 0)
+    is_open = isinstance(beta, str) and beta == "validation"
+    if beta is not None and not is_open:
+        beta = _checked_beta(beta)
     if given is None and not by_name:
-        return Plan(optimizer, None, 1.0 if beta is None else beta)
+        return Plan(optimizer, None, 1.0 if beta is None or is_open else beta, is_open)
     used = given or RECIPES["elbo"]
-    beta = used.beta if beta is None else beta
-    if recipe == "elbo" and beta != 1:
+    if recipe == "elbo" and beta not in (None, 1):
         raise ValueError(
             "With this `beta` the objective is not the ELBO: leave one of them out, or take "
-            f"another recipe. Received: recipe='elbo', beta={beta}"
+            f"another recipe. Received: recipe='elbo', beta={beta!r}"
         )
+    beta = used.beta if beta is None or is_open else beta
     if by_name:
         optimizer = keras.optimizers.Adam(used.learning_rate or RECIPES["elbo"].learning_rate)
     else:
         used = dataclasses.replace(used, learning_rate=None)
     if kl_schedule is not None:
         used = dataclasses.replace(used, warm_up=0.0)
-    return Plan(optimizer, used, beta)
+    return Plan(optimizer, used, beta, is_open)
+
+
+def _checked_beta(beta: Any) -> float:
+    try:
+        return arguments.real_number("beta", beta, 0)
+    except ValueError as error:
+        raise ValueError(f"'validation' or a number: {error}") from None
 
 
 def get(identifier: Any) -> Recipe | None:

@@ -1,0 +1,154 @@
+"""The choice of beta by validation: which tempering predicts held-out rows best.
+
+For each candidate the model is trained from where it is, and
+
+`-mean_n log mean_k p(y_n | f_k(x_n))`,  `f_k` the network of draw `k` from the posterior,
+
+is computed on the held-out rows: the NLL of what `tfbnn.predict` answers. The one with the lowest
+is taken. How cold a posterior should be depends on the data more than on what is known before.
+"""
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.training import distribution, outputs
+from tfbnn.training.convergence import ConvergenceWarning
+from tfbnn.training.data import is_arrays
+from tfbnn.training.held_out import drawn_outputs, some_rows
+from tfbnn.training.likelihoods import sum_events
+from tfbnn.training.objective import observations
+from tfbnn.training.resuming import resuming_callback
+from tfbnn.weights import noise
+from tfbnn.weights.compilation import traced
+
+BETAS = (0.03, 0.1, 0.3, 1.0)
+_NUM_DRAWS = 32
+
+
+def choose(
+    model: keras.Model,
+    data: dict[str, Any],
+    validation_data: Any,
+    validation_steps: int | None,
+    callbacks: Any,
+    verbose: Any,
+) -> None:
+    """Set the model's beta to the best of `BETAS`; its weights are what they were.
+
+    Args:
+        model: A built and compiled model.
+        data: Arguments of the `fit` that the choice is for.
+        validation_data: As in `fit`.
+        validation_steps: As in `fit`.
+        callbacks: Those of the `fit`; they do not see the runs of the choice.
+        verbose: As in `fit`: one bar over all runs.
+
+    Raises:
+        ValueError: If there are no held-out rows, the data can be read only once, or the model is
+            not built, goes on with a training or is trained by several workers.
+    """
+    _check(model, data, validation_data, callbacks)
+    start = _state(model)
+    show = verbose not in (0, "0")
+    bar = keras.utils.Progbar(len(BETAS) * data["epochs"], verbose=int(show), unit_name="epoch")
+    found = {}
+    for beta in BETAS:
+        model.objective.set_beta(beta)
+        with warnings.catch_warnings():
+            # That of the training proper will say it.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(
+                **data,
+                validation_data=validation_data,
+                validation_steps=validation_steps,
+                validation_freq=data["epochs"],
+                callbacks=[_Advance(bar)],
+                verbose=0,
+            )
+        found[beta] = held_out_nll(model, validation_data, validation_steps)
+        for variable, value in start:
+            variable.assign(value)
+    best = min(found, key=lambda beta: found[beta] if np.isfinite(found[beta]) else np.inf)
+    model.objective.set_beta(best)
+    if show:
+        scores = ", ".join(f"{beta:g}: {nll:.4f}" for beta, nll in found.items())
+        print(f"beta = {best:g} by the NLL of held-out rows ({scores})")
+
+
+def held_out_nll(model: keras.Model, validation_data: Any, steps: int | None = None) -> float:
+    """NLL of held-out rows under the average over networks, in nats per row."""
+    validation = keras.utils.unpack_x_y_sample_weight(validation_data)
+    log_probs = traced(lambda *batch: _log_probs(model, *batch), reduce_retracing=True)
+    seeds = noise.split(noise.as_seed(0), _NUM_DRAWS)
+    rows = []
+    for x, y, sample_weight in some_rows(validation, steps):
+        y, sample_weight = (outputs.in_order(model, one) for one in (y, sample_weight))
+        draws = np.stack([log_probs(seed, x, y, sample_weight).numpy() for seed in seeds])
+        rows.append(np.logaddexp.reduce(draws.astype(float)) - np.log(_NUM_DRAWS))
+    return -float(np.mean(np.concatenate(rows)))
+
+
+def _log_probs(
+    model: keras.Model, seed: tf.Tensor, x: Any, y: Any, sample_weight: Any
+) -> tf.Tensor:
+    """Log probability of each row under one network, over all outputs."""
+    answers = drawn_outputs(model, seed, x)
+    targets, weights = tf.nest.flatten(y), tf.nest.flatten(sample_weight)
+    weights = weights * len(answers) if len(weights) == 1 else weights
+    found = 0.0
+    for likelihood, answer, target, weight in zip(
+        model.likelihoods, answers, targets, weights, strict=True
+    ):
+        factors = [getattr(answer, "_keras_mask", None), observations(weight)]
+        factors = [factor for factor in factors if factor is not None]
+        target = likelihood.checked(target, answer, factors)
+        found += sum_events(likelihood.log_prob(target, answer), factors)
+    return found
+
+
+def _state(model: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:
+    """The variables of the model and of its optimizer, and what they hold."""
+    if not model.optimizer.built:
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    return [(v, keras.ops.convert_to_numpy(v)) for v in variables]
+
+
+def _check(model: keras.Model, data: dict[str, Any], validation_data: Any, callbacks: Any) -> None:
+    x = data["x"]
+    problems = {
+        "held-out rows: `validation_data` or `validation_split`": validation_data is None,
+        "a built model: begin it with `keras.Input`": not model.built,
+        "data that can be read several times, arrays or data sets": not _is_repeatable(x)
+        or not _is_repeatable(keras.utils.unpack_x_y_sample_weight(validation_data)[0]),
+        "a training that begins: it cannot go on with an old one": bool(data["initial_epoch"])
+        or resuming_callback(callbacks) is not None,
+        "one worker": distribution.is_multi_worker(model.distribute_strategy),
+    }
+    missing = [need for need, is_missing in problems.items() if is_missing]
+    if missing:
+        raise ValueError(
+            f"`beta='validation'` needs {missing[0]}; else give `beta` as a number. "
+            f"Received: x of type {type(x).__name__}, validation_data of type "
+            f"{type(validation_data).__name__}"
+        )
+
+
+def _is_repeatable(x: Any) -> bool:
+    return x is None or is_arrays(x) or isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
+
+
+class _Advance(keras.callbacks.Callback):
+    """One step of the bar for each epoch."""
+
+    def __init__(self, bar: keras.utils.Progbar):
+        super().__init__()
+        self._bar = bar
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._bar.add(1, [("nll", logs["nll"])])
