@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfbnn
+from tests.quiet import QUIET
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 3)).astype("float32")
@@ -18,8 +19,8 @@ def model(request):
     if request.param == "head":
         mean, variance = np.append(mean, [0, 0, 0]), np.append(variance, [1, 1, 1])
     layers = [
-        tfbnn.layers.DenseFlipout(8, activation="tanh"),
-        tfbnn.layers.DenseFlipout(len(mean)),
+        tfbnn.layers.DenseFlipout(8, activation="tanh", **QUIET),
+        tfbnn.layers.DenseFlipout(len(mean), **QUIET),
         keras.layers.Normalization(mean=mean, variance=variance, invert=True),
     ]
     model = tfbnn.Sequential([keras.Input((3,)), *layers])

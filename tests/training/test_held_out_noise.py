@@ -7,6 +7,7 @@ import tensorflow as tf
 from scipy import optimize, stats
 
 import tfbnn
+from tests.quiet import QUIET
 from tfbnn.training import held_out_noise
 from tfbnn.weights import noise
 
@@ -18,7 +19,7 @@ HELD_OUT = X[40:], Y[40:]
 
 
 def make_model(loss=None, beta=0.1, **options):
-    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
+    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2, **QUIET)])
     model.compile(keras.optimizers.Adam(0.05), loss=loss or NLL(), beta=beta, **options)
     return model
 
@@ -117,7 +118,7 @@ def test_the_noise_is_not_refit_where_it_should_not_be(change, monkeypatch, caps
     if change == "frozen":
         model.likelihood.loss.rho_variable.trainable = False
     if change == "head":
-        model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(4)])
+        model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(4, **QUIET)])
         model.compile(loss=NLL("head"), beta=0.1)
     fit(model, None if change == "no rows" else HELD_OUT, verbose=2)
     assert not found
@@ -127,7 +128,7 @@ def test_the_noise_is_not_refit_where_it_should_not_be(change, monkeypatch, caps
 
 def test_several_outputs():
     inputs = keras.Input((3,))
-    heads = [tfbnn.layers.DenseFlipout(1, name=name)(inputs) for name in ("a", "b", "c")]
+    heads = [tfbnn.layers.DenseFlipout(1, name=name, **QUIET)(inputs) for name in ("a", "b", "c")]
     model = tfbnn.Model(inputs, heads)
     model.compile(keras.optimizers.SGD(0.0), loss=[NLL(), NLL(0.5), NLL()], beta=0.1)
     y, held_out = ([part[:, :1], part[:, 1:], part[:, 1:]] for part in (Y[:40], Y[40:]))
@@ -150,7 +151,7 @@ def test_steps_that_a_mask_leaves_out_do_not_count():
         keras.utils.set_random_seed(0)
         layers = [
             keras.layers.Masking(),
-            keras.layers.TimeDistributed(tfbnn.layers.DenseFlipout(1)),
+            keras.layers.TimeDistributed(tfbnn.layers.DenseFlipout(1, **QUIET)),
         ]
         model = tfbnn.Sequential([keras.Input((4, 2)), *layers])
         model.compile(loss=NLL(), beta=0.1)
@@ -161,7 +162,7 @@ def test_steps_that_a_mask_leaves_out_do_not_count():
 
 def test_a_failure_leaves_all_as_it_was(monkeypatch):
     inputs = keras.Input((3,))
-    model = tfbnn.Model(inputs, [tfbnn.layers.DenseFlipout(1)(inputs) for _ in range(2)])
+    model = tfbnn.Model(inputs, [tfbnn.layers.DenseFlipout(1, **QUIET)(inputs) for _ in range(2)])
     model.compile(keras.optimizers.SGD(0.0), loss=[NLL(), NLL()], beta=0.1)
     calls = []
 
@@ -181,11 +182,11 @@ def test_a_failure_leaves_all_as_it_was(monkeypatch):
 
 def test_layers_with_a_state_keep_it():
     layers = [
-        tfbnn.layers.DenseFlipout(4),
+        tfbnn.layers.DenseFlipout(4, **QUIET),
         keras.layers.BatchNormalization(),
         keras.layers.Dropout(0.5),
     ]
-    model = tfbnn.Sequential([keras.Input((3,)), *layers, tfbnn.layers.DenseFlipout(2)])
+    model = tfbnn.Sequential([keras.Input((3,)), *layers, tfbnn.layers.DenseFlipout(2, **QUIET)])
     model.compile(loss=NLL(), beta=0.1)
     model.fit(X, Y, verbose=0)
     rho = model.likelihood.loss.rho_variable

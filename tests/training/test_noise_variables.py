@@ -93,7 +93,7 @@ def test_a_scale_that_was_learned_goes_on_in_other_variables():
     model.compile(loss=NLL())
     loss = model.likelihood.loss
     np.testing.assert_allclose(loss.constant_scale(), [0.3] * 3, rtol=1e-5)
-    assert len(model.weights) == 5
+    assert len(model.weights) == 6
     model.compile(loss=NLL())
     assert model.likelihood.loss.variables == loss.variables
 
