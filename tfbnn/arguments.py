@@ -123,6 +123,16 @@ def standard_deviation(name: str, value: Any) -> float:
     return real_number(name, value, SMALLEST_SCALE, LARGEST_SCALE)
 
 
+def standard_deviation_or_fan_in(name: str, value: Any) -> float | str:
+    """`standard_deviation`, or `"fan_in"` for one that a layer knows when it is built."""
+    if isinstance(value, str) and value == "fan_in":
+        return "fan_in"
+    try:
+        return standard_deviation(name, value)
+    except ValueError as error:
+        raise ValueError(f"'fan_in' or a number: {error}") from None
+
+
 def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
     """`value`, if it is one of those allowed.
 

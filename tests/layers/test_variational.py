@@ -104,7 +104,8 @@ def test_without_noise_it_is_its_keras_namesake(linear_map, options, jit_compile
     namesake = KERAS_NAMESAKES[linear_map](**{**size, **options})
     namesake.build(x.shape)
     family = tfbnn.families.Normal(1e-12)
-    layers = [_layer(linear_map, name, posterior=family, **options) for name in ESTIMATORS]
+    laws = {"posterior": family, "bias_posterior": family}
+    layers = [_layer(linear_map, name, **laws, **options) for name in ESTIMATORS]
     for layer in layers:
         layer.build(x.shape)
         layer.set_weights(layers[0].get_weights())
@@ -169,7 +170,8 @@ def test_all_estimators_and_their_gradients_run_under_xla():
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_whole_numbers_are_inputs_like_any_other(estimator):
-    layer = _layer("Dense", estimator, posterior=tfbnn.families.Normal(1e-9))
+    family = tfbnn.families.Normal(1e-9)
+    layer = _layer("Dense", estimator, posterior=family, bias_posterior=family)
     x = np.arange(12, dtype="uint8").reshape(2, 6)
     assert np.allclose(layer(x), layer(x.astype("float32")))
     assert np.allclose(layer(x, training=True), layer(x.astype("float32")), atol=1e-5)
@@ -206,13 +208,15 @@ def test_a_frozen_layer_is_not_trained():
 
 def test_in_a_plain_keras_model_the_kl_weight_is_exact_and_counts_once():
     x, y = _inputs("Dense"), np.array([0, 1, 0, 1])
-    shared = tfbnn.layers.DenseFlipout(6, kl_weight=0.25, posterior=tfbnn.families.Normal(1e-9))
+    family = tfbnn.families.Normal(1e-9)
+    shared = tfbnn.layers.DenseFlipout(6, kl_weight=0.25, posterior=family, bias_posterior=family)
     inputs = keras.Input((6,))
     model = keras.Model(inputs, shared(shared(inputs)))
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
     loss = model.fit(x, y, verbose=0).history["loss"][0]
     nll = float(LOGITS(y, model(x)))
-    assert loss == pytest.approx(nll + 0.25 * float(shared.kernel.kl()), rel=1e-5)
+    kl = float(shared.kernel.kl()) + float(shared.bias.kl())
+    assert loss == pytest.approx(nll + 0.25 * kl, rel=1e-5)
 
 
 def test_in_a_plain_keras_model_without_a_kl_weight_fit_is_an_error():

@@ -18,7 +18,7 @@ def make_model(**options):
     model = tfbnn.Sequential(
         [
             keras.Input((6,)),
-            tfbnn.layers.DenseFlipout(4, bias_posterior="normal", **options),
+            tfbnn.layers.DenseFlipout(4, **options),
             tfbnn.layers.DenseLocalReparameterization(2),
         ]
     )
@@ -38,7 +38,7 @@ def spread(model):
 def test_draws_have_the_mean_and_the_scale_of_the_posterior():
     posterior = posterior_of(make_model())
     draws = posterior.draws(SEED, 0, NUM_DRAWS)
-    assert [v.name for v in posterior.variables] == ["kernel_loc", "bias_loc", "kernel_loc"]
+    assert [v.name for v in posterior.variables] == ["kernel_loc", "bias_loc"] * 2
     for draw, loc, scale in zip(draws, posterior.mean(), posterior.stddev(), strict=True):
         values, loc, scale = draw.numpy(), loc.numpy(), scale.numpy()
         z = (values.mean(0) - loc) / (scale / np.sqrt(NUM_DRAWS))
@@ -78,7 +78,7 @@ def test_network_equals_the_keras_model_with_the_means_replaced():
     draw = posterior.draw(SEED)
     answer = posterior.network(draw, X).numpy()
     hidden = X @ draw[0].numpy() + draw[1].numpy()
-    plain = hidden @ draw[2].numpy() + model.layers[1].bias.loc.numpy()
+    plain = hidden @ draw[2].numpy() + draw[3].numpy()
     np.testing.assert_allclose(answer, plain, rtol=1e-4, atol=1e-5)
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from scipy import special, stats
 
 import tfbnn
+from tests.quiet import QUIET
 from tfbnn.posterior import posterior_of
 from tfbnn.prediction import evaluation
 from tfbnn.prediction.predictive import sampled_blocks
@@ -25,7 +26,7 @@ SETTINGS = {"num_samples": 5, "seed": 1, "batch_size": 16}
 
 def make_model(loss=SPARSE, units=3, factor=1.0):
     """A dense layer whose weights have means of size `factor` and wide scales."""
-    layer = tfbnn.layers.DenseFlipout(units, seed=0)
+    layer = tfbnn.layers.DenseFlipout(units, seed=0, **QUIET)
     model = tfbnn.Sequential([keras.Input((3,)), layer])
     model.compile("adam", loss=loss)
     layer.kernel.loc_variable.assign(factor * np.random.default_rng(1).normal(size=(3, units)))

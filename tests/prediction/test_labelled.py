@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests.quiet import QUIET
 from tfbnn import search
 from tfbnn.posterior import posterior_of
 
@@ -35,11 +36,10 @@ def make_model(name, steps, scale):
     inputs = [keras.Input((None, FEATURES)), keras.layers.Masking()] if steps else []
     model = tfbnn.Sequential([*(inputs or [keras.Input((FEATURES,))]), layer])
     model.compile("sgd", loss=loss, run_eagerly=True)
-    [weight] = posterior_of(model).weights
-    weight.loc_variable.assign(kernel_of(units))
-    weight.rho_variable.assign(
-        np.full(weight.shape, -100.0 if not scale else np.log(np.expm1(scale)))
-    )
+    layer.kernel.loc_variable.assign(kernel_of(units))
+    for weight in posterior_of(model).weights:
+        rho = -100.0 if not scale else np.log(np.expm1(scale))
+        weight.rho_variable.assign(np.full(weight.shape, rho))
     return model
 
 
@@ -127,7 +127,7 @@ def test_a_weight_counts_observations(name):
 
 
 def test_masked_steps_as_they_were_met():
-    layer = tfbnn.layers.DenseFlipout(2)
+    layer = tfbnn.layers.DenseFlipout(2, **QUIET)
     model = tfbnn.Sequential([keras.Input((4, 1)), keras.layers.Masking(), layer])
     model.compile(loss=LOSSES["classes"][0])
     layer.kernel.loc_variable.assign([[5.0, -5.0]])

@@ -12,6 +12,7 @@ import tensorflow as tf
 from scipy import special
 
 import tfbnn
+from tests.quiet import QUIET
 from tfbnn.prediction import calibration, temperature
 from tfbnn.training import likelihoods
 
@@ -27,7 +28,7 @@ def unsure(loss=SPARSE, units=3, from_logits=True, num_rows=2000):
     """A model whose mean weights are right and whose sigma is far too large, and data for it."""
     is_binary = loss is BINARY
     squash = None if from_logits else "sigmoid" if is_binary else "softmax"
-    layer = tfbnn.layers.DenseFlipout(units, seed=0, activation=squash)
+    layer = tfbnn.layers.DenseFlipout(units, seed=0, activation=squash, **QUIET)
     model = tfbnn.Sequential([keras.Input((3,)), layer])
     model.compile(loss=loss(from_logits=from_logits))
     kernel = 3 * np.random.default_rng(1).normal(size=(3, units))

@@ -1,8 +1,11 @@
 """KL divergences against TFP, against float64 quadrature, and Monte Carlo against both.
 
 The quadrature splits the posterior at the scales where the priors change, because a mixture's
-narrow component is otherwise stepped over.
+narrow component is otherwise stepped over. `AutomaticRelevance` is no density: its KL is tested
+against the smallest of those that it stands for, and against its formula in float64.
 """
+
+import functools
 
 import hypothesis
 import numpy as np
@@ -19,6 +22,8 @@ tfd = tfp.distributions
 # Rows: standard deviations; columns: means in units of them.
 SCALE = np.repeat([1e-6, 1e-4, 1e-2, 1.0, 10.0], 5).astype(np.float32)
 LOC = (np.tile([0.0, 1.0, -1.0, 10.0, 100.0], 5) * SCALE).astype(np.float32)
+EXTREME_LOC = np.array([0.0, 1e-12, 1e-3, 1.0, 1e3, priors.LARGEST_WEIGHT], np.float32)
+EXTREME_SCALE = np.array([arguments.SMALLEST_SCALE, 1e-6, 1.0, priors.LARGEST_WEIGHT], np.float32)
 NUM_DRAWS = 4000
 STANDARD_ERRORS = 5.0
 
@@ -124,6 +129,7 @@ def test_the_quadrature_itself():
 def test_which_are_closed():
     closed = {type(prior) for prior, _, _ in CLOSED}
     assert closed == {priors.Normal, priors.Laplace, priors.Distribution}
+    assert divergences.has_closed_form(priors.AutomaticRelevance(0.1))
     assert not divergences.has_closed_form(priors.Distribution(tfd.Logistic(0.0, 1.0)))
     assert len(OPEN) == 8
 
@@ -209,7 +215,16 @@ def test_gradients_are_finite(prior, log_prob, centres, jit_compile):
         assert np.all(np.isfinite(tensor))
 
 
-@pytest.mark.parametrize("prior", [priors.Normal(0.5, 0.1), priors.Laplace(0.5, 0.1)], ids=repr)
+WITH_GRADIENTS = [
+    priors.Normal(0.5, 0.1),
+    priors.Laplace(0.5, 0.1),
+    # All weights beyond the smallest scale, and all within.
+    priors.AutomaticRelevance(0.01),
+    priors.AutomaticRelevance(2.0),
+]
+
+
+@pytest.mark.parametrize("prior", WITH_GRADIENTS, ids=repr)
 def test_closed_form_gradients_are_those_of_the_value(prior):
     loc = np.linspace(-1.0, 1.0, 9, dtype=np.float32)
     scale = np.geomspace(0.02, 1.0, 9).astype(np.float32)
@@ -226,7 +241,7 @@ def test_closed_form_gradients_are_those_of_the_value(prior):
     np.testing.assert_allclose(d_scale, difference, rtol=1e-2, atol=0.1)
 
 
-@pytest.mark.parametrize("prior", [priors.Normal(0.5, 0.1), priors.Laplace(0.5, 0.1)], ids=repr)
+@pytest.mark.parametrize("prior", WITH_GRADIENTS, ids=repr)
 def test_closed_forms_have_second_derivatives(prior):
     loc, scale = tf.constant([0.4, 0.6]), tf.constant([0.05, 0.3])
 
@@ -244,6 +259,113 @@ def test_closed_forms_have_second_derivatives(prior):
     np.testing.assert_allclose(d2_loc, difference, rtol=1e-2)
     difference = (slopes(loc, scale + step)[1] - slopes(loc, scale - step)[1]) / (2 * step)
     np.testing.assert_allclose(d2_scale, difference, rtol=1e-2)
+
+
+def smallest_kl(loc, scale, smallest_scale):
+    """The smallest `KL(N(loc, scale**2) || N(0, s**2))` of all `s` from `smallest_scale` on."""
+    posterior = tfd.Normal(np.asarray(loc, np.float64), np.asarray(scale, np.float64))
+    least = np.log(np.float64(smallest_scale))
+    centre, width = least + 30.0, 30.0
+    # Each search is finer, between the neighbours of the best point of the one before.
+    for _ in range(4):
+        points = np.maximum(centre + np.linspace(-width, width, 201)[:, None], least)
+        kl = tfd.kl_divergence(posterior, tfd.Normal(np.float64(0.0), np.exp(points))).numpy()
+        centre = np.take_along_axis(
+            np.broadcast_to(points, kl.shape), np.argmin(kl, axis=0)[None], axis=0
+        )
+        width = width / 50
+    return np.min(kl, axis=0)
+
+
+@pytest.mark.parametrize("smallest_scale", [1e-9, 1e-3, 0.1, 1.0, 30.0])
+def test_automatic_relevance_is_the_smallest_kl_of_all_that_are_allowed(smallest_scale):
+    kl = divergences.kl_divergence(
+        tfd.Normal(LOC, SCALE), priors.AutomaticRelevance(smallest_scale)
+    )
+    expected = smallest_kl(LOC, SCALE, smallest_scale)
+    assert kl.shape == LOC.shape and kl.dtype == tf.float32
+    # Float32 holds the logarithms, up to 20, to 2e-6.
+    np.testing.assert_allclose(kl, expected, rtol=2e-6, atol=5e-6)
+
+
+def within(loc, scale, smallest_scale):
+    """KL to the narrowest normal that is allowed."""
+    t, r = loc / smallest_scale, scale / smallest_scale
+    return (t**2 + r**2 - 1) / 2 - tf.math.log(r)
+
+
+def beyond(loc, scale, smallest_scale):
+    """KL to the nearest normal of all."""
+    return tf.math.log1p(loc**2 / scale**2) / 2
+
+
+def value_and_slopes(function, loc, scale, smallest_scale):
+    function = functools.partial(function, smallest_scale=smallest_scale)
+    values = function(tf.constant(loc), tf.constant(scale)), *gradients(function, loc, scale)
+    return [value.numpy() for value in values]
+
+
+def automatic_relevance_in_float64(loc, scale, smallest_scale):
+    """The value and both slopes, which are those of the case that a weight is in."""
+    loc, scale = np.asarray(loc, np.float64), np.asarray(scale, np.float64)
+    inside = loc**2 + scale**2 <= smallest_scale**2
+    cases = [value_and_slopes(case, loc, scale, smallest_scale) for case in (within, beyond)]
+    return [np.where(inside, one, other) for one, other in zip(*cases, strict=True)]
+
+
+def automatic_relevance(loc, scale, smallest_scale):
+    """What the package says."""
+    prior = priors.AutomaticRelevance(smallest_scale)
+    return divergences.normal_automatic_relevance(loc, scale, prior)
+
+
+def assert_automatic_relevance(found, expected, scale):
+    (kl, d_loc, d_scale), (exact, exact_d_loc, exact_d_scale) = found, expected
+    np.testing.assert_allclose(kl, exact, rtol=2e-6, atol=1e-5)
+    np.testing.assert_allclose(d_loc, exact_d_loc, rtol=2e-6, atol=1e-37)
+    # Of the entropy's slope, `-1 / scale`, the prior may leave nothing.
+    np.testing.assert_array_less(
+        np.abs(d_scale - exact_d_scale), 2e-6 * np.abs(exact_d_scale) + 1e-6 / scale
+    )
+
+
+@pytest.mark.parametrize("smallest_scale", [1e-3, 0.1, 1.0, 30.0])
+def test_slopes_of_automatic_relevance_are_those_of_the_formula(smallest_scale):
+    found = value_and_slopes(automatic_relevance, LOC, SCALE, smallest_scale)
+    expected = automatic_relevance_in_float64(LOC, SCALE, smallest_scale)
+    assert_automatic_relevance(found, expected, SCALE)
+
+
+@pytest.mark.parametrize("smallest_scale", [1e-6, 0.1, 50.0])
+def test_the_cases_of_automatic_relevance_meet_in_value_and_slopes(smallest_scale):
+    angle = np.linspace(-1.5, 1.5, 31)
+    loc, scale = smallest_scale * np.sin(angle), smallest_scale * np.cos(angle)
+    both = [value_and_slopes(case, loc, scale, smallest_scale) for case in (within, beyond)]
+    for one, other in zip(*both, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12 / smallest_scale)
+    # The package on both sides of the border, and so near that float32 hardly tells them apart.
+    for factor in (1 - 1e-6, 1.0, 1 + 1e-6):
+        near = np.float32(factor * loc), np.float32(factor * scale)
+        found = value_and_slopes(automatic_relevance, *near, smallest_scale)
+        for value, expected, size in zip(found, both[0], (1, 1 / scale, 1 / scale), strict=True):
+            np.testing.assert_array_less(np.abs(value - expected), 1e-5 * size)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("smallest_scale", [arguments.SMALLEST_SCALE, 1.0, arguments.LARGEST_SCALE])
+def test_automatic_relevance_is_right_at_the_extremes(smallest_scale, jit_compile):
+    loc, scale = (x.ravel() for x in np.meshgrid([*-EXTREME_LOC, *EXTREME_LOC], EXTREME_SCALE))
+    loc, scale = np.float32(loc), np.float32(scale)
+    function = tf.function(automatic_relevance, jit_compile=jit_compile, autograph=False)
+    found = value_and_slopes(function, loc, scale, smallest_scale)
+    assert all(np.all(np.isfinite(tensor)) for tensor in found)
+    expected = automatic_relevance_in_float64(loc, scale, smallest_scale)
+    assert_automatic_relevance(found, expected, scale)
+
+
+def test_automatic_relevance_needs_a_number_for_a_kl():
+    with pytest.raises(ValueError, match="must be a number.*Received: smallest_scale='fan_in'"):
+        divergences.kl_divergence(tfd.Normal([0.0], [1.0]), priors.AutomaticRelevance())
 
 
 @pytest.mark.parametrize("mean", [1e-3, 1.0, 1e4])
@@ -330,10 +452,6 @@ def test_one_closed_form_per_class():
         divergences.register_closed_form(priors.Normal)(divergences.normal_normal)
 
 
-EXTREME_LOC = np.array([0.0, 1e-12, 1e-3, 1.0, 1e3, priors.LARGEST_WEIGHT], np.float32)
-EXTREME_SCALE = np.array([arguments.SMALLEST_SCALE, 1e-6, 1.0, priors.LARGEST_WEIGHT], np.float32)
-
-
 def log_uniform(low, high):
     """Numbers of every size, the ends more often than others."""
     powers = hypothesis.strategies.floats(np.log10(low), np.log10(high)).map(lambda p: 10.0**p)
@@ -350,6 +468,7 @@ ARGUMENTS = {
     "scale": STANDARD_DEVIATIONS,
     "sigma1": STANDARD_DEVIATIONS,
     "sigma2": STANDARD_DEVIATIONS,
+    "smallest_scale": STANDARD_DEVIATIONS,
 }
 
 

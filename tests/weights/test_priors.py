@@ -30,8 +30,13 @@ DISTRIBUTIONS = [
     tfd.MixtureSameFamily(tfd.Categorical(logits=[0.0, 1.0]), tfd.Laplace([0.0, 1.0], [1.0, 2.0])),
     tfd.Mixture(tfd.Categorical(probs=[0.2, 0.8]), [tfd.Normal(0.0, 1.0), tfd.Cauchy(0.0, 0.1)]),
 ]
-EXAMPLES = [
-    *(cls().at_fan_in(40) for cls in priors.PRIORS.values()),
+# What the weights of a layer have for a prior: `FanIn` is a normal one there.
+LAWS = [
+    *(
+        cls().at_fan_in(40)
+        for cls in priors.PRIORS.values()
+        if cls is not priors.AutomaticRelevance
+    ),
     priors.Normal(0.25, 0.1),
     priors.ScaleMixture(0.25, 1.5, 0.01),
     priors.ScaleMixture(0.25, 0.01, 1.5),
@@ -41,15 +46,28 @@ EXAMPLES = [
     priors.Cauchy(-0.5, 0.3),
     *(priors.Distribution(distribution) for distribution in DISTRIBUTIONS),
 ]
-IDS = [f"{type(prior).__name__}-{index}" for index, prior in enumerate(EXAMPLES)]
-each_prior = pytest.mark.parametrize("prior", EXAMPLES, ids=IDS)
+# And those that are configuration, but no law by themselves.
+EXAMPLES = [
+    *LAWS,
+    priors.FanIn(3.0, smallest_scale=0.2),
+    priors.AutomaticRelevance(),
+    priors.AutomaticRelevance(0.1),
+]
+
+
+def each_of(examples):
+    ids = [f"{type(prior).__name__}-{index}" for index, prior in enumerate(examples)]
+    return pytest.mark.parametrize("prior", examples, ids=ids)
+
+
+each_law, each_prior = each_of(LAWS), each_of(EXAMPLES)
 
 
 def config_round_trip(prior):
     return json.loads(json.dumps(priors.serialize(prior)))
 
 
-@each_prior
+@each_law
 def test_log_prob_is_that_of_the_distribution(prior):
     # Gumbel's density is zero in float32 below -88: stay within what every law can represent.
     w = np.linspace(-5.0, 5.0, 1001, dtype=np.float32).reshape(7, 11, 13)
@@ -60,7 +78,7 @@ def test_log_prob_is_that_of_the_distribution(prior):
     np.testing.assert_allclose(log_prob, prior.distribution().log_prob(w), rtol=1e-5, atol=1e-5)
 
 
-@each_prior
+@each_law
 def test_density_integrates_to_one(prior):
     near = np.geomspace(1e-7, 1e7, 40001)
     w = np.concatenate([-near[::-1], near])
@@ -68,7 +86,7 @@ def test_density_integrates_to_one(prior):
     np.testing.assert_allclose(np.trapezoid(density, w), 1.0, atol=2e-3)
 
 
-@each_prior
+@each_law
 def test_log_prob_takes_half_precision_and_integers(prior):
     assert prior.log_prob(tf.constant([1.0], tf.float16)).dtype == tf.float32
     np.testing.assert_allclose(prior.log_prob([1]), prior.log_prob([1.0]))
@@ -127,6 +145,11 @@ def test_config_round_trip(prior):
     assert type(again) is type(prior)
     assert again == prior
     assert hash(again) == hash(prior)
+
+
+@each_law
+def test_log_prob_after_a_config_round_trip(prior):
+    again = keras.saving.deserialize_keras_object(config_round_trip(prior))
     np.testing.assert_array_equal(again.log_prob([-1.0, 0.5]), prior.log_prob([-1.0, 0.5]))
 
 
@@ -172,6 +195,7 @@ def test_equality_is_by_config():
         (priors.Laplace, "scale"),
         (priors.StudentT, "scale"),
         (priors.Cauchy, "scale"),
+        (priors.AutomaticRelevance, "smallest_scale"),
     ],
 )
 def test_scales_are_those_that_float32_can_square(cls, name, bad):
@@ -217,9 +241,51 @@ def test_the_scale_of_fan_in_is_known_when_a_layer_is_built():
         wide.prior.log_prob(0.0)
 
 
+def test_automatic_relevance_is_known_when_a_layer_is_built():
+    assert priors.AutomaticRelevance() == priors.AutomaticRelevance("fan_in")
+    at_30 = priors.AutomaticRelevance().at_fan_in(30)
+    assert at_30 == priors.AutomaticRelevance(smallest_scale=(0.3 / 30) ** 0.5)
+    own = priors.AutomaticRelevance(smallest_scale=0.7)
+    assert own.at_fan_in(30) is own and at_30.at_fan_in(1000) is at_30
+    layer = tfbnn.layers.Convolution2DFlipout(5, 3, prior="automatic_relevance")
+    layer.build((None, 8, 8, 2))
+    assert layer.kernel.prior == priors.AutomaticRelevance(smallest_scale=(0.3 / 18) ** 0.5)
+    again = type(layer).from_config(layer.get_config())
+    assert again.prior == layer.prior == priors.AutomaticRelevance()
+
+
+@pytest.mark.parametrize("fan_in", [2, 1000])
+@pytest.mark.parametrize("smallest_scale", ["fan_in", 0.7, 1e-12])
+def test_automatic_relevance_gives_biases_the_prior_fan_in(fan_in, smallest_scale):
+    prior = priors.AutomaticRelevance(smallest_scale)
+    layer = tfbnn.layers.DenseFlipout(5, prior=prior)
+    layer.build((None, fan_in))
+    assert layer.bias_prior == priors.FanIn().for_bias()
+    assert layer.bias.prior == priors.Normal(scale=max((10 / fan_in) ** 0.5, 0.3))
+    assert type(layer).from_config(layer.get_config()).bias_prior == layer.bias_prior
+    given = tfbnn.layers.DenseFlipout(5, prior=prior, bias_prior=prior)
+    given.build((None, fan_in))
+    assert given.bias_prior == prior and given.bias.prior == prior.at_fan_in(fan_in)
+
+
+@pytest.mark.parametrize("prior", [priors.AutomaticRelevance(), priors.AutomaticRelevance(0.1)])
+def test_automatic_relevance_is_no_law_by_itself(prior):
+    for ask in (prior.distribution, lambda: prior.log_prob(0.0)):
+        with pytest.raises(ValueError, match="no law by itself.*FanIn.*Received: AutomaticRel"):
+            ask()
+
+
+@pytest.mark.parametrize("bad", ["fan_out", None, [0.1]])
+def test_the_smallest_scale_is_a_number_or_fan_in(bad):
+    with pytest.raises(ValueError, match="'fan_in' or .* Received: smallest_scale="):
+        priors.AutomaticRelevance(smallest_scale=bad)
+
+
 @pytest.mark.parametrize("bad", ["gaussian", None, 3, "Normal"])
 def test_get_lists_the_known_names(bad):
-    with pytest.raises(ValueError, match=r"\['cauchy', 'fan_in', 'lap.*Received: identifier"):
+    with pytest.raises(
+        ValueError, match=r"\['automatic_relevance', 'cauchy', 'fan_in'.*Received: identifier"
+    ):
         priors.get(bad)
 
 

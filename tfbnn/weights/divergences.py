@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfbnn import arguments
 from tfbnn.weights import noise, priors
 from tfbnn.weights.polynomial import polynomial
 
@@ -244,6 +245,9 @@ def normal_automatic_relevance(
     Returns:
         Nats, in the shape of `loc`.
 
+    Raises:
+        ValueError: If the smallest scale is `"fan_in"`: see `prior.at_fan_in`.
+
     Example:
 
     >>> import math, tensorflow as tf
@@ -254,11 +258,13 @@ def normal_automatic_relevance(
     0.5
     """
 
+    # Before a layer is built it may be "fan_in".
+    smallest = arguments.standard_deviation("smallest_scale", prior.smallest_scale)
+
     # Squares of the largest weights over those of the smallest scales overflow: by hand, in terms
     # of the hypotenuse, which does not.
     @tf.custom_gradient
     def kl(loc, scale):
-        smallest = prior.smallest_scale
         longest = tf.maximum(tf.maximum(tf.abs(loc), scale), smallest)
         root = longest * tf.sqrt(tf.square(loc / longest) + tf.square(scale / longest))
         prior_scale = tf.maximum(root, smallest)
