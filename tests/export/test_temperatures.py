@@ -28,9 +28,10 @@ def model_of(name, mean_temperature, scale=0.5):
     keras.utils.set_random_seed(0)
     loss, units, activation = LOSSES[name]
     family = tfbnn.families.Normal(scale)
+    options = {"posterior": family, "bias_posterior": family}
     layers = [
-        tfbnn.layers.DenseFlipout(8, activation="relu", posterior=family),
-        tfbnn.layers.DenseFlipout(units, activation=activation, posterior=family),
+        tfbnn.layers.DenseFlipout(8, activation="relu", **options),
+        tfbnn.layers.DenseFlipout(units, activation=activation, **options),
     ]
     model = tfbnn.Sequential([keras.Input((5,)), *layers])
     model.compile(loss=loss)

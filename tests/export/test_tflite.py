@@ -14,6 +14,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 import tfbnn
+from tests.quiet import QUIET
 from tfbnn.export import freeze
 
 SCALE = 0.3
@@ -118,6 +119,7 @@ BINARY = keras.losses.BinaryCrossentropy(from_logits=True)
 MODELS = {
     "dense": ((5,), lambda: sequential((5,), dense(8, activation="relu"), dense(3))),
     "normal bias": ((5,), lambda: sequential((5,), dense(3, bias_posterior="normal"))),
+    "point bias": ((5,), lambda: sequential((5,), dense(3, bias_posterior="point"))),
     "no bias": ((5,), lambda: sequential((5,), dense(3, use_bias=False))),
     "causal": (
         (9, 2),
@@ -330,7 +332,7 @@ K = 5
 
 MAPS = {
     "dense": ((5,), lambda: dense(3, bias_posterior="normal")),
-    "dense, point bias": ((5,), lambda: dense(3)),
+    "dense, point bias": ((5,), lambda: dense(3, bias_posterior="point")),
     "dense on a sequence": ((4, 3), lambda: dense(2, bias_posterior="normal")),
     "1D": ((6, 2), lambda: convolution(1, 2, 3, padding="causal", bias_posterior="normal")),
     "2D": ((4, 4, 2), lambda: convolution(2, 2, 3, strides=2, padding="same")),
@@ -379,16 +381,18 @@ def test_each_layer_of_a_deep_model_is_random(random, tmp_path):
     layers = dense(6), dense(2)
     model = sequential((4,), *layers, loss=NLL(0.1))
     for layer, noisy in zip(layers, random, strict=True):
-        if not noisy:
-            layer.kernel.rho_variable.assign(np.full(layer.kernel.shape, -30.0))
+        for weight in layer.variational_weights if not noisy else ():
+            weight.rho_variable.assign(np.full(weight.shape, -30.0))
     x = inputs_of((4,), 20)
     tfbnn.export.tflite(model, tmp_path / "m.tflite", num_samples=1, check_data=x)
     draws = draws_of(tmp_path / "m.tflite", x[:1], COUNT)
     mean, covariance = closed_form(layers[0], x[:1])
-    # Var(sum_i h_i w_i) = sum_i E[h_i]**2 s_i**2 + Var(h_i) (m_i**2 + s_i**2), units independent.
+    # Var(sum_i h_i w_i) = sum_i E[h_i]**2 s_i**2 + Var(h_i) (m_i**2 + s_i**2), units independent,
+    # and that of the bias.
     m, s = layers[1].kernel.loc.numpy(), layers[1].kernel.scale.numpy()
     v = np.diag(covariance)[:, None]
     expected = (mean[:, None] ** 2 * s**2 + v * (m**2 + s**2)).sum(0)
+    expected += layers[1].bias.scale.numpy() ** 2
     # Products of normals have heavier tails than normals: the standard error from the draws.
     squares = (draws - draws.mean(0)) ** 2
     standard_error = squares.std(0) / np.sqrt(COUNT)
@@ -696,7 +700,7 @@ def test_failed_export_keeps_the_old_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("uncertainty, rho", [("none", 0.0), ("ensemble", -8.0)])
 def test_small_variances_in_8_bits(uncertainty, rho, tmp_path):
     """LiteRT ends the process if an operation of 8 bits cannot have the scale it was given."""
-    model = tfbnn.Sequential([keras.Input((2,)), tfbnn.layers.DenseFlipout(1)])
+    model = tfbnn.Sequential([keras.Input((2,)), LAYERS.DenseFlipout(1, **QUIET)])
     model.compile(loss=tfbnn.losses.NormalNLL(0.7))
     model.layers[0].kernel.rho_variable.assign([[rho], [rho]])
     x = np.random.default_rng(0).normal(size=(20, 2)).astype("float32")

@@ -14,8 +14,9 @@ from tfbnn.layers import variational_layers
 from tfbnn.pruning import masks
 
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-Dense = tfbnn.layers.DenseFlipout
-Convolution = tfbnn.layers.Convolution2DFlipout
+# A unit with a random bias is no constant.
+Dense = functools.partial(tfbnn.layers.DenseFlipout, bias_posterior="point")
+Convolution = functools.partial(tfbnn.layers.Convolution2DFlipout, bias_posterior="point")
 # Small networks have too few units for a high sparsity.
 UNREACHED = "ignore:Pruning of units could not reach:UserWarning"
 
@@ -32,15 +33,17 @@ def dense():
 
 
 def lenet():
+    """With the biases that layers have by default."""
+    dense, convolution = tfbnn.layers.DenseFlipout, tfbnn.layers.Convolution2DFlipout
     layers = [
         keras.Input((16, 16, 1)),
-        Convolution(6, 5, activation="relu"),
+        convolution(6, 5, activation="relu"),
         keras.layers.MaxPooling2D(),
-        Convolution(8, 3, activation="relu"),
+        convolution(8, 3, activation="relu"),
         keras.layers.MaxPooling2D(),
         keras.layers.Flatten(),
-        Dense(20, "relu"),
-        Dense(3),
+        dense(20, "relu"),
+        dense(3),
     ]
     return compiled(tfbnn.Sequential(layers))
 
@@ -441,9 +444,12 @@ def rows(*numbers):
     return change
 
 
-def small(bias=(-1.0, 0.5, 0.0, 1.0), activation="relu", last="point", use_bias=True):
+def small(
+    bias=(-1.0, 0.5, 0.0, 1.0), activation="relu", last="point", use_bias=True, first="point"
+):
     """Four hidden units with the given biases."""
-    layers = [Dense(4, activation), Dense(3, bias_posterior=last, use_bias=use_bias)]
+    layers = [Dense(4, activation, bias_posterior=first)]
+    layers += [Dense(3, bias_posterior=last, use_bias=use_bias)]
     model = compiled(tfbnn.Sequential([keras.Input((6,)), *layers]))
     model.layers[0].bias.loc_variable.assign(bias)
     return model
@@ -467,6 +473,15 @@ def test_another_constant_stays_if_the_bias_is_a_point():
     masked = with_masks(small(activation="sigmoid"), {0: columns(0, 1)})
     assert sizes(tfbnn.compact(masked)) == [4, 3]
     assert sizes(tfbnn.compact(with_masks(small(use_bias=False), {0: columns(1)}))) == [4, 3]
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_a_random_bias_is_no_constant(fold):
+    masked = with_masks(small(first="normal", last="normal"), {0: columns(0, 1), 1: rows(3)})
+    smaller = tfbnn.compact(masked, fold=fold)
+    assert sizes(smaller) == [3, 3]
+    np.testing.assert_array_equal(smaller.layers[0].bias.scale, masked.layers[0].bias.scale[:3])
+    assert_same_means(masked, smaller)
 
 
 def test_a_constant_goes_into_a_random_bias():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfbnn
+from tfbnn.layers.variational import variational_weights
 from tfbnn.pruning import distillation, masks
 
 LAYERS = tfbnn.layers
@@ -80,10 +81,11 @@ def test_masked_steps_teach_nothing():
 
 def test_the_mean_route_leaves_standard_deviations_alone(answers):
     student = network([8], seed=1)
-    scales = [layer.kernel.scale.numpy() for layer in student.layers]
+    weights = variational_weights(student)
+    scales = [weight.scale.numpy() for weight in weights]
     history = tfbnn.distill(student, rows(), answers, "mean", epochs=20, verbose=0)
-    for layer, scale in zip(student.layers, scales, strict=True):
-        np.testing.assert_array_equal(layer.kernel.scale.numpy(), scale)
+    for weight, scale in zip(weights, scales, strict=True):
+        np.testing.assert_array_equal(weight.scale.numpy(), scale)
     assert list(history.history) == ["cross_entropy"]
     assert history.history["cross_entropy"][-1] < history.history["cross_entropy"][0]
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfbnn
 from tests.pruning.models import spread
+from tests.quiet import QUIET
 from tfbnn.layers import variational_layers
 from tfbnn.posterior import posterior_of
 from tfbnn.pruning import masks
@@ -22,7 +23,8 @@ Dense = tfbnn.layers.DenseFlipout
 
 
 def make_model(**compile_options):
-    layers = [keras.Input((6,)), Dense(8, "relu", bias_posterior="normal"), Dense(3)]
+    options = QUIET | {"bias_posterior": "normal"}
+    layers = [keras.Input((6,)), Dense(8, "relu", **options), Dense(3, **QUIET)]
     model = tfbnn.Sequential(layers)
     model.compile(**{"optimizer": "adam", "loss": SPARSE, **compile_options})
     return spread(model)
@@ -162,6 +164,22 @@ def test_pruned_weights_leave_the_kl():
         left = scale > 0
         loc, scale = loc[left].astype("float64"), scale[left].astype("float64")
         expected += np.sum(0.5 * (loc**2 + scale**2 - 1) - np.log(scale))
+    assert float(total_kl(pruned, None)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_pruned_weights_leave_the_kl_of_the_default_prior():
+    model = tfbnn.Sequential([keras.Input((6,)), Dense(8, "relu"), Dense(3)])
+    model.compile("adam", SPARSE)
+    pruned = tfbnn.prune(spread(model), sparsity=0.75)
+    expected = 0.0
+    for layer in variational_layers(pruned):
+        fan_in = layer.kernel.shape[0]
+        for weight in layer.variational_weights:
+            loc, scale = (part.numpy().astype("float64") for part in (weight.loc, weight.scale))
+            loc, scale = loc[scale > 0], scale[scale > 0]
+            second = loc**2 + scale**2
+            prior = np.maximum(second, 0.3 / fan_in) if weight is layer.kernel else 10 / fan_in
+            expected += np.sum(np.log(prior / scale**2) + second / prior - 1) / 2
     assert float(total_kl(pruned, None)) == pytest.approx(expected, rel=1e-5)
 
 

@@ -14,7 +14,8 @@ Dense = tfbnn.layers.DenseFlipout
 
 
 def make_model(*layers):
-    model = tfbnn.Sequential([keras.Input((10,)), *(layers or (Dense(18, "relu"), Dense(5)))])
+    layers = layers or [Dense(18, "relu", prior="normal"), Dense(5, prior="normal")]
+    model = tfbnn.Sequential([keras.Input((10,)), *layers])
     model.compile("adam", SPARSE)
     return spread(model)
 

@@ -58,6 +58,14 @@ def test_savage_dickey_of_any_prior(prior):
     np.testing.assert_allclose(scores.savage_dickey(weight), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_savage_dickey_needs_a_density():
+    weight = make_weight("automatic_relevance")
+    message = "choose 'snr', or train with a prior.*Received: AutomaticRelevance"
+    with pytest.raises(ValueError, match=message):
+        scores.savage_dickey(weight)
+    np.testing.assert_allclose(scores.snr(weight), np.abs(LOC) / SCALE, rtol=1e-4)
+
+
 @pytest.mark.parametrize("criterion", scores.CRITERIA)
 def test_scores_are_in_float32_and_finite_at_the_edges(criterion):
     keras.config.set_dtype_policy("mixed_float16")

@@ -7,6 +7,7 @@ from scipy import stats
 
 import tfbnn
 from tests.pruning.models import spread
+from tests.quiet import QUIET
 from tfbnn.posterior import posterior_of
 from tfbnn.pruning import masks
 from tfbnn.pruning.unit_ranking import UnitRanking
@@ -25,8 +26,9 @@ def compiled(model):
 
 
 def make_model(bias="point"):
-    layers = [Dense(n, "relu", bias_posterior=bias) for n in (12, 9)]
-    return compiled(tfbnn.Sequential([keras.Input((6,)), *layers, Dense(3)]))
+    options = QUIET | {"bias_posterior": bias}
+    layers = [Dense(n, "relu", **options) for n in (12, 9)]
+    return compiled(tfbnn.Sequential([keras.Input((6,)), *layers, Dense(3, **QUIET)]))
 
 
 def kept(model):

@@ -23,8 +23,9 @@ def compact(model: BayesianModel, fold: bool = False) -> BayesianModel:
         loc(bias) + c * sum(loc),   var(bias) + c**2 * sum(scale**2)
 
     That is exact where the bias is random, because the weights that read the unit are normal. A
-    point bias has no variance to take on, so such a unit stays, unless `fold` is true. A unit that
-    goes may set others free; this is repeated until none is left.
+    point bias has no variance to take on, so such a unit stays, unless `fold` is true. A unit with
+    a random bias is no constant: it goes only if nothing reads it. A unit that goes may set others
+    free; this is repeated until none is left.
 
     The outputs at the posterior mean are the same up to rounding, and so is the law of the outputs
     under the posterior. Weights that stay keep their posterior bit for bit, and a layer without a

@@ -59,7 +59,7 @@ def savage_dickey(weight: NormalWeight) -> tf.Tensor:
 
     It is such a ratio for a normal prior, with a fixed scale, at beta 1. A prior with a spike at
     zero has a large `p(0)`, so that few weights are removed, and at beta below 1 `q` is not the
-    posterior of that prior. For `AutomaticRelevance`, which is no law, it is not defined.
+    posterior of that prior.
 
     Args:
         weight: A random weight.
@@ -67,12 +67,22 @@ def savage_dickey(weight: NormalWeight) -> tf.Tensor:
     Returns:
         A float32 tensor of the shape of the weight.
 
+    Raises:
+        ValueError: If the prior is no law by itself, as the default one of layers.
+
     Reference:
         Dickey 1971, "The Weighted Likelihood Ratio, Linear Hypotheses on Normal Location
         Parameters"; Beckers et al. 2022, "Principled Pruning of Bayesian Neural Networks through
         Variational Free Energy Minimization".
     """
-    return zero_density(weight) + weight.prior.log_prob(tf.zeros(weight.shape))
+    try:
+        prior = weight.prior.log_prob(tf.zeros(weight.shape))
+    except ValueError as error:
+        raise ValueError(
+            "The criterion 'savage_dickey' compares the posterior with the prior at zero; choose "
+            f"'snr', or train with a prior that has a density there. {error}"
+        ) from error
+    return zero_density(weight) + prior
 
 
 CRITERIA: dict[str, Callable[[NormalWeight], tf.Tensor]] = {

@@ -119,6 +119,12 @@ MODELS = {
     "normal bias": (
         (5,), lambda: sequential((5,), dense(7, bias_posterior="normal"), dense(3, use_bias=False))
     ),
+    "point bias": (
+        (5,),
+        lambda: sequential(
+            (5,), *(dense(n, activation="tanh", bias_posterior="point") for n in (7, 3))
+        ),
+    ),
     "pruned": (
         (300,), lambda: sequential((300,), dense(20, activation="relu"), dense(3), sparsity=0.9)
     ),

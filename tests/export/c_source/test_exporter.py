@@ -54,7 +54,7 @@ def test_moments_are_those_of_tensorflow(name, network):
     close(found(), answers_of(found.model, found.x))
 
 
-ENCODED = ["normal bias", "pruned", "pruned convolution", "groups"]
+ENCODED = ["normal bias", "point bias", "pruned", "pruned convolution", "groups"]
 
 
 @pytest.mark.parametrize("scale", ["full", "rank_one", "unit"])
@@ -87,15 +87,15 @@ def test_moments_come_near_to_the_truth(name, network):
 
 
 def test_a_network_by_hand(tmp_path):
-    first = models.dense(8, activation="relu", bias_posterior="normal")
-    model = models.sequential((5,), first, models.dense(2), loss=models.NLL(scale=0.3))
+    layers = models.dense(8, activation="relu"), models.dense(2)
+    model = models.sequential((5,), *layers, loss=models.NLL(scale=0.3))
     x = models.inputs_of((5,), ROWS)
-    (w, s, b, t), (w2, s2, b2, _) = (
+    (w, s, b, t), (w2, s2, b2, t2) = (
         (
             layer.kernel.loc.numpy(),
             layer.kernel.scale.numpy() ** 2,
             layer.bias.loc.numpy(),
-            layer.bias.scale.numpy() ** 2 if layer.bias.is_random else 0.0,
+            layer.bias.scale.numpy() ** 2,
         )
         for layer in model.layers
     )
@@ -106,7 +106,7 @@ def test_a_network_by_hand(tmp_path):
     density = np.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
     relu = mean * below + deviation * density
     second = (mean**2 + deviation**2) * below + mean * deviation * density
-    variance = second @ s2 + (second - relu**2) @ w2**2
+    variance = second @ s2 + (second - relu**2) @ w2**2 + t2
     expected = relu @ w2 + b2, np.sqrt(variance + 0.3**2), np.sqrt(variance)
     # The exported normal distribution function is right to 1.4e-4.
     close(written(model, tmp_path / "net", x)(), expected, 5e-4)
