@@ -47,9 +47,7 @@ def make_model(learning_rate=0.05, run_eagerly=True, **options):
         [
             keras.Input((3,)),
             tfbnn.layers.DenseFlipout(4, activation="tanh", seed=1, name="first", **options),
-            tfbnn.layers.DenseReparameterization(
-                2, seed=1, name="last", bias_posterior="normal", **options
-            ),
+            tfbnn.layers.DenseReparameterization(2, seed=1, name="last", **options),
         ]
     )
     # One graph would take longer to trace than to run.
@@ -224,7 +222,7 @@ def test_equal_names_of_nested_models_stay_apart():
     )
     outer = tfbnn.Sequential([inner, tfbnn.layers.DenseFlipout(2, name="first")])
     outer.build((None, 3))
-    assert len(sigma.named_weights(outer)) == 2
+    assert len(sigma.named_weights(outer)) == 4
 
 
 # Files.
@@ -235,9 +233,10 @@ def test_files_hold_what_was_logged(tmp_path):
     fit(model, SigmaLogger(tmp_path), epochs=3)
     rows = rows_of(tmp_path)
     assert steps_of(tmp_path) == [0, 4, 8, 12]
-    assert [row["epoch"] for row in rows[::3]] == ["0", "1", "2", "3"]
-    assert [(r["layer"], r["weight"]) for r in rows[:3]] == [
+    assert [row["epoch"] for row in rows[::4]] == ["0", "1", "2", "3"]
+    assert [(r["layer"], r["weight"]) for r in rows[:4]] == [
         ("first", "kernel"),
+        ("first", "bias"),
         ("last", "kernel"),
         ("last", "bias"),
     ]
@@ -278,7 +277,7 @@ def test_a_second_fit_of_the_model_continues(tmp_path, new_object):
     fit(model, logger, epochs=2)
     fit(model, csv_logger(tmp_path, picture=True) if new_object else logger, epochs=1)
     assert steps_of(tmp_path) == [0, 4, 8, 12]
-    assert len(rows_of(tmp_path)) == 3 * 4
+    assert len(rows_of(tmp_path)) == 4 * 4
 
 
 def test_a_saved_and_loaded_model_continues(tmp_path):
@@ -365,7 +364,7 @@ def test_append_continues_any_log_with_the_same_columns(tmp_path):
         file.write("5,2,first")  # Killed while it wrote.
     fit(new_model(), csv_logger(tmp_path, append=True), epochs=2)
     complete = [row for row in rows_of(tmp_path) if row["share_at_prior"]]
-    assert [int(row["step"]) for row in complete[::3]] == [0, 4, 0, 4, 8]
+    assert [int(row["step"]) for row in complete[::4]] == [0, 4, 0, 4, 8]
     with pytest.raises(ValueError, match="other columns.*Received: .*sigma_q5"):
         fit(new_model(), csv_logger(tmp_path, quantiles=(0.3,), append=True))
     other = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2, name="else")])
@@ -474,7 +473,7 @@ def test_warns_if_the_posterior_fell_back_to_the_prior(tmp_path, prior):
     with pytest.warns(UserWarning) as seen:
         fit(model, csv_logger(tmp_path), epochs=1)
     [message] = [str(w.message) for w in seen if "fell back" in str(w.message)]
-    assert "fell back to the prior in first/kernel (100 % of it):" in message
+    assert "in first/kernel (100 % of it), first/bias (100 % of it):" in message
     assert "num_examples" in message and "last" not in message
 
 

@@ -14,6 +14,8 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 3)).astype("float32")
 Y = (X[:, 0] > 0).astype("int32")
+# Next to no noise.
+SURE = dict.fromkeys(["posterior", "bias_posterior"], tfbnn.families.Normal(1e-5))
 
 
 def make_model(num_examples=64, units=2, loss=LOSS, compile_options=None, **options):
@@ -60,29 +62,33 @@ def report(**changes):
 
 
 def test_terms_agree_with_numpy():
-    model = make_model(num_examples=640, posterior=tfbnn.families.Normal(1e-5))
+    model = make_model(num_examples=640, prior="normal", bias_initializer="ones", **SURE)
     result = check(model)
-    kernel = model.layers[0].kernel
-    loc, scale = kernel.loc.numpy().astype(float), kernel.scale.numpy().astype(float)
-    nll = softmax_nll(X @ loc, Y)
-    kl = np.sum(-np.log(scale) + (scale**2 + loc**2 - 1) / 2)
+    weights = model.layers[0].variational_weights
+    locs = [w.loc.numpy().astype(float) for w in weights]
+    scales = [w.scale.numpy().astype(float) for w in weights]
+    nll = softmax_nll(X @ locs[0] + locs[1], Y)
+    kl = sum(
+        np.sum(-np.log(scale) + (scale**2 + loc**2 - 1) / 2)
+        for loc, scale in zip(locs, scales, strict=True)
+    )
     assert result.nll_at_mean == pytest.approx(nll, rel=1e-4)
-    # With next to no noise.
     assert result.nll == pytest.approx(nll, rel=1e-3)
     assert (result.kl, result.kl_standard_error) == (pytest.approx(kl, rel=1e-5), 0.0)
     assert result.weighted_kl == pytest.approx(kl / 640, rel=1e-5)
     assert result.negative_elbo == pytest.approx(result.nll + kl / 640, rel=1e-5)
     assert result.chance_nll == pytest.approx(math.log(2), rel=1e-5)
-    assert result.layers == (LayerKL("dense", 6, result.kl, True),)
-    assert (result.num_rows, result.num_examples, result.num_weights) == (64, 640, 6)
+    assert result.layers == (LayerKL("dense", 8, result.kl, True),)
+    assert (result.num_rows, result.num_examples, result.num_weights) == (64, 640, 8)
 
 
 def test_noise_is_that_of_training():
     model = make_model(posterior=tfbnn.families.Normal(0.5))
     result = check(model, num_draws=200, batch_size=64)
-    kernel = model.layers[0].kernel
-    draws = kernel.loc.numpy() + 0.5 * RNG.normal(size=(2000, 3, 2))
-    nlls = [softmax_nll(X @ draw, Y) for draw in draws]
+    kernel, bias = model.layers[0].variational_weights
+    kernels = kernel.loc.numpy() + 0.5 * RNG.normal(size=(2000, 3, 2))
+    biases = bias.scale.numpy() * RNG.normal(size=(2000, 2))
+    nlls = [softmax_nll(X @ k + b, Y) for k, b in zip(kernels, biases, strict=True)]
     error = math.hypot(result.nll_standard_error, np.std(nlls) / math.sqrt(2000))
     assert result.nll == pytest.approx(np.mean(nlls), abs=4 * error)
     assert result.nll_standard_error == pytest.approx(np.std(nlls) / math.sqrt(200), rel=0.3)
@@ -106,13 +112,13 @@ def test_data_sets_and_arrays_give_the_same():
 
 def test_sample_weights_count_as_in_fit():
     weights = np.r_[np.full(32, 2.0), np.zeros(32)].astype("float32")
-    model = make_model(posterior=tfbnn.families.Normal(1e-5))
+    model = make_model(**SURE)
     half = check(model, (X[:32], Y[:32]))
     assert check(model, (X, Y, weights)).nll_at_mean == pytest.approx(half.nll_at_mean, rel=1e-5)
 
 
 def test_the_loss_is_that_of_training():
-    model = make_model(posterior=tfbnn.families.Normal(1e-5), compile_options={"beta": 0.5})
+    model = make_model(compile_options={"beta": 0.5}, **SURE)
     expected = check(model).loss
     logs = model.train_on_batch(X, Y, return_dict=True)
     assert logs["loss"] == pytest.approx(expected, rel=1e-3)
@@ -124,7 +130,7 @@ def test_pruned_weights_are_not_counted():
     mask = np.ones((3, 2), "float32")
     mask[0] = 0
     model.layers[0].kernel.mask_variable.assign(mask)
-    assert (check(model).num_weights, full.num_weights) == (4, 6)
+    assert (check(model).num_weights, full.num_weights) == (6, 8)
     assert check(model).kl < full.kl
 
 
@@ -154,7 +160,7 @@ def test_several_inputs_and_outputs():
     model = tfbnn.Model([a, b], [shared(keras.layers.add([a, b])), real], num_examples=64)
     model.compile(loss=[LOSS, tfbnn.losses.NormalNLL(scale=1.0)], loss_weights=[1.0, 2.0])
     result = check(model, ([X, X], [Y, X[:, :1]]))
-    assert [layer.weights for layer in result.layers] == [6, 3]
+    assert [layer.weights for layer in result.layers] == [8, 4]
     assert result.chance_nll is None and result.loss_weights == (1.0, 2.0)
     assert any("loss_weights" in hint for hint in result.hints)
 
