@@ -44,14 +44,15 @@ def variational_options(random: np.random.Generator) -> dict[str, Any]:
         "seed": int(random.integers(1000)),
     }
     if random.random() < 0.3:
-        options["bias_posterior"] = "normal"
+        options["bias_posterior"] = "point"
     if random.random() < 0.2:
         options["bias_prior"] = laws.random_prior(random)
     if random.random() < 0.15:
         options["use_bias"] = False
     if random.random() < 0.1:
         options["kernel_constraint"] = keras.constraints.MaxNorm(2.0)
-    if random.random() < 0.1 and options.get("use_bias", True) and "bias_posterior" not in options:
+    has_point_bias = options.get("use_bias", True) and "bias_posterior" in options
+    if random.random() < 0.1 and has_point_bias:
         options["bias_regularizer"] = keras.regularizers.L2(1e-2)
     return options
 

@@ -1,5 +1,6 @@
 """Laws of weights, and their divergences, by formulas of our own in float64."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,9 +23,17 @@ def random_prior(random: np.random.Generator) -> Any:
     return _MAKERS[random.integers(len(_MAKERS))](random)
 
 
-def log_density(prior: Any) -> LogDensity:
-    """`log(p(w))` of one of our random priors, by SciPy."""
+def log_density(prior: Any, loc: float = 0.0, scale: float = 0.0) -> LogDensity:
+    """`log(p(w))` of one of our random priors, by SciPy.
+
+    Args:
+        prior: The prior, of a layer that is built.
+        loc: Mean of the weight, which the prior may follow.
+        scale: Standard deviation of the weight.
+    """
     config = prior.get_config()
+    if isinstance(prior, priors.AutomaticRelevance):
+        return stats.norm(0.0, max(prior.smallest_scale, math.hypot(loc, scale))).logpdf
     if isinstance(prior, priors.ScaleMixture):
         return _of_mixture(config["pi"], (0.0, 0.0), (config["sigma1"], config["sigma2"]))
     if isinstance(prior, priors.Distribution):
@@ -77,6 +86,10 @@ _MAKERS = (
     _mixture,
     _mixture,
     _distribution_mixture,
+    lambda random: priors.FanIn(_rounded(float(np.exp(random.uniform(-1, 3))))),
+    lambda random: priors.AutomaticRelevance(),
+    lambda random: priors.AutomaticRelevance(),
+    lambda random: priors.AutomaticRelevance(_scale(random)),
 )
 
 
@@ -97,25 +110,25 @@ def _rounded(number: float) -> float:
     return float(np.float32(number))
 
 
-def expected_kl(loc: np.ndarray, scale: np.ndarray, log_density: LogDensity) -> float:
+def expected_kl(loc: np.ndarray, scale: np.ndarray, prior: Any) -> float:
     """`KL(q || p)` summed over weights, by quadrature: `sum(E_q[log(q) - log(p)])`.
 
     Args:
         loc: Means, any shape.
         scale: Standard deviations, positive.
-        log_density: `log(p(w))`.
+        prior: As in `log_density`.
     """
     z = np.linspace(-_REACH, _REACH, _POINTS)
     density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
     total = 0.0
     for m, s in zip(loc.ravel(), scale.ravel(), strict=True):
-        total -= float(density @ log_density(m + s * z))
+        total -= float(density @ log_density(prior, m, s)(m + s * z))
     return total - entropy(scale)
 
 
-def kl_at(draw: np.ndarray, scale: np.ndarray, log_density: LogDensity) -> float:
+def kl_at(draw: np.ndarray, scale: np.ndarray, prior: Any) -> float:
     """The estimate of the KL at one draw, with the entropy of `q` known: `-H(q) - log(p(w))`."""
-    return -entropy(scale) - float(np.sum(log_density(draw)))
+    return -entropy(scale) - float(np.sum(log_density(prior)(draw)))
 
 
 def entropy(scale: np.ndarray) -> float:

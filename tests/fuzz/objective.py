@@ -57,18 +57,17 @@ def own_nll(network: Network, values: list[np.ndarray], sample_weight: Any = Non
 
 
 def _check_kl(weight: Any, seed: int) -> None:
-    density = laws.log_density(weight.prior)
     kept = np.ones(weight.shape, bool) if weight.mask is None else weight.mask.numpy() > 0
     loc = weight.loc.numpy().astype(np.float64)[kept]
     scale = laws.softplus(np.asarray(weight.rho_variable).astype(np.float64))[kept]
     draw, kl = weight.draw(noise.as_seed(seed))
     mean, difference, other = weight.perturbation(noise.as_seed(seed))
     if weight.kl_is_exact:
-        expected = laws.expected_kl(loc, scale, density)
+        expected = laws.expected_kl(loc, scale, weight.prior)
         close("KL by quadrature", kl, expected, _TOLERANCE)
         close("KL of moments", weight.kl(), expected, _TOLERANCE)
     else:
-        close("KL at the draw", kl, laws.kl_at(draw.numpy()[kept], scale, density), _TOLERANCE)
+        close("KL at the draw", kl, laws.kl_at(draw.numpy()[kept], scale, weight.prior), _TOLERANCE)
     close("KL with a perturbation", other, kl, _TOLERANCE)
     close("draw", draw, mean + difference, 1e-5)
     close("variance", weight.moments(noise.as_seed(seed))[1].numpy()[kept], scale**2, 1e-5)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests.quiet import QUIET
 from tfbnn.layers import scopes
 from tfbnn.training import strategies
 from tfbnn.weights import noise
@@ -30,13 +31,15 @@ def no_noise(monkeypatch):
 
 def _model(estimator="Reparameterization", rate=0.1, **options):
     layer = getattr(tfbnn.layers, f"Dense{estimator}")
+    # Both kinds of bias.
+    random = {**QUIET, "bias_posterior": "normal"}
     keras.utils.set_random_seed(1)
     model = tfbnn.Sequential(
         [
             keras.Input((3,)),
-            layer(8, activation="relu", seed=1, bias_posterior="normal"),
+            layer(8, activation="relu", seed=1, **random),
             keras.layers.BatchNormalization(synchronized=True),
-            layer(2, seed=2),
+            layer(2, seed=2, **QUIET),
         ]
     )
     model.compile(keras.optimizers.SGD(rate), loss=LOSS, metrics=["accuracy"], **options)

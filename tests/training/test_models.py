@@ -19,7 +19,8 @@ Y = RNG.integers(0, 2, 40)
 
 
 def _model(layer=tfbnn.layers.DenseFlipout, posterior="normal", **compile_options):
-    model = tfbnn.Sequential([keras.Input((3,)), layer(2, seed=1, posterior=posterior)])
+    laws = {"prior": "normal", "posterior": posterior, "bias_posterior": posterior}
+    model = tfbnn.Sequential([keras.Input((3,)), layer(2, seed=1, **laws)])
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS, **compile_options)
     return model
 
@@ -280,12 +281,13 @@ def test_a_layer_that_is_called_several_times_counts_once_and_is_one_draw():
     model = tfbnn.Model(inputs, keras.layers.TimeDistributed(layer)(inputs))
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
     logs = model.fit(steps, RNG.integers(0, 2, (6, 5)), verbose=0).history
-    kl = np.mean([float(layer.kernel.kl(noise.as_seed(i))) for i in range(200)])
+    seeds = [noise.as_seed(i) for i in range(200)]
+    kl = sum(np.mean([float(w.kl(seed)) for seed in seeds]) for w in layer.variational_weights)
     assert logs["kl"][0] == pytest.approx(kl, rel=0.2)
 
 
 def test_a_shared_layer_counts_once():
-    shared = tfbnn.layers.DenseFlipout(3)
+    shared = tfbnn.layers.DenseFlipout(3, prior="normal")
     inputs = keras.Input((3,))
     model = tfbnn.Model(inputs, shared(shared(inputs)))
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
@@ -334,7 +336,8 @@ def test_a_functional_subclass_leaves_other_subclasses_alone():
     assert isinstance(model, tfbnn.Model) and type(model) is FunctionalSubclass
     for one in (model, Subclass()):
         one.compile(keras.optimizers.SGD(0.0), loss=LOGITS, run_eagerly=True)
-        logs = one.fit(X, Y, verbose=0).history
+        # In one batch: a KL that is drawn is averaged over steps, the loss over rows.
+        logs = one.fit(X, Y, batch_size=40, verbose=0).history
         assert logs["loss"][0] == pytest.approx(logs["nll"][0] + logs["weighted_kl"][0], rel=1e-4)
 
 
@@ -361,13 +364,14 @@ def test_a_model_that_turns_the_noise_off_in_training_is_an_error():
 
 
 def test_nested_models_are_collected():
-    inner = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(4)])
-    plain = keras.Sequential([keras.Input((4,)), tfbnn.layers.DenseFlipout(2)])
+    layers = [tfbnn.layers.DenseFlipout(units, prior="normal") for units in (4, 2)]
+    inner = tfbnn.Sequential([keras.Input((3,)), layers[0]])
+    plain = keras.Sequential([keras.Input((4,)), layers[1]])
     inputs = keras.Input((3,))
     model = tfbnn.Model(inputs, plain(inner(inputs)))
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
     logs = model.fit(X, Y, verbose=0).history
-    assert len(variational_weights(model)) == 2
+    assert len(variational_weights(model)) == 4
     assert logs["kl"][0] == pytest.approx(_kl_by_hand(model), rel=1e-5)
 
 

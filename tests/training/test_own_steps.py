@@ -119,7 +119,7 @@ def test_losses_of_layers_and_of_calls_stay_in_the_list():
     assert float(sum(model.losses)) == pytest.approx(others, rel=1e-5)
     # With it there is, and to look at them does nothing else.
     model.num_examples = 20
-    weighted_kl = float(variational_weights(model)[0].kl()) / 20
+    weighted_kl = sum(float(weight.kl()) for weight in variational_weights(model)) / 20
     assert float(sum(model.losses)) == pytest.approx(others + weighted_kl, rel=1e-5)
     assert [float(term.result()) for term in model._terms] == [0.0] * 4
     logs = model.fit(X, Y, batch_size=20, verbose=0).history

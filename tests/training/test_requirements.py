@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests.quiet import QUIET
 from tfbnn.training.requirements import clear_errors, require, require_finite
 
 # A stream without a known end ends with Keras' warning.
@@ -57,7 +58,7 @@ class Subclass(tfbnn.Model):
 
     def __init__(self, units):
         super().__init__()
-        self.dense = tfbnn.layers.DenseReparameterization(units)
+        self.dense = tfbnn.layers.DenseReparameterization(units, **QUIET)
 
     def call(self, inputs, training=None):
         return self.dense(inputs, training=training)
