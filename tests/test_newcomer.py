@@ -1,4 +1,4 @@
-"""The README's first lines, beside the same network without distributions: better at unseen inputs?"""
+"""The README's first lines beside the same network without distributions, at unseen inputs."""
 
 import pathlib
 import re

@@ -258,7 +258,14 @@ class SigmaLogger(keras.callbacks.Callback):
             self.quantiles,
             self._snr_at_start,
             self._snr_shares(),
+            self._pulls(),
         )
+
+    def _pulls(self) -> dict[str, float]:
+        """What pulls at each sigma where training ended, as far as it is known."""
+        gradients = getattr(getattr(self.model, "objective", None), "sigma_gradients", None)
+        pulls = {} if gradients is None else gradients.pulls()
+        return {name: pulls[w][0] for name, w in self._weights.items() if w in pulls}
 
 
 def _checked_every(every: str | int) -> str | int:

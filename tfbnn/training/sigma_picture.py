@@ -25,6 +25,7 @@ def draw(
     quantiles: Sequence[float],
     start: dict[str, np.ndarray],
     end: dict[str, np.ndarray],
+    pulls: dict[str, float],
 ) -> None:
     """Write the picture: for each weight tensor sigma over time, and the ratios `abs(loc) / sigma`.
 
@@ -35,12 +36,16 @@ def draw(
         quantiles: Levels of the quantiles in `records`.
         start: For each name, shares of the weights in the bins of `snr_shares` before training.
         end: The same after training.
+        pulls: For each name that it is known for, how strongly the loss pulls at sigma where
+            training ended, see `tfbnn.training.convergence`.
     """
     names = list(weights)[:_MOST_ROWS]
     figure = Figure(figsize=(11, 1.0 + 2.1 * len(names)), dpi=110, layout="constrained")
     axes = figure.subplots(len(names), 2, squeeze=False, width_ratios=(3, 2))
     for name, (left, right) in zip(names, axes, strict=True):
         _draw_sigma(left, name, records, weights[name], quantiles)
+        if name in pulls:
+            left.set_title(f"pull {pulls[name]:.2f} (0: it has trained)", loc="right", fontsize=9)
         _draw_snr(right, records[-1][1][name], start.get(name), end[name])
     axes[-1][0].set_xlabel("training step")
     axes[-1][1].set_xlabel("|loc| / sigma of a weight, dB")
