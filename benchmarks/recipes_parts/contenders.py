@@ -13,6 +13,7 @@ import tfbnn
 from benchmarks.recipes_parts import scores
 from benchmarks.recipes_parts.scores import Answers
 from benchmarks.recipes_parts.tasks import Task
+from tfbnn.training import held_out_noise
 
 UNITS = (50, 50)
 BATCH = 32
@@ -161,14 +162,16 @@ def _plain(
         optimizer=optimizer,
     )
 
-    def answer(x: Any) -> Answers:
+    def outputs(x: Any) -> Any:
         draws = _SAMPLES if dropout else 1
-        outputs = np.stack([np.asarray(model(x, training=bool(dropout))) for _ in range(draws)])
-        if task.num_classes:
-            return Answers(keras.ops.convert_to_numpy(keras.ops.softmax(outputs)))
-        return Answers(*(np.asarray(one) for one in model.likelihood.parameters(outputs)))
+        return np.stack([np.asarray(model(x, training=bool(dropout))) for _ in range(draws)])
 
-    return answer
+    if task.num_classes:
+        return lambda x: Answers(keras.ops.convert_to_numpy(keras.ops.softmax(outputs(x))))
+    # As the Bayesian networks: the noise is that of the validation rows.
+    x, y = task.validation
+    scale = held_out_noise.best_scale(np.square(y - outputs(x)).astype(float), np.ones(y.shape))
+    return lambda x: Answers(outputs(x), scale)
 
 
 def _together(answers: list[Answer], x: Any) -> Answers:
