@@ -48,15 +48,15 @@ class Output:
             return outputs
         return special.softmax(outputs, -1) if self.is_categorical else special.expit(outputs)
 
-    def loc_and_scale(self, outputs: np.ndarray, learned: float) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the targets; `learned` is that of `"learned"`."""
+    def loc_and_scale(self, outputs: np.ndarray, learned: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the targets; `learned` is the latter, or its unit."""
         if self.kind == "head":
             loc, rho = np.split(outputs, 2, axis=-1)
-            return loc, softplus(rho) + _SMALLEST_SCALE
+            return loc, learned * (softplus(rho) + _SMALLEST_SCALE)
         scale = self.scale if self.kind == "fixed" else learned
         return outputs, np.full_like(outputs, scale)
 
-    def log_prob(self, targets: np.ndarray, outputs: np.ndarray, learned: float) -> np.ndarray:
+    def log_prob(self, targets: np.ndarray, outputs: np.ndarray, learned: Any) -> np.ndarray:
         """`log(p(y | outputs))` of each label `(rows, ...)` or target `(rows, ..., size)`."""
         outputs = outputs.astype(np.float64)
         if self.is_normal:
@@ -76,7 +76,7 @@ class Output:
         p = outputs / outputs.sum(-1, keepdims=True)
         return np.sum(targets * np.log(np.clip(p, _EPSILON, 1 - _EPSILON)), -1)
 
-    def answer(self, outputs: np.ndarray, learned: float) -> dict[str, np.ndarray]:
+    def answer(self, outputs: np.ndarray, learned: Any) -> dict[str, np.ndarray]:
         """Prediction and uncertainties of several networks' outputs, `(networks, rows, ...)`."""
         outputs = outputs.astype(np.float64)
         if self.is_normal:
@@ -146,6 +146,6 @@ def mean_over_networks(log_prob: np.ndarray) -> np.ndarray:
     return special.logsumexp(log_prob, axis=0) - np.log(len(log_prob))
 
 
-def learned_scale(rho: float) -> float:
-    """The standard deviation that a variable of the model stands for."""
-    return float(softplus(np.float64(rho)) + _SMALLEST_SCALE)
+def learned_scale(rho: np.ndarray) -> np.ndarray:
+    """The standard deviations that a variable of the model stands for, in their unit."""
+    return softplus(rho) + _SMALLEST_SCALE

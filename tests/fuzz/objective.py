@@ -37,10 +37,20 @@ def outputs_of(network: Network, model: Any = None) -> list[np.ndarray]:
     return [np.asarray(value).astype(np.float64) for value in tf.nest.flatten(predicted)]
 
 
-def learned_scales(model: Any) -> list[float]:
-    """For each output the standard deviation that its loss has learned, or 1."""
-    variables = [getattr(one.loss, "rho_variable", None) for one in model.likelihoods]
-    return [1.0 if v is None else answers.learned_scale(float(np.asarray(v))) for v in variables]
+def learned_scales(model: Any) -> list[np.ndarray]:
+    """For each output the standard deviations that its loss has learned, or their unit, or 1."""
+    return [_learned_scale(*_numbers_of(one.loss)) for one in model.likelihoods]
+
+
+def _numbers_of(loss: Any) -> list[Any]:
+    variables = [getattr(loss, f"{name}_variable", None) for name in ("rho", "unit")]
+    return [None if v is None else np.asarray(v).astype(np.float64) for v in variables]
+
+
+def _learned_scale(rho: Any, unit: Any) -> np.ndarray:
+    # A unit of 0 is not known yet.
+    unit = np.float64(1.0) if unit is None else np.where(unit > 0, unit, 1.0)
+    return unit if rho is None else unit * answers.learned_scale(rho)
 
 
 def own_nll(network: Network, values: list[np.ndarray], sample_weight: Any = None) -> float:

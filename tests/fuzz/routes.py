@@ -175,8 +175,7 @@ def _check_clone(network: Network) -> None:
     clone = tfbnn.clone_model(network.model)
     if not clone.built:
         clone(tf.nest.map_structure(lambda a: a[:2], network.x))
-    own = [v for v in network.model.weights if v is not _rho(network.model)]
-    theirs = [v for v in clone.weights if v is not _rho(clone)]
+    own, theirs = map(_weights_but_noise, (network.model, clone))
     for new, old in zip(theirs, own, strict=True):
         new.assign(old)
     pairs = zip(objective.outputs_of(network, clone), objective.outputs_of(network), strict=True)
@@ -185,9 +184,9 @@ def _check_clone(network: Network) -> None:
     same("classes", type(clone).__name__, type(network.model).__name__)
 
 
-def _rho(model: Any) -> Any:
-    rhos = [getattr(one.loss, "rho_variable", None) for one in model.likelihoods]
-    return next((rho for rho in rhos if rho is not None), None)
+def _weights_but_noise(model: Any) -> list[Any]:
+    noise = {id(v) for one in model.likelihoods for v in getattr(one.loss, "variables", [])}
+    return [variable for variable in model.weights if id(variable) not in noise]
 
 
 def _check_predict(network: Network, seed: int) -> list[np.ndarray]:
