@@ -96,3 +96,15 @@ def test_sequences_come_back_as_lists(value):
 def test_what_is_no_sequence_is_refused(value):
     with pytest.raises(ValueError, match="`n` must be a list or a tuple. Received: n="):
         arguments.listed("n", value, arguments.count)
+
+
+def test_a_standard_deviation_may_be_left_to_the_layer():
+    assert arguments.standard_deviation_or_fan_in("s", "fan_in") == "fan_in"
+    scale = arguments.standard_deviation_or_fan_in("s", np.float32(0.5))
+    assert type(scale) is float and scale == 0.5
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, "fan_out", np.array(["fan_in"]), 0.0, 1e13])
+def test_what_is_neither_a_standard_deviation_nor_fan_in_is_refused(value):
+    with pytest.raises(ValueError, match="^'fan_in' or a number: `s` must be .*Received: s="):
+        arguments.standard_deviation_or_fan_in("s", value)

@@ -11,7 +11,7 @@ from tfbnn.weights import families, noise
 
 def _kernel(masked=False, **family):
     layer = tfbnn.layers.DenseReparameterization(
-        4, posterior=families.Normal(**family), masked=masked
+        4, prior="normal", posterior=families.Normal(**family), masked=masked
     )
     layer.build((None, 5))
     return layer.kernel
@@ -20,6 +20,21 @@ def _kernel(masked=False, **family):
 @pytest.mark.parametrize("scale", [1e-6, 0.0067, 0.5, 30.0])
 def test_the_initial_scale_is_a_standard_deviation(scale):
     assert np.allclose(_kernel(initial_scale=scale).scale, scale, rtol=1e-4)
+
+
+@pytest.mark.parametrize("identifier", ["normal", families.Normal("fan_in"), families.Normal()])
+def test_the_initial_scale_follows_the_fan_in(identifier):
+    laws = {"posterior": identifier, "bias_posterior": identifier}
+    dense = tfbnn.layers.DenseFlipout(4, **laws)
+    dense.build((None, 25))
+    convolution = tfbnn.layers.Convolution2DFlipout(4, 5, **laws)
+    convolution.build((None, 8, 8, 4))
+    for layer, scale in ((dense, 0.3 / 5), (convolution, 0.3 / 10)):
+        for weight in (layer.kernel, layer.bias):
+            assert weight.initial_scale == pytest.approx(scale)
+            np.testing.assert_allclose(weight.scale, scale, rtol=1e-5)
+        again = type(layer).from_config(layer.get_config())
+        assert again.posterior.initial_scale == again.bias_posterior.initial_scale == "fan_in"
 
 
 def test_draws_have_the_posterior_s_moments():
@@ -50,7 +65,7 @@ def test_a_tiny_rho_keeps_everything_finite():
     np.testing.assert_array_equal(tape.gradient(kl, kernel.rho_variable.value), np.zeros((5, 4)))
 
 
-@pytest.mark.parametrize("prior", ["normal", "scale_mixture"])
+@pytest.mark.parametrize("prior", ["normal", "automatic_relevance", "scale_mixture"])
 def test_a_mask_takes_weights_out_of_everything(prior):
     layer = tfbnn.layers.DenseReparameterization(4, prior=prior, masked=True)
     layer.build((None, 5))
@@ -78,7 +93,7 @@ def test_configuration_round_trip(name):
     assert type(again) is type(family) and again.get_config() == family.get_config()
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf"), "fan_out", None])
 def test_a_scale_that_is_none_is_an_error(scale):
-    with pytest.raises(ValueError, match="initial_scale"):
+    with pytest.raises(ValueError, match="'fan_in' or a number.*Received: initial_scale="):
         families.Normal(initial_scale=scale)
