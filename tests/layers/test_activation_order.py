@@ -73,7 +73,9 @@ def test_one_that_is_an_output_stays():
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh"])
 def test_without_variances_the_answer_is_that_of_keras(activation, padding):
     layers = [K.Conv2D(4, 3, activation=activation), K.MaxPooling2D(3, 2, padding=padding)]
-    model = finished(tfbnn.Sequential([keras.Input((9, 9, 1)), *layers]))
+    model = tfbnn.Sequential([keras.Input((9, 9, 1)), *layers])
+    model.compile(loss=tfbnn.losses.NormalNLL(scale=1.0))
+    finished(model)
     x = np.random.default_rng(0).normal(size=(5, 9, 9, 1)).astype("float32")
     found = propagate(steps_of(model), x, current_weights)
     np.testing.assert_allclose(found.mean, model(x), rtol=1e-5, atol=1e-6)

@@ -32,14 +32,15 @@ def kernel_of(units):
 def make_model(name, steps, scale):
     """A model whose weights are known but for `scale`; `steps` for sequences with masks."""
     loss, units, activation = LOSSES[name]
-    layer = tfbnn.layers.DenseFlipout(units, activation=activation)
+    layer = tfbnn.layers.DenseFlipout(units, activation=activation, **QUIET)
     inputs = [keras.Input((None, FEATURES)), keras.layers.Masking()] if steps else []
     model = tfbnn.Sequential([*(inputs or [keras.Input((FEATURES,))]), layer])
     model.compile("sgd", loss=loss, run_eagerly=True)
-    layer.kernel.loc_variable.assign(kernel_of(units))
-    for weight in posterior_of(model).weights:
-        rho = -100.0 if not scale else np.log(np.expm1(scale))
-        weight.rho_variable.assign(np.full(weight.shape, rho))
+    [weight] = posterior_of(model).weights
+    weight.loc_variable.assign(kernel_of(units))
+    weight.rho_variable.assign(
+        np.full(weight.shape, -100.0 if not scale else np.log(np.expm1(scale)))
+    )
     return model
 
 
