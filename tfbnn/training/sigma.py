@@ -239,8 +239,8 @@ def sigma_warnings(
         messages.append(
             f"Sigma never left its start in {_list(stuck)}: it is within 1 % of the initial scale, "
             "so the uncertainty is the one you began with, not one learnt from the data. Train "
-            "longer, raise the learning rate, or start with a larger scale: "
-            "`posterior=tfbnn.families.Normal(initial_scale=0.05)`."
+            "longer, raise the learning rate, or start with another scale: "
+            "`posterior=tfbnn.families.Normal(initial_scale=...)`."
         )
     if fallen:
         messages.append(
