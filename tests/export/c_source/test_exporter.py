@@ -73,8 +73,8 @@ def test_int8_at_the_mean(name, network):
 
 # Largest mean difference to networks drawn in Keras: of probabilities, half their sum; of real
 # numbers, in standard deviations; and of the uncertainty, relative to its mean. Draws scatter by
-# about 0.02 of a standard deviation; the rest is the approximation of moments. Real numbers need more
-# of them: the draw of a bias is that of all rows, and its scatter stays in their mean.
+# about 0.02 of a standard deviation; the rest is the approximation of moments. Real numbers need
+# more draws: that of a bias is the same for all rows, and its scatter stays in their mean.
 @pytest.mark.parametrize("name", ["pruned convolution", "residual", "maximum", "fixed scale"])
 def test_moments_come_near_to_the_truth(name, network):
     found = network(name)
