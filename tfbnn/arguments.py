@@ -123,6 +123,16 @@ def standard_deviation(name: str, value: Any) -> float:
     return real_number(name, value, SMALLEST_SCALE, LARGEST_SCALE)
 
 
+def scale_or_fan_in(name: str, value: Any) -> float | str:
+    """`value`, if it is `"fan_in"`, which layers know when they are built; else as a scale."""
+    if isinstance(value, str) and value == "fan_in":
+        return value
+    try:
+        return standard_deviation(name, value)
+    except ValueError as error:
+        raise ValueError(f"'fan_in' or a number: {error}") from None
+
+
 def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
     """`value`, if it is one of those allowed.
 

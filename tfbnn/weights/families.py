@@ -191,7 +191,7 @@ class Normal:
     """
 
     def __init__(self, initial_scale: float | str = "fan_in"):
-        self.initial_scale = _checked_initial_scale(initial_scale)
+        self.initial_scale = arguments.scale_or_fan_in("initial_scale", initial_scale)
 
     def build(
         self, add_weight: Callable[..., keras.Variable], specification: WeightSpecification
@@ -282,15 +282,6 @@ def get(identifier: "Normal | Point | str | dict") -> "Normal | Point":
     if isinstance(identifier, str) and identifier in FAMILIES:
         return FAMILIES[identifier]()
     raise ValueError(f"A posterior family must be {expected}. Received: identifier={identifier!r}")
-
-
-def _checked_initial_scale(initial_scale: Any) -> float | str:
-    if isinstance(initial_scale, str) and initial_scale == "fan_in":
-        return "fan_in"
-    try:
-        return arguments.standard_deviation("initial_scale", initial_scale)
-    except ValueError as error:
-        raise ValueError(f"'fan_in' or a number: {error}") from None
 
 
 def _variable_maker(

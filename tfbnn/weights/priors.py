@@ -349,9 +349,7 @@ class AutomaticRelevance(AbstractPrior):
     """
 
     def __init__(self, smallest_scale: float | str = "fan_in"):
-        if smallest_scale != "fan_in":
-            smallest_scale = arguments.standard_deviation("smallest_scale", smallest_scale)
-        self.smallest_scale = smallest_scale
+        self.smallest_scale = arguments.scale_or_fan_in("smallest_scale", smallest_scale)
 
     def at_fan_in(self, fan_in: int) -> AbstractPrior:
         if self.smallest_scale != "fan_in":
