@@ -174,6 +174,13 @@ def _priors_and_families() -> list[Entry]:
             {"variance": values.real(1e-24, 1e24), "smallest_scale": values.real(0, 1e12)},
             after=lambda prior: _use_prior(prior.at_fan_in(3)),
         ),
+        Entry(
+            "tfbnn.priors.AutomaticRelevance",
+            tfbnn.priors.AutomaticRelevance,
+            dict,
+            {"smallest_scale": values.any_of(values.scale(), values.choice("fan_in"))},
+            after=lambda prior: _use_layer(tfbnn.layers.DenseFlipout(2, prior=prior), (2, 3)),
+        ),
         _one("tfbnn.priors.get", tfbnn.priors.get, "identifier", "normal", after=_use_prior),
         _one("tfbnn.families.get", families.get, "identifier", "normal", after=_use_family),
         Entry(
