@@ -464,8 +464,8 @@ NETWORKS = {
     "sigmoids": (
         _hidden(lambda: dense(2, activation="sigmoid")), (5,), BINARY_PROBABILITIES),
     "fixed scale": (_hidden(lambda: dense(2)), (5,), NLL(0.3)),
-    "learned scale": (_hidden(lambda: dense(2)), (5,), NLL("learned")),
-    "predicted scale": (_hidden(lambda: dense(2)), (5,), NLL("head")),
+    "learned scale": (_hidden(lambda: dense(2)), (5,), NLL("learned", initial_scale=1.0)),
+    "predicted scale": (_hidden(lambda: dense(2)), (5,), NLL("head", initial_scale=1.0)),
 }  # fmt: skip
 
 
