@@ -181,10 +181,10 @@ def expected_answer(model, x):
         loss = likelihood.loss
         if loss.scale == "head":
             loc, rho = np.split(outputs, 2, axis=-1)
-            return loc, loss.unit_variable.numpy() * (np.log1p(np.exp(rho)) + 1e-6)
+            return loc, loss.unit().numpy() * (np.log1p(np.exp(rho)) + 1e-6)
         scale = loss.scale
         if scale == "learned":
-            scale = loss.unit_variable.numpy() * np.log1p(np.exp(loss.rho_variable))
+            scale = loss.unit().numpy() * np.log1p(np.exp(loss.rho_variable))
         return outputs, np.broadcast_to(scale, outputs.shape)
     # Of one network the two temperatures are one.
     outputs /= likelihood.temperature * likelihood.mean_temperature

@@ -255,12 +255,11 @@ def test_automatic_relevance_is_known_when_a_layer_is_built():
 
 
 @pytest.mark.parametrize("fan_in", [2, 1000])
-@pytest.mark.parametrize("smallest_scale", ["fan_in", 0.7, 1e-12])
-def test_automatic_relevance_gives_biases_the_prior_fan_in(fan_in, smallest_scale):
-    prior = priors.AutomaticRelevance(smallest_scale)
+@pytest.mark.parametrize("prior", [priors.AutomaticRelevance(), priors.Normal(scale=0.02)])
+def test_biases_have_a_prior_of_their_own(fan_in, prior):
     layer = tfbnn.layers.DenseFlipout(5, prior=prior)
     layer.build((None, fan_in))
-    assert layer.bias_prior == priors.FanIn().for_bias()
+    assert layer.bias_prior == priors.OF_BIASES
     assert layer.bias.prior == priors.Normal(scale=max((10 / fan_in) ** 0.5, 0.3))
     assert type(layer).from_config(layer.get_config()).bias_prior == layer.bias_prior
     given = tfbnn.layers.DenseFlipout(5, prior=prior, bias_prior=prior)

@@ -40,8 +40,8 @@ class AbstractVariationalLayer(keras.layers.Layer):
             `tfp.distributions` law of one real number.
         posterior: Family of the kernel's posterior: an object of `tfbnn.families`;
             `tfbnn.families.Normal(initial_scale=...)` sets the standard deviation at the start.
-        bias_prior: Prior of each bias, by default what `prior` has for biases. Used if the bias is
-            random.
+        bias_prior: Prior of each bias, `FanIn(smallest_scale=0.3)` by default, whatever `prior` is.
+            Used if the bias is random.
         bias_posterior: `"normal"`, `"point"` (an ordinary bias, no KL), or a family.
         kl_weight: Weight of the KL in a plain Keras model; leave it out in `tfbnn.Model`.
         masked: Whether the layer has a mask of pruned weights. `tfbnn.prune` sets it.
@@ -86,9 +86,8 @@ class AbstractVariationalLayer(keras.layers.Layer):
         self.kernel_constraint = _keras_object("kernel_constraint", kernel_constraint)
         self.bias_constraint = _keras_object("bias_constraint", bias_constraint)
         self.prior = _law("prior", prior)
-        self.bias_prior = (
-            self.prior.for_bias() if bias_prior is None else _law("bias_prior", bias_prior)
-        )
+        bias_prior = priors.OF_BIASES if bias_prior is None else bias_prior
+        self.bias_prior = _law("bias_prior", bias_prior)
         self.posterior = _random_family(posterior)
         self.bias_posterior = _law("bias_posterior", bias_posterior)
         self.kl_weight = _checked_kl_weight(kl_weight)

@@ -49,10 +49,6 @@ class AbstractPrior(abc.ABC):
         del fan_in
         return self
 
-    def for_bias(self) -> "AbstractPrior":
-        """The law of a bias where the layer's `bias_prior` is not given."""
-        return self
-
     def log_prob(self, value: Any) -> tf.Tensor:
         """Log density of each weight, `log(p(value))`, in nats.
 

@@ -270,8 +270,7 @@ class FanIn(AbstractPrior):
     Args:
         variance: Variance of a sum over all inputs of a unit, each of which is 1 or -1. From 1 to
             10 is usual; a small one keeps the network from bending.
-        smallest_scale: Standard deviation below which it does not go. Biases have 0.3 if
-            `bias_prior` is not given: without them a network cannot bend where it likes.
+        smallest_scale: Standard deviation below which it does not go.
 
     Raises:
         ValueError: If `variance` is not between 1e-24 and 1e24, or `smallest_scale` is neither 0
@@ -297,9 +296,6 @@ class FanIn(AbstractPrior):
         smallest = max(self.smallest_scale, arguments.SMALLEST_SCALE)
         return Normal(scale=max(math.sqrt(self.variance / fan_in), smallest))
 
-    def for_bias(self) -> AbstractPrior:
-        return FanIn(self.variance, max(self.smallest_scale, _SMALLEST_BIAS_SCALE))
-
     def distribution(self) -> tfd.Distribution:
         raise ValueError(
             "The scale of this prior is known when a layer is built: see `layer.kernel.prior`, or "
@@ -310,7 +306,8 @@ class FanIn(AbstractPrior):
         return {"variance": self.variance, "smallest_scale": self.smallest_scale}
 
 
-_SMALLEST_BIAS_SCALE = 0.3
+OF_BIASES = FanIn(smallest_scale=0.3)
+"""The prior of biases if none is given: without room a network cannot bend where it likes."""
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -329,7 +326,7 @@ class AutomaticRelevance(AbstractPrior):
 
     Args:
         smallest_scale: Standard deviation, or `"fan_in"`: `sqrt(0.3 / fan_in)`, known when a layer
-            is built. Biases have `FanIn()` if `bias_prior` is not given.
+            is built.
 
     Raises:
         ValueError: If `smallest_scale` is neither.
@@ -357,9 +354,6 @@ class AutomaticRelevance(AbstractPrior):
         if self.smallest_scale != "fan_in":
             return self
         return AutomaticRelevance(math.sqrt(_SMALLEST_VARIANCE_TIMES_FAN_IN / fan_in))
-
-    def for_bias(self) -> AbstractPrior:
-        return FanIn().for_bias()
 
     def distribution(self) -> tfd.Distribution:
         raise ValueError(
