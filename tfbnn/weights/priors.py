@@ -333,11 +333,9 @@ class AutomaticRelevance(AbstractPrior):
 
     Example:
 
-    >>> import tensorflow_probability as tfp
-    >>> from tfbnn.weights import divergences, priors
-    >>> prior, posterior = priors.AutomaticRelevance(0.1), tfp.distributions.Normal([0.0, 3.0], 0.1)
-    >>> [round(float(kl), 2) for kl in divergences.kl_divergence(posterior, prior)]
-    [0.0, 3.4]
+    >>> from tfbnn.weights import priors
+    >>> priors.AutomaticRelevance().at_fan_in(30)
+    AutomaticRelevance(smallest_scale=0.1)
 
     References:
         Neal 1996, "Bayesian Learning for Neural Networks", sec. 4.3, for the idea and its name;
