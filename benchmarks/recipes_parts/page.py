@@ -59,6 +59,7 @@ def table(task: str, rows: dict[str, Runs]) -> str:
     lines = [
         [contender, *(_cell([run[name] for run in runs if name in run]) for name in columns)]
         for contender, runs in rows.items()
+        if runs
     ]
     return measuring.table(["", *columns.values()], lines)
 
