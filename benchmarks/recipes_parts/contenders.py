@@ -34,19 +34,15 @@ class Bayesian:
     Attributes:
         compiled: Arguments of `compile`.
         layer: Arguments of each layer.
-        layer_class: Name of the layer.
-        longer: How many times the steps of the others.
     """
 
     compiled: dict[str, Any]
     layer: dict[str, Any] = dataclasses.field(default_factory=dict)
-    layer_class: str = "DenseFlipout"
-    longer: int = 1
 
     def __call__(self, task: Task, seed: int) -> tuple[Answer, dict[str, float]]:
-        make = functools.partial(getattr(tfbnn.layers, self.layer_class), **self.layer)
+        make = functools.partial(tfbnn.layers.DenseFlipout, **self.layer)
         compiled = {key: one() if callable(one) else one for key, one in self.compiled.items()}
-        model = trained(task, seed, make, longer=self.longer, held_out=True, **compiled)
+        model = trained(task, seed, make, held_out=True, **compiled)
         facts = facts_of(model)
         for sparsity in _SPARSITIES if task.name != "gap" else ():
             pruned = sampled(tfbnn.prune(model, sparsity), task)
@@ -85,7 +81,6 @@ def trained(
     seed: int,
     make: Callable[..., Any],
     dropout: float = 0.0,
-    longer: int = 1,
     held_out: bool = False,
     callbacks: Any = None,
     **compiled: Any,
@@ -108,7 +103,7 @@ def trained(
     batches = rows.batch(BATCH, drop_remainder=True).repeat()
     model.fit(
         batches,
-        epochs=_EPOCHS * longer,
+        epochs=_EPOCHS,
         steps_per_epoch=task.steps // _EPOCHS,
         num_examples=len(x),
         callbacks=callbacks,

@@ -65,6 +65,20 @@ def test_the_weights_are_put_back():
     assert model.objective.beta in beta_choice.BETAS
 
 
+def test_a_choice_that_is_interrupted_leaves_nothing(monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(beta_choice, "held_out_nll", interrupt)
+    model = make_model()
+    before = model.get_weights()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model)
+    assert model.objective.beta_is_open and model.objective.beta == 0.3
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_the_score_is_that_of_tfbnn_evaluate():
     model = make_model(0.1, **QUIET)
     fit(model)

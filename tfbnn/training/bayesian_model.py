@@ -151,8 +151,7 @@ class BayesianModel:
             loss = outputs.like(self, loss, [likelihood.loss for likelihood in new])
         super().compile(plan.optimizer, loss, loss_weights, *args, **kwargs)
         self._set_likelihoods(new)
-        self.objective.set_beta(plan.beta)
-        self.objective.beta_is_open = plan.beta_is_open
+        self.objective.set_beta(plan.beta, plan.beta_is_open)
         self._use_recipe(plan.recipe, recipe is not None)
         self.objective.kl_schedule = kl_schedule
         self.num_draws = num_draws
@@ -417,16 +416,16 @@ class BayesianModel:
     def compile_from_config(self, config: dict[str, Any]) -> None:
         saved = self.likelihoods
         recipe, is_given = self.objective.recipe, self.objective.recipe_is_given
-        beta_is_open = self.objective.beta_is_open
+        beta, is_open = self.objective.beta, self.objective.beta_is_open
         self.compile(
             **keras.saving.deserialize_keras_object(config),
-            beta=self.objective.beta,
+            beta=beta,
             kl_schedule=self.objective.kl_schedule,
             num_draws=self.num_draws,
         )
         # The optimizer, which for `compile` is one of the user's own, may be that of the recipe.
         self._use_recipe(recipe, is_given)
-        self.objective.beta_is_open = beta_is_open
+        self.objective.set_beta(beta, is_open)
         for likelihood, old in zip(self.likelihoods, saved, strict=False):
             likelihood.take_temperatures(old)
         # As when it was saved: Keras warns of a state that the file lacks, and of one that has no
@@ -471,8 +470,7 @@ class BayesianModel:
         if num_examples is not None:
             self.objective.set_num_examples(num_examples)
         self._set_likelihoods([likelihood_from_config(config) for config in likelihoods])
-        self.objective.set_beta(beta)
-        self.objective.beta_is_open = beta_is_open
+        self.objective.set_beta(beta, beta_is_open)
         self.objective.kl_schedule = schedules.get(kl_schedule)
         self.objective.recipe = recipes.get(recipe)
         self.objective.recipe_is_given = recipe_is_given

@@ -55,23 +55,27 @@ def choose(
     start = _state(model)
     show = verbose not in (0, "0")
     bar = keras.utils.Progbar(len(BETAS) * data["epochs"], verbose=int(show), unit_name="epoch")
-    found = {}
+    found, before = {}, model.objective.beta
     for beta in BETAS:
         model.objective.set_beta(beta)
-        with warnings.catch_warnings():
-            # That of the training proper will say it.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(
-                **data,
-                validation_data=validation_data,
-                validation_steps=validation_steps,
-                validation_freq=data["epochs"],
-                callbacks=[_Advance(bar)],
-                verbose=0,
-            )
-        found[beta] = held_out_nll(model, validation_data, validation_steps)
-        for variable, value in start:
-            variable.assign(value)
+        try:
+            with warnings.catch_warnings():
+                # That of the training proper will say it.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model.fit(
+                    **data,
+                    validation_data=validation_data,
+                    validation_steps=validation_steps,
+                    validation_freq=data["epochs"],
+                    callbacks=[_Advance(bar)],
+                    verbose=0,
+                )
+            found[beta] = held_out_nll(model, validation_data, validation_steps)
+        finally:
+            # Of a choice that does not come to its end nothing is left.
+            for variable, value in start:
+                variable.assign(value)
+            model.objective.set_beta(before, is_open=True)
     best = min(found, key=lambda beta: found[beta] if np.isfinite(found[beta]) else np.inf)
     model.objective.set_beta(best)
     if show:

@@ -120,6 +120,11 @@ class SigmaGradients(keras.metrics.Metric):
             )
 
 
+def gradients_of(model: keras.Model) -> SigmaGradients | None:
+    """What the last `fit` of a model saw of sigma, if it is one of tfbnn's and has been fitted."""
+    return getattr(getattr(model, "objective", None), "sigma_gradients", None)
+
+
 def has_not_trained(pull: float, error: float) -> bool:
     """Whether a pull with this standard error is too large; not so if it is not known."""
     return abs(pull) > LARGEST_PULL + 2 * error

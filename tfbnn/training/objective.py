@@ -63,9 +63,14 @@ class Objective:
         self.num_examples = arguments.count("num_examples", num_examples, most=2**63 - 1)
         self._variables["num_examples"].assign(float(self.num_examples))
 
-    def set_beta(self, beta: float) -> None:
-        """Set the factor of the KL: 1 is the ELBO, less is a cold posterior."""
-        self.beta, self.beta_is_open = arguments.real_number("beta", beta, 0), False
+    def set_beta(self, beta: float, is_open: bool = False) -> None:
+        """Set the factor of the KL: 1 is the ELBO, less is a cold posterior.
+
+        Args:
+            beta: The factor.
+            is_open: Whether the next `fit` chooses another by validation.
+        """
+        self.beta, self.beta_is_open = arguments.real_number("beta", beta, 0), is_open
         self._variables["beta"].assign(self.beta)
 
     def set_size(self, size: TrainingSize, epochs: int) -> None:
