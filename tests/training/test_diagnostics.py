@@ -62,7 +62,8 @@ def report(**changes):
 
 
 def test_terms_agree_with_numpy():
-    model = make_model(num_examples=640, prior="normal", bias_initializer="ones", **SURE)
+    laws = {"prior": "normal", "bias_prior": "normal", **SURE}
+    model = make_model(num_examples=640, bias_initializer="ones", **laws)
     result = check(model)
     weights = model.layers[0].variational_weights
     locs = [w.loc.numpy().astype(float) for w in weights]
