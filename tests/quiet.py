@@ -4,6 +4,8 @@ import tfbnn
 
 QUIET = {
     "prior": "normal",
+    # Where a test makes biases random.
+    "bias_prior": "normal",
     "posterior": tfbnn.families.Normal(initial_scale=0.0067),
     "bias_posterior": "point",
 }

@@ -18,9 +18,13 @@ Y = RNG.integers(0, 2, 40)
 # two steps.
 
 
+# The priors of `_kl_by_hand`.
+STANDARD = {"prior": "normal", "bias_prior": "normal"}
+
+
 def _model(layer=tfbnn.layers.DenseFlipout, posterior="normal", **compile_options):
-    laws = {"prior": "normal", "posterior": posterior, "bias_posterior": posterior}
-    model = tfbnn.Sequential([keras.Input((3,)), layer(2, seed=1, **laws)])
+    posteriors = {"posterior": posterior, "bias_posterior": posterior}
+    model = tfbnn.Sequential([keras.Input((3,)), layer(2, seed=1, **STANDARD, **posteriors)])
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS, **compile_options)
     return model
 
@@ -287,7 +291,7 @@ def test_a_layer_that_is_called_several_times_counts_once_and_is_one_draw():
 
 
 def test_a_shared_layer_counts_once():
-    shared = tfbnn.layers.DenseFlipout(3, prior="normal")
+    shared = tfbnn.layers.DenseFlipout(3, **STANDARD)
     inputs = keras.Input((3,))
     model = tfbnn.Model(inputs, shared(shared(inputs)))
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
@@ -364,7 +368,7 @@ def test_a_model_that_turns_the_noise_off_in_training_is_an_error():
 
 
 def test_nested_models_are_collected():
-    layers = [tfbnn.layers.DenseFlipout(units, prior="normal") for units in (4, 2)]
+    layers = [tfbnn.layers.DenseFlipout(units, **STANDARD) for units in (4, 2)]
     inner = tfbnn.Sequential([keras.Input((3,)), layers[0]])
     plain = keras.Sequential([keras.Input((4,)), layers[1]])
     inputs = keras.Input((3,))
