@@ -19,11 +19,11 @@ from tfbnn.training import distribution, outputs
 from tfbnn.training.convergence import ConvergenceWarning
 from tfbnn.training.data import is_arrays
 from tfbnn.training.held_out import drawn_outputs, some_rows
-from tfbnn.training.likelihoods import sum_events
-from tfbnn.training.objective import observations
+from tfbnn.training.objective import log_probs
 from tfbnn.training.resuming import resuming_callback
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
+from tfbnn.weights.sums import total
 
 BETAS = (0.03, 0.1, 0.3, 1.0)
 _NUM_DRAWS = 32
@@ -86,12 +86,12 @@ def choose(
 def held_out_nll(model: keras.Model, validation_data: Any, steps: int | None = None) -> float:
     """NLL of held-out rows under the average over networks, in nats per row."""
     validation = keras.utils.unpack_x_y_sample_weight(validation_data)
-    log_probs = traced(lambda *batch: _log_probs(model, *batch), reduce_retracing=True)
+    of_batch = traced(lambda *batch: _log_probs(model, *batch), reduce_retracing=True)
     seeds = noise.split(noise.as_seed(0), _NUM_DRAWS)
     rows = []
     for x, y, sample_weight in some_rows(validation, steps):
         y, sample_weight = (outputs.in_order(model, one) for one in (y, sample_weight))
-        draws = np.stack([log_probs(seed, x, y, sample_weight).numpy() for seed in seeds])
+        draws = np.stack([of_batch(seed, x, y, sample_weight).numpy() for seed in seeds])
         rows.append(np.logaddexp.reduce(draws.astype(float)) - np.log(_NUM_DRAWS))
     return -float(np.mean(np.concatenate(rows)))
 
@@ -101,17 +101,7 @@ def _log_probs(
 ) -> tf.Tensor:
     """Log probability of each row under one network, over all outputs."""
     answers = drawn_outputs(model, seed, x)
-    targets, weights = tf.nest.flatten(y), tf.nest.flatten(sample_weight)
-    weights = weights * len(answers) if len(weights) == 1 else weights
-    found = 0.0
-    for likelihood, answer, target, weight in zip(
-        model.likelihoods, answers, targets, weights, strict=True
-    ):
-        factors = [getattr(answer, "_keras_mask", None), observations(weight)]
-        factors = [factor for factor in factors if factor is not None]
-        target = likelihood.checked(target, answer, factors)
-        found += sum_events(likelihood.log_prob(target, answer), factors)
-    return found
+    return total(list(log_probs(model.likelihoods, y, answers, sample_weight)))
 
 
 def _state(model: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:

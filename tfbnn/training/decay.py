@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from tfbnn.training.updates import inner_of
+
 # The numbers that pull weights to zero: of `Optimizer`, `Muon`, and the ones of `Ftrl`.
 _DECAYS = ("weight_decay", "adam_weight_decay")
 _PENALTIES = (
@@ -39,7 +41,7 @@ def exclude_from_decay(optimizer: keras.optimizers.Optimizer, variables: list[An
     >>> [exclude_from_decay(one, []) for one in (keras.optimizers.AdamW(), keras.optimizers.SGD())]
     [True, False]
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = inner_of(optimizer)
     penalty = next((name for name in _PENALTIES if getattr(optimizer, name, None)), None)
     if penalty is not None and variables:
         raise ValueError(

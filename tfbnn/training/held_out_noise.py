@@ -20,7 +20,7 @@ from tfbnn.training.held_out import drawn_outputs, some_rows
 from tfbnn.training.likelihoods import spread
 from tfbnn.training.losses import NormalNLL, matched
 from tfbnn.training.noise_variables import learned_noise
-from tfbnn.training.objective import observations
+from tfbnn.training.objective import counted
 from tfbnn.training.target_units import numbers_in_words
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
@@ -154,18 +154,15 @@ def _errors(
     sample_weight: Any,
 ) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Squared errors of one network, and how much each counts, for each of the losses."""
-    answers = drawn_outputs(model, seed, x)
-    targets, rows = tf.nest.flatten(y), tf.nest.flatten(sample_weight)
-    rows = rows * len(answers) if len(rows) == 1 else rows
     found = []
-    for likelihood, answer, y, row in zip(model.likelihoods, answers, targets, rows, strict=True):
+    answers = drawn_outputs(model, seed, x)
+    for likelihood, y, answer, factors in counted(model.likelihoods, y, answers, sample_weight):
         if likelihood.loss not in losses:
             continue
         loc = tf.cast(answer, tf.float32)
         square = tf.square(tf.cast(matched(y, loc.shape, tf.shape(loc)), tf.float32) - loc)
         count = tf.ones_like(square)
-        for factor in (getattr(answer, "_keras_mask", None), observations(row)):
-            if factor is not None:
-                count *= tf.cast(spread(factor, square), tf.float32)
+        for factor in factors:
+            count *= tf.cast(spread(factor, square), tf.float32)
         found.append((square, count))
     return found

@@ -10,7 +10,7 @@ never averaged. With `beta = 1` and no schedule this is the negative ELBO divide
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -26,7 +26,7 @@ from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.progress import FitProgress
 from tfbnn.training.recipes import Recipe
 from tfbnn.training.requirements import require
-from tfbnn.training.updates import StepFactors, batches_seen, without_step_factors
+from tfbnn.training.updates import StepFactors, batches_seen, inner_of, without_step_factors
 from tfbnn.weights import noise
 from tfbnn.weights.families import NormalWeight
 from tfbnn.weights.sums import total
@@ -126,20 +126,18 @@ class Objective:
         if self.recipe is None:
             return
         # Not one for each variable of a step: all are functions of the same two numbers.
+        key_of = inner_of(optimizer)._var_key
         known: Any = weakref.WeakKeyDictionary()
 
         def factor_of(key: Any) -> Any:
             graph = tf.compat.v1.get_default_graph()
             if tf.executing_eagerly() or graph not in known:
-                rhos = {
-                    factors._optimizer._var_key(w.rho_variable) for w in variational_weights(model)
-                }
+                rhos = {key_of(weight.rho_variable) for weight in variational_weights(model)}
                 known[graph] = self.recipe.step_factor(self.progress, batches_seen(optimizer)), rhos
             factor, rhos = known[graph]
             return factor * self.recipe.rho_factor if key in rhos else factor
 
-        factors = StepFactors(optimizer, factor_of)
-        factors.install()
+        StepFactors(optimizer, factor_of).install()
 
     def _check_num_batches(self) -> None:
         if self.kl_schedule is not None and self.num_batches == 0:
@@ -200,6 +198,38 @@ def mean_nll(
     Returns:
         A float32 scalar, in nats per example.
     """
+    nll = 0.0
+    by_output = log_probs(output_likelihoods, targets, outputs, sample_weight)
+    for weight, log_prob in zip(weights, by_output, strict=True):
+        nll -= weight * tf.reduce_sum(log_prob)
+    return nll / num_rows
+
+
+def log_probs(
+    output_likelihoods: list[AbstractLikelihood], targets: Any, outputs: Any, sample_weight: Any
+) -> Iterator[tf.Tensor]:
+    """Log likelihood of each example under each output, summed over event axes.
+
+    Args:
+        output_likelihoods: One for each output.
+        targets: Targets, in the structure of the outputs.
+        outputs: Outputs of the network.
+        sample_weight: As in `mean_nll`.
+    """
+    for likelihood, y, output, factors in counted(
+        output_likelihoods, targets, outputs, sample_weight
+    ):
+        y = likelihood.checked(y, output, factors)
+        yield likelihoods.sum_events(likelihood.log_prob(y, output), factors)
+
+
+def counted(
+    output_likelihoods: list[AbstractLikelihood], targets: Any, outputs: Any, sample_weight: Any
+) -> Iterator[tuple[AbstractLikelihood, Any, Any, list[Any]]]:
+    """For each output its likelihood, targets, the output, and what says how much they count.
+
+    The last are the output's mask and the weights of its rows, as far as there are any.
+    """
     flat_outputs = tf.nest.flatten(outputs)
     flat_targets = tf.nest.flatten(targets)
     if len(flat_targets) != len(flat_outputs):
@@ -210,16 +240,11 @@ def mean_nll(
     flat_weights = tf.nest.flatten(sample_weight)
     if len(flat_weights) == 1:
         flat_weights = flat_weights * len(flat_outputs)
-    nll = 0.0
-    for likelihood, weight, y, output, rows in zip(
-        output_likelihoods, weights, flat_targets, flat_outputs, flat_weights, strict=True
+    for likelihood, y, output, rows in zip(
+        output_likelihoods, flat_targets, flat_outputs, flat_weights, strict=True
     ):
         mask = getattr(output, "_keras_mask", None)
-        factors = [factor for factor in (mask, observations(rows)) if factor is not None]
-        y = likelihood.checked(y, output, factors)
-        log_prob = likelihood.log_prob(y, output)
-        nll -= weight * tf.reduce_sum(likelihoods.sum_events(log_prob, factors))
-    return nll / num_rows
+        yield likelihood, y, output, [f for f in (mask, observations(rows)) if f is not None]
 
 
 def global_batch_size(batch: Any) -> tf.Tensor:

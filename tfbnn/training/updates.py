@@ -42,7 +42,7 @@ class StepFactors:
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, factor_of: Callable[[Any], Any]):
-        self._optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        self._optimizer = inner_of(optimizer)
         self._factor_of = factor_of
 
     def __call__(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
@@ -63,14 +63,14 @@ class StepFactors:
 def step_factors(optimizer: keras.optimizers.Optimizer) -> StepFactors | None:
     """The factors that are installed on an optimizer, if any are."""
     # A user may have put a function of their own in its place.
-    found = vars(getattr(optimizer, "inner_optimizer", optimizer)).get("update_step")
+    found = vars(inner_of(optimizer)).get("update_step")
     return found if isinstance(found, StepFactors) else None
 
 
 def without_step_factors(optimizer: keras.optimizers.Optimizer) -> None:
     """Let the optimizer work without factors, such as those of another model."""
     if step_factors(optimizer) is not None:
-        del getattr(optimizer, "inner_optimizer", optimizer).__dict__["update_step"]
+        del inner_of(optimizer).__dict__["update_step"]
 
 
 def apply_gradients(
@@ -99,10 +99,15 @@ def apply_gradients(
         compiled(lambda *tensors: optimizer.apply(list(tensors), variables))(*gradients)
 
 
+def inner_of(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer inside one that scales the loss, or the optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def batches_seen(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
     """How many batches the optimizer was given, also where it adds up the gradients of several."""
     # `iterations` counts updates, of which there is one for several batches then.
-    return tf.convert_to_tensor(getattr(optimizer, "inner_optimizer", optimizer)._iterations)
+    return tf.convert_to_tensor(inner_of(optimizer)._iterations)
 
 
 def _pays(gradients: list[Any], variables: list[Any]) -> bool:
@@ -112,8 +117,11 @@ def _pays(gradients: list[Any], variables: list[Any]) -> bool:
 
 
 def _is_keras_own(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> bool:
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    parts = [optimizer, inner, *(v.constraint for v in variables if v.constraint is not None)]
+    parts = [
+        optimizer,
+        inner_of(optimizer),
+        *(v.constraint for v in variables if v.constraint is not None),
+    ]
     return all(type(part).__module__.startswith("keras.") for part in parts)
 
 
