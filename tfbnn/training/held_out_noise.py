@@ -156,11 +156,12 @@ def _errors(
     """Squared errors of one network, and how much each counts, for each of the losses."""
     found = []
     answers = drawn_outputs(model, seed, x)
-    for likelihood, y, answer, factors in counted(model.likelihoods, y, answers, sample_weight):
+    by_output = counted(model.likelihoods, y, answers, sample_weight)
+    for likelihood, target, answer, factors in by_output:
         if likelihood.loss not in losses:
             continue
         loc = tf.cast(answer, tf.float32)
-        square = tf.square(tf.cast(matched(y, loc.shape, tf.shape(loc)), tf.float32) - loc)
+        square = tf.square(tf.cast(matched(target, loc.shape, tf.shape(loc)), tf.float32) - loc)
         count = tf.ones_like(square)
         for factor in factors:
             count *= tf.cast(spread(factor, square), tf.float32)

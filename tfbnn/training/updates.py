@@ -117,11 +117,8 @@ def _pays(gradients: list[Any], variables: list[Any]) -> bool:
 
 
 def _is_keras_own(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> bool:
-    parts = [
-        optimizer,
-        inner_of(optimizer),
-        *(v.constraint for v in variables if v.constraint is not None),
-    ]
+    constraints = [v.constraint for v in variables if v.constraint is not None]
+    parts = [optimizer, inner_of(optimizer), *constraints]
     return all(type(part).__module__.startswith("keras.") for part in parts)
 
 
