@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -100,6 +100,13 @@ def is_arrays(x: Any) -> bool:
     return bool(leaves) and all(
         isinstance(leaf, np.ndarray | tf.Tensor) or hasattr(leaf, "__array__") for leaf in leaves
     )
+
+
+def slices(arrays: Any, num_rows: int) -> Iterator[Any]:
+    """A structure of arrays, some rows at a time; a None in it stays one."""
+    for first in range(0, len(tf.nest.flatten(arrays)[0]), num_rows):
+        part = slice(first, first + num_rows)
+        yield tf.nest.map_structure(lambda a, s=part: None if a is None else a[s], arrays)
 
 
 def check_arrays(name: str, arrays: Any, dtype: str = "float32") -> None:

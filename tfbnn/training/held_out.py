@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfbnn.layers.variational import variational_weights
-from tfbnn.training.data import is_arrays
+from tfbnn.training.data import is_arrays, slices
 from tfbnn.training.feeding import without_autotuning
 from tfbnn.weights import noise
 
@@ -44,11 +44,7 @@ def some_rows(validation: Any, steps: int | None) -> Iterator[tuple[Any, Any, An
 
 def _batches(x: Any, y: Any, sample_weight: Any) -> Iterator[tuple[Any, Any, Any]]:
     if is_arrays(x):
-        for first in range(0, len(tf.nest.flatten(x)[0]), _ROWS_AT_A_TIME):
-            part = slice(first, first + _ROWS_AT_A_TIME)
-            yield tf.nest.map_structure(
-                lambda one, part=part: None if one is None else one[part], (x, y, sample_weight)
-            )
+        yield from slices((x, y, sample_weight), _ROWS_AT_A_TIME)
         return
     batches: Any = ()
     if isinstance(x, tf.data.Dataset):

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.training import distribution, noise_variables, outputs
-from tfbnn.training.data import is_arrays
+from tfbnn.training.data import is_arrays, slices
 from tfbnn.training.feeding import without_autotuning
 from tfbnn.training.likelihoods import AbstractLikelihood, Normal, spread
 from tfbnn.training.losses import matched
@@ -117,7 +117,7 @@ class FirstTargets:
         if not self._moments or any(moments.known for moments in self._moments.values()):
             return x
         if is_arrays(x):
-            for batch in _slices((x, y, sample_weight)):
+            for batch in slices((x, y, sample_weight), _ROWS_AT_A_TIME):
                 self.see(*batch)
         elif isinstance(x, tf.data.Dataset):
             announce(f"reading up to {_FIRST_BATCHES} batches for the unit of the noise")
@@ -189,13 +189,6 @@ class FirstTargets:
             loc = loc.reshape(-1, loc.shape[-1])
             found.append((loc.mean(axis=0), loc.std(axis=0)))
         return found
-
-
-def _slices(arrays: Any) -> Iterator[Any]:
-    rows = len(tf.nest.flatten(arrays)[0])
-    for first in range(0, rows, _ROWS_AT_A_TIME):
-        part = slice(first, first + _ROWS_AT_A_TIME)
-        yield tf.nest.map_structure(lambda a, s=part: None if a is None else a[s], arrays)
 
 
 def _beginning_with(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
