@@ -22,8 +22,9 @@ prior to the same law in `Distribution`: the named ones know their closed-form K
 
 A prior is data: numbers and names, never functions. It is immutable, equal to any prior with the
 same configuration, and goes through `keras.saving`. What is not offered: priors with trained
-parameters (empirical Bayes), priors that tie weights together (vector events), and priors that
-forbid some weights (`Gamma`, `Uniform`), for which the KL from a normal posterior is infinite.
+parameters (empirical Bayes) other than `AutomaticRelevance`, priors that tie weights together
+(vector events), and priors that forbid some weights (`Gamma`, `Uniform`), for which the KL from a
+normal posterior is infinite.
 
 To add a prior: a registered class below, a row in `PRIORS`, and, where its KL is known in closed
 form, a function in `tfbnn/weights/divergences.py`.
