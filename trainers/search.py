@@ -69,6 +69,8 @@ def hypermodel(settings: SearchSettings, dataset: Dataset) -> search.BayesianHyp
     """The hypermodel of a search: the network of `trainers.networks`, sizes and laws searched."""
     space = search.Space(
         priors={
+            "automatic_relevance": {},
+            "fan_in": {},
             "normal": {"scale": Range(0.1, 1.0)},
             "scale_mixture": {
                 "pi": (0.25, 0.5, 0.75),
@@ -77,10 +79,9 @@ def hypermodel(settings: SearchSettings, dataset: Dataset) -> search.BayesianHyp
             },
             "laplace": {"scale": Range(0.05, 0.7)},
         },
-        initial_scale=Range(3e-3, 0.05),
-        learning_rate=Range(1e-3, 0.01),
-        warm_up=settings.warm_up,
-        beta=settings.beta,
+        recipes=settings.recipes,
+        beta=settings.beta or None,
+        learning_rate=Range(1e-3, 0.02),
     )
     return _WithBar(
         dataset.train[0].shape[1:],

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tfbnn.recipes import RECIPES
 from trainers.data import DATASETS
 from trainers.settings import (
     check,
@@ -33,8 +34,12 @@ class SearchSettings:
     filters: tuple[int, ...] = option((8, 16), "filters of the first convolution; 0 for none")
     widths: tuple[int, ...] = option((32, 64), "units of a hidden layer")
     depth: int = option(1, "number of hidden layers")
-    warm_up: tuple[float, ...] = option((0.0, 20.0), "epochs of warm-up of the KL")
-    beta: tuple[float, ...] = option((1.0,), "factors of the KL; anything but 1 is not the ELBO")
+    recipes: tuple[str, ...] = option(
+        ("calibrated", "elbo"), f"how training goes, of {', '.join(RECIPES)}"
+    )
+    beta: tuple[float, ...] = option(
+        (), "factors of the KL, anything but 1 is not the ELBO; else those of the recipes"
+    )
     num_samples: int = option(64, "networks drawn to score a model")
     export_samples: int = option(16, "networks drawn inside the exported file")
     baseline: bool = option(True, "train the default recipe too, to compare with")
@@ -53,21 +58,25 @@ class SearchSettings:
         check_seeds(self, "seed")
         check_places(self, "output", "data_dir")
         check_at_least(self, 1, "num_samples", "export_samples")
-        check_at_least(self, 0, "depth", "filters", "beta", "warm_up")
+        check_at_least(self, 0, "depth", "filters")
+        check(self, "beta", all(b >= 0 for b in self.beta), "at least 0")
+        check(
+            self,
+            "recipes",
+            self.recipes and set(self.recipes) <= set(RECIPES),
+            f"some of {sorted(RECIPES)}",
+        )
         check(self, "error_budget", 0 <= self.error_budget <= 1, "in [0, 1]")
-        check(self, "warm_up", max(self.warm_up) < self.epochs, "shorter than `epochs`")
         check(self, "name", is_folder_name(self.name), "a folder name")
 
     def effective(self) -> "SearchSettings":
         """These settings, cut down if they ask for a smoke run."""
         if not self.smoke:
             return self
-        small = {"trials": 2, "epochs": 2, "filters": (2,), "widths": (4,), "warm_up": (0.0, 1.0)}
+        small = {"trials": 2, "epochs": 2, "filters": (2,), "widths": (4,)}
         return dataclasses.replace(self, **small, error_budget=1.0, num_samples=4)
 
 
-# With 1,077 examples the KL outweighs the data at first: under some priors, trials of this length
-# end at the prior unless it is warmed up.
 SEARCHES = {
     "digits": SearchSettings(),
     "mnist": SearchSettings(
@@ -77,7 +86,6 @@ SEARCHES = {
         filters=(0,),
         widths=(200, 400, 800),
         depth=2,
-        warm_up=(0.0,),
         # Forty epochs on two layers of 400 units: longer than the search.
         baseline=False,
     ),
@@ -86,7 +94,6 @@ SEARCHES = {
         epochs=10,
         batch_size=128,
         filters=(16, 32),
-        warm_up=(0.0,),
         baseline=False,
     ),
 }

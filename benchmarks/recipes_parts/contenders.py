@@ -127,7 +127,7 @@ def facts_of(model: tfbnn.Sequential) -> dict[str, float]:
     """Median of sigma in each kernel, and whether it has trained."""
     kernels = [layer.kernel for layer in tfbnn.layers.variational_layers(model)]
     facts = {f"sigma {i}": float(np.median(kernel.scale)) for i, kernel in enumerate(kernels)}
-    facts["pull"], facts["pull error"] = model.objective.sigma_gradients.mean_pull()
+    facts["pull"], facts["pull error"] = model.objective.last_steps.mean_pull()
     return facts
 
 

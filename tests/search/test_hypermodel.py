@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import keras_tuner
 import numpy as np
@@ -16,8 +18,9 @@ def test_a_model_is_what_the_hyperparameters_say(small_search):
         estimators=("LocalReparameterization",),
         priors=PRIOR,
         initial_scale=(0.02,),
+        recipes=("sparse",),
         beta=(0.5,),
-        warm_up=(3.0,),
+        warm_up=(0.25,),
         depths=(1, 2),
         widths=(4, 8),
         learning_rate=(0.003,),
@@ -34,13 +37,24 @@ def test_a_model_is_what_the_hyperparameters_say(small_search):
         assert layer.kernel.prior == tfbnn.priors.ScaleMixture(0.25, 2.0, 0.01)
         np.testing.assert_allclose(layer.kernel.scale, 0.02, rtol=1e-4)
     assert model.objective.beta == 0.5
-    assert model.objective.kl_schedule.epochs == 3.0
+    assert model.objective.recipe.warm_up == 0.25
     assert float(model.optimizer.learning_rate) == pytest.approx(0.003)
 
 
-def test_by_default_there_is_no_warm_up(small_search):
+def test_by_default_a_trial_is_trained_as_the_recipe_of_the_elbo_says(small_search):
     model = small_search.small_hypermodel().build(keras_tuner.HyperParameters())
-    assert model.objective.kl_schedule is None and model.objective.beta == 1.0
+    # The learning rate is a hyperparameter.
+    expected = dataclasses.replace(tfbnn.recipes.get("elbo"), learning_rate=None)
+    assert model.objective.recipe == expected and model.objective.beta == 1.0
+
+
+def test_what_the_space_leaves_open_is_that_of_the_recipe():
+    space = search.Space(recipes=("calibrated", "sparse"))
+    hypermodel = search.BayesianHyperModel((4,), outputs=3, space=space)
+    for name in space.recipes:
+        objective = hypermodel.build(_with(recipe=name)).objective
+        recipe = tfbnn.recipes.get(name)
+        assert objective.beta == recipe.beta and objective.recipe.warm_up == recipe.warm_up
 
 
 def _with(**values):

@@ -56,6 +56,8 @@ def test_an_empty_range_is_an_error(low, high, log):
         ({"priors": {"gauss": {}}}, "`priors` must be some of .*'scale_mixture'.* Received"),
         ({"priors": {}}, "`priors` must be some of"),
         ({"widths": ()}, r"`widths` must be a `Range` or a tuple .* widths=\(\)"),
+        ({"recipes": ("sparce",)}, r"`recipes` must be some of \['calibrated', .*=\('sparce"),
+        ({"warm_up": (2.0,)}, "`warm_up"),
         ({"beta": 1.0}, r"`beta` must be .* Received: beta=1\.0"),
         ({"priors": {"normal": {"scale": [1.0]}}}, r"`priors\['normal'\]\['scale'\]` must be"),
     ],
@@ -66,4 +68,4 @@ def test_bad_spaces_are_errors(options, message):
 
 
 def test_by_default_the_objective_is_the_elbo():
-    assert search.Space().beta == (1.0,)
+    assert search.Space().recipes == ("elbo",) and search.Space().beta is None

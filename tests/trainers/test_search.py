@@ -120,7 +120,7 @@ def test_that_nothing_was_within_the_budget_is_said(smoke, tmp_path, capsys):
     ("argv", "message"),
     [
         (["--trials", "0"], "`trials` must be at least 1. Received: trials=0"),
-        (["--warm-up", "0", "60"], "`warm_up` must be shorter than `epochs`"),
+        (["--recipes", "sparce"], "`recipes` must be some of ['calibrated', 'elbo', 'sparse']"),
         (["--error-budget", "3"], "`error_budget` must be in [0, 1]"),
         (["--tuner", "grid"], "argument --tuner: invalid choice: 'grid'"),
     ],

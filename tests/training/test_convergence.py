@@ -1,5 +1,6 @@
 """`fit` says when sigma has not trained, by a statistic with known values."""
 
+import functools
 import warnings
 
 import keras
@@ -35,8 +36,8 @@ def pulls_of(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(X, Y, epochs=epochs, verbose=0)
-    found = [one for one in caught if issubclass(one.category, ConvergenceWarning)]
-    return model.objective.sigma_gradients.mean_pull(), found
+    found = [one for one in caught if "Sigma" in str(one.message)]
+    return model.objective.last_steps.mean_pull(), found
 
 
 def test_only_the_kl_is_felt_where_sigma_is_small():
@@ -69,8 +70,8 @@ def test_at_the_optimum_there_is_none(layer):
 
 
 def test_adam_by_name_gets_there():
-    (pull, error), warned = pulls_of(150, "adam")
-    assert abs(pull) < LARGEST_PULL + 2 * error < 0.5 and not warned
+    (pull, error), warned = pulls_of(300, "adam")
+    assert abs(pull) < 0.15 + 3 * error < 0.5 and not warned
 
 
 def test_a_mixture_is_judged_by_its_own_kl():
@@ -90,7 +91,7 @@ def test_pruned_weights_are_left_out():
     pruned = tfbnn.prune(model, 0.5)
     pruned.compile(keras.optimizers.Adam(1e-5), loss=NOISE)
     pruned.fit(X, np.repeat(Y, 4, axis=1), epochs=2, verbose=0)
-    pull, _ = pruned.objective.sigma_gradients.mean_pull()
+    pull, _ = pruned.objective.last_steps.mean_pull()
     # Half of the mean would be missing otherwise.
     assert pull > 0.9
 
@@ -115,10 +116,12 @@ def test_a_model_that_its_first_batch_builds_is_watched_too():
     keras.utils.set_random_seed(0)
     model = tfbnn.Sequential([tfbnn.layers.DenseFlipout(1, posterior=SMALL)])
     model.compile(keras.optimizers.Adam(1e-3), loss=NOISE)
-    with pytest.warns(ConvergenceWarning, match="still grows") as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         model.fit(X, Y, epochs=2, verbose=0)
+    assert any("still grows" in str(one.message) for one in caught)
     # The line of the user.
-    assert caught[0].filename == __file__
+    assert all(one.filename == __file__ for one in caught)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         # Nothing is said of an earlier `fit`.
@@ -141,7 +144,7 @@ def test_few_and_short_epochs_are_no_false_alarm(batch_size):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model.fit(rows, Y, batch_size=batch_size, epochs=15, verbose=0)
-        warned += any(issubclass(one.category, ConvergenceWarning) for one in caught)
+        warned += any("Sigma" in str(one.message) for one in caught)
     assert warned <= 1
 
 
@@ -154,5 +157,81 @@ def test_a_step_that_overflows_is_left_out():
     )
     model.compile(optimizer, loss=NOISE)
     model.fit(X, Y, epochs=4, verbose=0)
-    pull, error = model.objective.sigma_gradients.mean_pull()
+    pull, error = model.objective.last_steps.mean_pull()
     assert np.isfinite(pull) and np.isfinite(error)
+
+
+LABELS = (X[:, 0] > 0).astype("int32")
+
+
+def classifier(bias=0.0, units=2):
+    keras.utils.set_random_seed(0)
+    layer = tfbnn.layers.DenseFlipout(units, posterior=SMALL, bias_posterior="point")
+    model = tfbnn.Sequential([keras.Input((FEATURES,)), layer])
+    model.compile(
+        keras.optimizers.SGD(1e-9),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    return model, layer.kernel.loc_variable
+
+
+def messages_of(fit):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit()
+    return [str(one.message) for one in caught if issubclass(one.category, ConvergenceWarning)]
+
+
+def test_the_gain_is_what_the_inputs_say():
+    """Logits of +-a: a row is worth `a` if half of the other rows are of its class."""
+    model, loc = classifier()
+    a, x = 1.5, np.sign(X)
+    loc.assign(np.eye(FEATURES, 2) * 0 + np.outer(np.eye(FEATURES)[0], [-a / 2, a / 2]))
+    said = messages_of(lambda: model.fit(x, LABELS, epochs=12, verbose=0))
+    gain, error = model.objective.last_steps.gain()
+    share = LABELS.mean()
+    expected = 2 * share * (1 - share) * a
+    assert gain == pytest.approx(expected, abs=4 * error) and error < 0.1
+    assert not any("Nothing was learnt" in one for one in said)
+
+
+def test_a_network_that_does_not_look_at_its_inputs_has_learnt_nothing():
+    model, loc = classifier()
+    loc.assign(np.zeros(loc.shape))
+    said = messages_of(lambda: model.fit(X, LABELS, epochs=12, verbose=0))
+    assert any("Nothing was learnt" in one for one in said)
+
+
+def test_a_posterior_that_fell_back_to_its_prior_has_learnt_nothing():
+    keras.utils.set_random_seed(0)
+    layers = [tfbnn.layers.DenseFlipout(30, activation="relu"), tfbnn.layers.DenseFlipout(2)]
+    model = tfbnn.Sequential([keras.Input((FEATURES,)), *layers])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(loss=loss, beta=200)
+    said = messages_of(lambda: model.fit(X, LABELS, epochs=60, verbose=0))
+    assert any("Nothing was learnt" in one for one in said)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+def test_the_ratio_of_the_noise_is_that_of_the_errors(factor):
+    """Errors of deviation .5 around known means, in three columns with a scale each or one."""
+    keras.utils.set_random_seed(0)
+    targets = np.repeat(X @ np.linalg.lstsq(X, Y, rcond=None)[0], 3, axis=1)
+    targets += 0.5 * RNG.normal(size=targets.shape)
+    for num_scales in (1, 3):
+        layer = tfbnn.layers.DenseFlipout(3, posterior=SMALL, bias_posterior="point")
+        model = tfbnn.Sequential([keras.Input((FEATURES,)), layer])
+        loc = np.repeat(np.linalg.lstsq(X, Y, rcond=None)[0], 3, axis=1)
+        layer.kernel.loc_variable.assign(loc)
+        loss = tfbnn.losses.NormalNLL(initial_scale=0.5 * factor, num_scales=num_scales)
+        model.compile(keras.optimizers.SGD(1e-9), loss=loss)
+        said = messages_of(functools.partial(model.fit, X, targets, epochs=12, verbose=0))
+        ratio, error = model.objective.last_steps.noise_ratio()
+        assert ratio == pytest.approx(factor**-2, abs=4 * error + 0.1 * factor**-2)
+        assert any("The noise has not trained" in one for one in said) == (factor != 1)
+
+
+def test_without_enough_steps_nothing_is_known_nor_said():
+    model, _ = classifier()
+    said = messages_of(lambda: model.fit(X, LABELS, batch_size=64, epochs=1, verbose=0))
+    assert np.isnan(model.objective.last_steps.gain()).all() and not said

@@ -1,5 +1,7 @@
 """Under beta below 1 a learned noise is that of held-out rows."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from scipy import optimize, stats
 import tfbnn
 from tests.quiet import QUIET
 from tfbnn.training import held_out_noise
+from tfbnn.training.convergence import ConvergenceWarning
 from tfbnn.weights import noise
 
 NLL = tfbnn.losses.NormalNLL
@@ -113,7 +116,7 @@ def test_one_scale_for_all_targets_is_that_of_all():
 @pytest.mark.parametrize("change", ["beta", "frozen", "fixed", "head", "no rows"])
 def test_the_noise_is_not_refit_where_it_should_not_be(change, monkeypatch, capsys):
     found = []
-    monkeypatch.setattr(held_out_noise, "best_scale", lambda *a: found.append(a))
+    monkeypatch.setattr(NLL, "assign_scale", lambda *a: found.append(a))
     model = make_model(NLL(0.5) if change == "fixed" else None, 1.0 if change == "beta" else 0.1)
     if change == "frozen":
         model.likelihood.loss.rho_variable.trainable = False
@@ -195,3 +198,16 @@ def test_layers_with_a_state_keep_it():
     for variable in model.variables:
         if variable is not rho:
             np.testing.assert_array_equal(variable.numpy(), before[variable.path])
+
+
+def test_under_the_elbo_a_noise_that_overfits_is_left_alone_and_said():
+    model = make_model(NLL(initial_scale=0.01), beta=1.0)
+    model.optimizer.learning_rate = 1e-6
+    with pytest.warns(ConvergenceWarning, match="The noise overfits.* where .* fits held-out"):
+        fit(model)
+    np.testing.assert_allclose(scale_of(model), 0.01, rtol=1e-3)
+    large = make_model(NLL(initial_scale=5.0), beta=1.0)
+    large.optimizer.learning_rate = 1e-6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(large)

@@ -196,7 +196,7 @@ def test_replicas_take_the_steps_of_one_device(size):
     for weight, other in zip(one.get_weights(), two.get_weights(), strict=True):
         # Adam makes a step of any gradient, of one that is rounding too.
         np.testing.assert_allclose(weight, other, atol=2e-3)
-    pulls = [model.objective.sigma_gradients.mean_pull()[0] for model in (one, two)]
+    pulls = [model.objective.last_steps.mean_pull()[0] for model in (one, two)]
     assert pulls[0] == pytest.approx(pulls[1], abs=0.05)
 
 

@@ -1,5 +1,6 @@
 """`BayesianHyperModel`: from hyperparameters to a model, its training and its score."""
 
+import dataclasses
 import functools
 import math
 import time
@@ -16,7 +17,7 @@ from tfbnn.search.objectives import MonteCarloNLL
 from tfbnn.search.space import Space, choose, choose_prior
 from tfbnn.training.likelihoods import likelihood_of
 from tfbnn.training.models import Sequential
-from tfbnn.training.schedules import LinearWarmUp
+from tfbnn.training.recipes import RECIPES, Recipe
 from tfbnn.weights.families import Normal
 
 Network = Callable[[keras_tuner.HyperParameters, Callable, Callable | None], Sequence[keras.Layer]]
@@ -51,10 +52,10 @@ def perceptron(outputs: int, space: Space | None = None) -> Network:
 class BayesianHyperModel(keras_tuner.HyperModel):
     """A Bayesian network whose hyperparameters are searched.
 
-    Hyperparameters: `estimator`, `prior`, `<prior>_<argument>`, `initial_scale`, `beta`, `warm_up`,
-    `learning_rate`, and those of the network. The step size falls to zero along half a cosine. A
-    trial is a function of its hyperparameters: weights, noise and the order of the rows start from
-    `seed`, so a trial that is run again gives the same score.
+    Hyperparameters: `estimator`, `prior`, `<prior>_<argument>`, `initial_scale`, `recipe`, `beta`
+    and `warm_up` if the space has them, `learning_rate`, and those of the network. The step size
+    falls to zero along half a cosine. A trial is a function of its hyperparameters: weights, noise
+    and the order of the rows start from `seed`, so a trial that is run again gives the same score.
 
     Args:
         input_shape: Shape of one row of inputs.
@@ -83,8 +84,8 @@ class BayesianHyperModel(keras_tuner.HyperModel):
     >>> hp = keras_tuner.HyperParameters()
     >>> hypermodel.build(hp).output_shape
     (None, 10)
-    >>> hp["prior"], round(hp["normal_scale"], 3)
-    ('normal', 0.173)
+    >>> hp["prior"], hp["recipe"], round(hp["learning_rate"], 4)
+    ('automatic_relevance', 'elbo', 0.0032)
     """
 
     def __init__(
@@ -125,13 +126,11 @@ class BayesianHyperModel(keras_tuner.HyperModel):
         self._start_seed()
         dense, convolution = self._layer_makers(hp)
         layers = self.network(hp, dense, convolution)
-        warm_up = choose(hp, "warm_up", self.space.warm_up)
         model = Sequential([keras.Input(self.input_shape), *layers])
         model.compile(
             self.optimizer(choose(hp, "learning_rate", self.space.learning_rate)),
             loss=_copy(self.loss),
-            beta=choose(hp, "beta", self.space.beta),
-            kl_schedule=LinearWarmUp(warm_up) if warm_up else None,
+            recipe=_recipe(hp, self.space),
         )
         # Hyperband trains a checkpoint further: the momentum and the step it had reached are
         # restored only where there are variables for them.
@@ -213,6 +212,14 @@ class BayesianHyperModel(keras_tuner.HyperModel):
     def _start_seed(self) -> None:
         if self.seed is not None:
             keras.utils.set_random_seed(self.seed)
+
+
+def _recipe(hp: keras_tuner.HyperParameters, space: Space) -> Recipe:
+    """The recipe of this trial; the learning rate is another hyperparameter."""
+    recipe = RECIPES[choose(hp, "recipe", space.recipes)]
+    searched = {"beta": space.beta, "warm_up": space.warm_up}
+    chosen = {name: choose(hp, name, v) for name, v in searched.items() if v is not None}
+    return dataclasses.replace(recipe, learning_rate=None, **chosen)
 
 
 def _checked_space(space: Space | None) -> Space:

@@ -10,6 +10,7 @@ import numpy as np
 
 import tfbnn.layers
 from tfbnn import arguments
+from tfbnn.training.recipes import RECIPES
 from tfbnn.weights.priors import PRIORS, AbstractPrior
 
 
@@ -55,6 +56,8 @@ Values = Range | tuple
 # Standard deviations around 1 / sqrt(inputs of a unit), which is what a layer without prior starts
 # with; for the mixture the grid of Blundell et al. 2015, sec. 5.1, with room around it.
 DEFAULT_PRIORS: Mapping[str, Mapping[str, Values]] = {
+    "automatic_relevance": {},
+    "fan_in": {},
     "normal": {"scale": Range(0.03, 1.0)},
     "scale_mixture": {
         "pi": (0.25, 0.5, 0.75),
@@ -73,14 +76,17 @@ class Space:
         estimators: Endings of the names of layers, such as `"Flipout"`.
         priors: For each prior, a name in `tfbnn.priors`, the values of its arguments; those that
             are left out keep their default. They exist only in trials with this prior.
-        initial_scale: Posterior standard deviation at the start, in the unit of the weights.
-        beta: Factor of the KL. Only 1 is the ELBO. Less often has a better validation NLL and
-            overstates what the data say about the weights, so anything else must be asked for.
-        warm_up: Epochs over which the KL is warmed up; 0 is none. Training ends on the ELBO only
-            if it is longer than that.
+        recipes: Names in `tfbnn.recipes`: how training goes, but for the learning rate.
+        initial_scale: Posterior standard deviation at the start, in the unit of the weights, or
+            `"fan_in"`.
+        beta: Factor of the KL; None for that of the recipe. Only 1 is the ELBO. Less often has a
+            better validation NLL and overstates what the data say about the weights, so anything
+            else must be asked for, here or by `recipes`.
+        warm_up: Share of the steps over which the KL is warmed up, from 0 to 1; None for that of
+            the recipe.
         depths: Numbers of hidden layers of `perceptron`.
         widths: Units of each of them.
-        learning_rate: Step size at the start.
+        learning_rate: Step size at the start, from which it falls to 0 along half a cosine.
 
     Raises:
         ValueError: If a name is unknown, or a hyperparameter has no values.
@@ -88,7 +94,7 @@ class Space:
     Example:
 
     >>> from tfbnn import search
-    >>> space = search.Space(estimators=("Flipout",), beta=(0.3, 1.0))
+    >>> space = search.Space(estimators=("Flipout",), recipes=("calibrated", "sparse"))
     >>> space.learning_rate
     Range(low=0.0005, high=0.02, log=True)
     """
@@ -97,17 +103,21 @@ class Space:
     priors: Mapping[str, Mapping[str, Values]] = dataclasses.field(
         default_factory=lambda: DEFAULT_PRIORS
     )
-    initial_scale: Values = Range(1e-3, 0.1)
-    beta: Values = (1.0,)
-    warm_up: Values = (0.0,)
+    recipes: tuple[str, ...] = ("elbo",)
+    initial_scale: Values = ("fan_in",)
+    beta: Values | None = None
+    warm_up: Values | None = None
     depths: tuple[int, ...] = (1, 2)
     widths: tuple[int, ...] = (32, 64, 128)
     learning_rate: Values = Range(5e-4, 0.02)
 
     def __post_init__(self) -> None:
         _check_known("estimators", self.estimators, _estimators())
+        _check_known("recipes", self.recipes, RECIPES)
         for name, check in _CHECKS.items():
-            object.__setattr__(self, name, _checked_values(name, getattr(self, name), check))
+            given = getattr(self, name)
+            if given is not None or name not in _OF_THE_RECIPE:
+                object.__setattr__(self, name, _checked_values(name, given, check))
         _check_known("priors", self.priors, PRIORS)
         object.__setattr__(
             self, "priors", {n: _checked_prior(n, v) for n, v in self.priors.items()}
@@ -209,10 +219,20 @@ def _at_least_0(name: str, value: Any) -> float:
     return arguments.real_number(name, value, 0)
 
 
+def _share(name: str, value: Any) -> float:
+    return arguments.real_number(name, value, 0, 1)
+
+
+def _initial_scale(name: str, value: Any) -> Any:
+    return value if value == "fan_in" else arguments.standard_deviation(name, value)
+
+
+# None leaves them to it.
+_OF_THE_RECIPE = ("beta", "warm_up")
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "initial_scale": arguments.standard_deviation,
+    "initial_scale": _initial_scale,
     "beta": _at_least_0,
-    "warm_up": _at_least_0,
+    "warm_up": _share,
     "depths": arguments.count,
     "widths": arguments.count,
     "learning_rate": arguments.positive,

@@ -13,6 +13,7 @@ from tfbnn.layers import scopes
 from tfbnn.layers.variational import variational_layers, variational_weights
 from tfbnn.training import (
     beta_choice,
+    convergence,
     distribution,
     held_out_noise,
     likelihoods,
@@ -31,11 +32,13 @@ from tfbnn.training.data import (
 )
 from tfbnn.training.decay import exclude_from_decay
 from tfbnn.training.feeding import fed
+from tfbnn.training.last_steps import Observation
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.likelihoods import from_config as likelihood_from_config
 from tfbnn.training.noise_variables import learned_noise
 from tfbnn.training.objective import (
     Objective,
+    gain_from_inputs,
     global_batch_size,
     mean_nll,
     require_observations,
@@ -235,8 +238,8 @@ class BayesianModel:
                 )
         finally:
             self.objective.progress.end()
-        if self.objective.sigma_gradients is not None:
-            self.objective.sigma_gradients.warn()
+        if self.objective.last_steps is not None:
+            convergence.warn(self.objective.last_steps)
         if held_out:
             held_out_noise.refit(self, validation, validation_steps, announce)
         return history
@@ -303,7 +306,7 @@ class BayesianModel:
                 self.optimizer.build(self.trainable_variables)
         if self.built:
             with self.distribute_strategy.scope():
-                self.objective.watch(variational_weights(self))
+                self._watch()
         return super().make_train_function(force)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -322,8 +325,9 @@ class BayesianModel:
         step = batches_seen(self.optimizer)
         if distribution.num_replicas() == 1:
             # A model that its first batch builds. (With replicas it is built before.)
-            self.objective.watch(variational_weights(self))
-        self.objective.observe(gradients, variables, step, self.optimizer.scale_loss(1.0))
+            self._watch()
+        found = dict(zip(map(id, variables), gradients, strict=True))
+        self.objective.observe(lambda: self._observation(found, y, y_pred, sample_weight), step)
         apply_gradients(self.optimizer, gradients, variables)
         results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         return distribution.worker_results(results)
@@ -514,8 +518,8 @@ class BayesianModel:
         self.objective.set_size(size, epochs[1])
         data["x"] = targets.read(x, data["y"], data["sample_weight"], announce)
         targets.set_units()
-        if self.objective.sigma_gradients is not None:
-            self.objective.sigma_gradients.reset_state()
+        if self.objective.last_steps is not None:
+            self.objective.last_steps.reset_state()
         self.begin_schedules(epochs[0])
         announce(self._summary_line(size, held_out))
         if isinstance(x, np.ndarray):
@@ -569,6 +573,30 @@ class BayesianModel:
             )
         step = 0 if self.optimizer is None else batches_seen(self.optimizer)
         return total_kl(self, scopes.active_collector()), self.objective.kl_weight(step)
+
+    def _watch(self) -> None:
+        rhos = [loss.rho_variable for loss in learned_noise(self.likelihoods)]
+        self.objective.watch(variational_weights(self), rhos)
+
+    def _observation(
+        self, gradients: dict[int, Any], y: Any, y_pred: Any, sample_weight: Any
+    ) -> Observation:
+        """What a training step found, for `tfbnn.training.last_steps`."""
+        answers = tf.nest.flatten(y_pred)
+        numbers = [
+            tf.cast(tf.size(answer) / tf.shape(answer)[0] / likelihood.loss.num_scales, tf.float32)
+            for likelihood, answer in zip(self.likelihoods, answers, strict=True)
+            if likelihood.loss in learned_noise(self.likelihoods)
+        ]
+        gain = gain_from_inputs(
+            self.likelihoods,
+            self._loss_weights,
+            outputs.in_order(self, y),
+            answers,
+            global_batch_size(y_pred),
+            outputs.in_order(self, sample_weight),
+        )
+        return Observation(gradients, self.optimizer.scale_loss(1.0), numbers, gain)
 
     def _track(self, name: str, value: tf.Tensor, weight: tf.Tensor | None = None) -> None:
         self._terms[_TERMS.index(name)].record(value, weight)

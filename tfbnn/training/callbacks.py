@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.training import sigma_picture
-from tfbnn.training.convergence import gradients_of
+from tfbnn.training.convergence import last_steps_of
 from tfbnn.training.distribution import is_chief
 from tfbnn.training.sigma import (
     checked_quantiles,
@@ -264,8 +264,8 @@ class SigmaLogger(keras.callbacks.Callback):
 
     def _pulls(self) -> dict[str, float]:
         """What pulls at each sigma where training ended, as far as it is known."""
-        gradients = gradients_of(self.model)
-        pulls = {} if gradients is None else gradients.pulls()
+        steps = last_steps_of(self.model)
+        pulls = {} if steps is None else steps.pulls()
         return {name: pulls[w][0] for name, w in self._weights.items() if w in pulls}
 
 

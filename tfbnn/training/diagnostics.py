@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfbnn import arguments
 from tfbnn.layers.variational import variational_weights
 from tfbnn.training import outputs
-from tfbnn.training.convergence import gradients_of
+from tfbnn.training.convergence import last_steps_of
 from tfbnn.training.data import check_arrays, is_arrays
 from tfbnn.training.elbo_report import ElboReport, LayerKL
 from tfbnn.training.feeding import without_autotuning
@@ -103,10 +103,10 @@ def check_elbo(
 
 def _pull(model: keras.Model) -> dict[str, float]:
     """What the last `fit` of the model saw of sigma, if it was one of tfbnn's."""
-    gradients = gradients_of(model)
-    if gradients is None:
+    steps = last_steps_of(model)
+    if steps is None:
         return {}
-    pull, error = gradients.mean_pull()
+    pull, error = steps.mean_pull()
     return {"sigma_pull": pull, "sigma_pull_standard_error": error}
 
 

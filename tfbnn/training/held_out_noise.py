@@ -8,6 +8,7 @@ and a noise that is learned from the same rows is too small. On held-out rows th
 has its maximum where the noise is right for new data. It is found at the end of `fit`.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.training import distribution, outputs
+from tfbnn.training.convergence import ConvergenceWarning
 from tfbnn.training.held_out import drawn_outputs, some_rows
 from tfbnn.training.likelihoods import spread
 from tfbnn.training.losses import NormalNLL, matched
@@ -28,6 +30,8 @@ from tfbnn.weights.compilation import traced
 _NUM_DRAWS = 32
 # A range that is cut to an eighth each time is 1 / 4096 of itself in the end.
 _CUTS, _POINTS = 4, 17
+# Half of the square of the noise is missing.
+_LARGEST_FACTOR = 1.4
 
 
 def refit(
@@ -35,25 +39,42 @@ def refit(
 ) -> None:
     """Set the learned noise of a model under `beta` below 1 to what fits held-out rows best.
 
+    Under the ELBO it is left alone: there is a warning if it is much smaller than that.
+
     Args:
         model: The model, at the end of a `fit`.
         validation: `(x, y, sample_weight)` of the held-out rows, as Keras unpacks them.
         steps: Number of batches to read, or None.
         announce: Called with a line that says the noise before and after.
     """
-    losses = _tempered_noise(model)
+    losses = [loss for loss in learned_noise(model.likelihoods) if loss.rho_variable.trainable]
     if not losses:
         return
     errors = _held_out_errors(model, losses, validation, steps)
     # All of them are found before any is set.
     found = {loss: best_scale(*e) for loss, e in zip(losses, errors, strict=True) if _is_enough(*e)}
     scales = {loss: _over_workers(model, scale) for loss, scale in found.items()}
-    if not scales:
+    is_tempered = bool(_tempered_noise(model))
+    if is_tempered and not scales:
         announce("noise not refit: no held-out row was left to read")
     for loss, scale in scales.items():
-        before = numbers_in_words(loss.constant_scale())
-        loss.assign_scale(scale.reshape(loss.rho_variable.shape))
-        announce(f"noise refit on held-out rows: {before} -> {numbers_in_words(scale)}")
+        before = loss.constant_scale()
+        if is_tempered:
+            loss.assign_scale(scale.reshape(loss.rho_variable.shape))
+            announce(
+                f"noise refit on held-out rows: {numbers_in_words(before)} -> "
+                f"{numbers_in_words(scale)}"
+            )
+        elif np.any(scale > _LARGEST_FACTOR * np.ravel(before)):
+            warnings.warn(
+                "The noise overfits: it is smaller than the errors at held-out rows ask for, so "
+                "intervals will be too narrow. Take fewer steps or a smaller network, or "
+                "`recipe='calibrated'`, which refits the noise on `validation_data`. Received: a "
+                f"learned scale of {numbers_in_words(before)}, where {numbers_in_words(scale)} "
+                "fits held-out rows best",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
 
 def in_words(model: keras.Model, held_out: bool) -> str:

@@ -20,8 +20,8 @@ from tfbnn import arguments
 from tfbnn.layers.scopes import DrawCollector
 from tfbnn.layers.variational import variational_layers, variational_weights
 from tfbnn.training import likelihoods
-from tfbnn.training.convergence import SigmaGradients
 from tfbnn.training.data import TrainingSize
+from tfbnn.training.last_steps import LastSteps, Observation
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.progress import FitProgress
 from tfbnn.training.recipes import Recipe
@@ -49,7 +49,7 @@ class Objective:
         # Whether the user has named it.
         self.recipe_is_given = False
         self.progress = FitProgress()
-        self.sigma_gradients: SigmaGradients | None = None
+        self.last_steps: LastSteps | None = None
         self.num_batches = 0
         self._variables = {
             name: keras.Variable(value, dtype="float32", trainable=False, name=name)
@@ -99,24 +99,22 @@ class Objective:
             factor *= self.recipe.kl_factor(self.progress, step)
         return values["beta"] * factor / values["num_examples"]
 
-    def watch(self, weights: list[NormalWeight]) -> None:
-        """Have `observe` note what happens to the standard deviations of these weights."""
-        if self.sigma_gradients is None or self.sigma_gradients.weights != weights:
+    def watch(self, weights: list[NormalWeight], noise_rhos: list[keras.Variable]) -> None:
+        """Have `observe` note what happens to these weights and scales of the noise."""
+        steps = self.last_steps
+        if steps is None or (steps.weights, steps.noise_rhos) != (weights, noise_rhos):
             with tf.init_scope():
-                self.sigma_gradients = SigmaGradients(weights)
+                self.last_steps = LastSteps(weights, noise_rhos)
 
-    def observe(self, gradients: list[Any], variables: list[Any], step: Any, scale: Any) -> None:
-        """Note what a training step found, for `sigma_gradients`; `scale` is that of its loss."""
-        if self.sigma_gradients is None or not self.sigma_gradients.weights:
-            return
-        found = {
-            id(variable): gradient / scale
-            for variable, gradient in zip(variables, gradients, strict=True)
-            if isinstance(gradient, tf.Tensor)
-        }
-        batches = tf.cast(self._variables["num_batches"].value, tf.int64)
-        done = self.progress.steps_before(step)
-        self.sigma_gradients.observe(found, self.kl_weight(step), done, batches)
+    def observe(self, found: Callable[[], Observation], step: Any) -> None:
+        """Note what a training step found, in `last_steps`."""
+        if self.last_steps is not None and self.last_steps.weights:
+            self.last_steps.observe(
+                found,
+                lambda: self.kl_weight(step),
+                self.progress.steps_before(step),
+                self.progress.steps_in_all(),
+            )
 
     def install_step_factors(self, model: keras.Layer, optimizer: Any) -> None:
         """Let the optimizer of a model take steps as long as the recipe says."""
@@ -203,6 +201,29 @@ def mean_nll(
     for weight, log_prob in zip(weights, by_output, strict=True):
         nll -= weight * tf.reduce_sum(log_prob)
     return nll / num_rows
+
+
+def gain_from_inputs(
+    output_likelihoods: list[AbstractLikelihood],
+    weights: list[float],
+    targets: Any,
+    outputs: list[tf.Tensor],
+    num_rows: tf.Tensor,
+    sample_weight: Any = None,
+) -> tf.Tensor:
+    """How much lower the NLL of a batch is than with the outputs of other rows; see `mean_nll`.
+
+    Returns:
+        A float32 scalar, in nats per example; 0 where a mask would not be that of other rows.
+    """
+    if any(getattr(output, "_keras_mask", None) is not None for output in outputs):
+        return tf.zeros([])
+    of_others = [tf.roll(output, 1, axis=0) for output in outputs]
+    own, other = (
+        mean_nll(output_likelihoods, weights, targets, one, num_rows, sample_weight)
+        for one in (outputs, of_others)
+    )
+    return other - own
 
 
 def log_probs(

@@ -34,6 +34,10 @@ class FitProgress:
         """How many steps were done before `step`, a whole number."""
         return tf.cast(step, tf.int64) - tf.convert_to_tensor(self._variables["first_step"].value)
 
+    def steps_in_all(self) -> tf.Tensor:
+        """How many steps the `fit` has; 0 without progress."""
+        return tf.convert_to_tensor(self._variables["num_steps"].value)
+
     def share_before(self, step: Any) -> tf.Tensor:
         """The share of the steps done before `step`, from 0 to 1; 0 without progress."""
         done, of = self._done(step)
@@ -46,5 +50,5 @@ class FitProgress:
         return tf.where(of > 0, share, 1.0)
 
     def _done(self, step: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        of = tf.convert_to_tensor(self._variables["num_steps"].value)
-        return tf.cast(self.steps_before(step), tf.float32), tf.cast(of, tf.float32)
+        done, of = self.steps_before(step), self.steps_in_all()
+        return tf.cast(done, tf.float32), tf.cast(of, tf.float32)
