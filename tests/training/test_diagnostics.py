@@ -239,7 +239,7 @@ def test_a_good_report_has_no_hints():
         ({"nll": 2.4}, "the noise drowns the signal"),
         ({"nll": 8.0, "nll_at_mean": 8.0}, "far above that of guessing"),
         ({"sigma_pull": 0.9, "sigma_pull_standard_error": 0.1}, "it still grows"),
-        ({"sigma_pull": -0.5, "sigma_pull_standard_error": 0.1}, "too large and shrinks"),
+        ({"sigma_pull": -0.8, "sigma_pull_standard_error": 0.1}, "too large and shrinks"),
         ({"nll": math.nan}, "not finite"),
         ({"loss_weights": (1.0, 0.5)}, "no log likelihood"),
     ],

@@ -327,7 +327,11 @@ class BayesianModel:
             # A model that its first batch builds. (With replicas it is built before.)
             self._watch()
         found = dict(zip(map(id, variables), gradients, strict=True))
-        self.objective.observe(lambda: self._observation(found, y, y_pred, sample_weight), step)
+        # Replicas add up their rows here, which they cannot under a condition.
+        rows = global_batch_size(y_pred)
+        self.objective.observe(
+            lambda: self._observation(found, y, y_pred, sample_weight, rows), step
+        )
         apply_gradients(self.optimizer, gradients, variables)
         results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         return distribution.worker_results(results)
@@ -579,9 +583,9 @@ class BayesianModel:
         self.objective.watch(variational_weights(self), rhos)
 
     def _observation(
-        self, gradients: dict[int, Any], y: Any, y_pred: Any, sample_weight: Any
+        self, gradients: dict[int, Any], y: Any, y_pred: Any, sample_weight: Any, rows: tf.Tensor
     ) -> Observation:
-        """What a training step found, for `tfbnn.training.last_steps`."""
+        """What a training step on so many rows found, for `tfbnn.training.last_steps`."""
         answers = tf.nest.flatten(y_pred)
         numbers = [
             tf.cast(tf.size(answer) / tf.shape(answer)[0] / likelihood.loss.num_scales, tf.float32)
@@ -593,7 +597,7 @@ class BayesianModel:
             self._loss_weights,
             outputs.in_order(self, y),
             answers,
-            global_batch_size(y_pred),
+            rows,
             outputs.in_order(self, sample_weight),
         )
         return Observation(gradients, self.optimizer.scale_loss(1.0), numbers, gain)
