@@ -56,6 +56,14 @@ def _as_in_a_new_process() -> None:
     keras.utils.set_random_seed(SEED)
 
 
+@pytest.fixture(scope="session")
+def mirrored() -> tf.distribute.Strategy:
+    """Two replicas. One strategy for all tests: those of a process share their collectives."""
+    from tfbnn.training import strategies
+
+    return strategies.get("mirrored", ["CPU:0", "CPU:1"])
+
+
 @pytest.fixture(autouse=True)
 def converted(monkeypatch):
     """Functions of ours that AutoGraph was to rewrite, by name: there must be none.

@@ -19,11 +19,6 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 ESTIMATORS = ["Reparameterization", "LocalReparameterization", "Flipout"]
 
 
-@pytest.fixture(scope="module")
-def mirrored():
-    return strategies.get("mirrored", ["CPU:0", "CPU:1"])
-
-
 @pytest.fixture
 def no_noise(monkeypatch):
     monkeypatch.setattr(noise, "standard_normal", lambda shape, seed: tf.zeros(shape))

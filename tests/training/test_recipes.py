@@ -1,6 +1,5 @@
 """Recipes: what they set, what they leave to the user, and what the optimizer then does."""
 
-import functools
 import warnings
 
 import keras
@@ -171,15 +170,8 @@ def test_a_factor_makes_the_steps_of_a_variable_so_many_times_as_long(name, size
     assert "update_step" not in vars(inner)
 
 
-@functools.cache
-def _two_devices():
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")[:2]]
-    assert len(devices) == 2
-    return tf.distribute.MirroredStrategy(devices)
-
-
 @pytest.mark.parametrize("size", [4, 256])
-def test_replicas_take_the_steps_of_one_device(size):
+def test_replicas_take_the_steps_of_one_device(size, mirrored):
     """Without noise; 256 units are updated by the fused Adam."""
 
     def trained(strategy):
@@ -192,12 +184,39 @@ def test_replicas_take_the_steps_of_one_device(size):
         model.fit(X, Y, batch_size=16, epochs=4, shuffle=False, verbose=0)
         return model
 
-    one, two = trained(tf.distribute.get_strategy()), trained(_two_devices())
+    one, two = trained(tf.distribute.get_strategy()), trained(mirrored)
     for weight, other in zip(one.get_weights(), two.get_weights(), strict=True):
         # Adam makes a step of any gradient, of one that is rounding too.
         np.testing.assert_allclose(weight, other, atol=2e-3)
     pulls = [model.objective.last_steps.mean_pull()[0] for model in (one, two)]
     assert pulls[0] == pytest.approx(pulls[1], abs=0.05)
+
+
+def test_steps_of_wide_layers_are_shorter_the_more_inputs_they_have():
+    """Adam's first step is as long as its rate, in every weight."""
+    layers = [tfbnn.layers.DenseFlipout(512), tfbnn.layers.DenseFlipout(2)]
+    model = tfbnn.Sequential([keras.Input((3,)), *layers])
+    model.compile(loss=LOSS)
+    with warnings.catch_warnings(record=True):
+        before = [np.array(v) for layer in layers for v in layer.trainable_variables]
+        model.fit(X, Y, batch_size=64, verbose=0)
+    after = [np.array(v) for layer in layers for v in layer.trainable_variables]
+    names = [v.path for layer in layers for v in layer.trainable_variables]
+    for name, one, other in zip(names, before, after, strict=True):
+        moved = np.median(np.abs(other - one))
+        wide = "dense_flipout_1/kernel" in name
+        expected = 1e-2 * (3 if "rho" in name else 1) * (128 / 512 if wide else 1)
+        assert moved == pytest.approx(expected, rel=0.05), name
+
+
+def test_the_line_of_fit_says_so(capsys):
+    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(512)])
+    model.add(tfbnn.layers.DenseFlipout(2))
+    for optimizer, says in (("adam", True), (keras.optimizers.Adam(), False)):
+        model.compile(optimizer, loss=LOSS)
+        model.fit(X, Y, verbose=2)
+        line = capsys.readouterr().out.splitlines()[0]
+        assert ("(x 128 / fan-in in layers wider than that)" in line) == says
 
 
 def test_after_a_fit_its_schedule_is_over():

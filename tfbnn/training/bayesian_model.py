@@ -682,8 +682,10 @@ class BayesianModel:
     def _summary_line(self, size: Any, held_out: bool) -> str:
         schedule, recipe = self.objective.kl_schedule, self.objective.recipe
         name = "ELBO" if self.objective.beta == 1 else "Tempered objective, not the ELBO"
-        how = recipe.describe(self.objective.progress.num_steps) if recipe else ""
-        weights = sum(weight.size for weight in variational_weights(self))
+        all_weights = variational_weights(self)
+        widest = max((weight.fan_in for weight in all_weights), default=0)
+        how = recipe.describe(self.objective.progress.num_steps, widest) if recipe else ""
+        weights = sum(weight.size for weight in all_weights)
         return (
             f"{name}: num_examples={size.num_examples} ({size.source}), "
             f"beta={self.objective.beta:g}"

@@ -130,16 +130,31 @@ class Objective:
         def factor_of(key: Any) -> Any:
             graph = tf.compat.v1.get_default_graph()
             if tf.executing_eagerly() or graph not in known:
-                rhos = {key_of(weight.rho_variable) for weight in variational_weights(model)}
-                known[graph] = self.recipe.step_factor(self.progress, batches_seen(optimizer)), rhos
-            factor, rhos = known[graph]
-            return factor * self.recipe.rho_factor if key in rhos else factor
+                shares = _shares_of_step(self.recipe, variational_weights(model), key_of)
+                known[graph] = (
+                    self.recipe.step_factor(self.progress, batches_seen(optimizer)),
+                    shares,
+                )
+            factor, shares = known[graph]
+            return factor * shares.get(key, 1.0)
 
         StepFactors(optimizer, factor_of).install()
 
     def _check_num_batches(self) -> None:
         if self.kl_schedule is not None and self.num_batches == 0:
             raise ValueError(f"A KL schedule {_NEEDS_BATCHES}")
+
+
+def _shares_of_step(
+    recipe: Recipe, weights: list[NormalWeight], key_of: Callable[[keras.Variable], Any]
+) -> dict[Any, float]:
+    """For the variables of random weights what a recipe multiplies their steps with."""
+    shares = {}
+    for weight in weights:
+        share = recipe.share_of_step(weight.fan_in) if len(weight.shape) > 1 else 1.0
+        shares[key_of(weight.loc_variable)] = share
+        shares[key_of(weight.rho_variable)] = share * recipe.rho_factor
+    return shares
 
 
 _NEEDS_BATCHES = (

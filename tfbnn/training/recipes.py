@@ -20,6 +20,9 @@ import tensorflow as tf
 from tfbnn import arguments
 from tfbnn.training.progress import FitProgress
 
+# Inputs of a unit up to which the learning rates here were chosen.
+_WIDEST = 128
+
 
 @keras.saving.register_keras_serializable("tfbnn.recipes")
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +30,16 @@ class Recipe:
     """Settings of training that were tried together.
 
     `step = learning_rate * (1 + cos(pi * t)) / 2` and `kl_weight = beta * min(1, t / warm_up) / N`,
-    where `t` goes from 0 to 1 over the steps of one `fit`; steps of `rho` are `rho_factor` times
-    as long. A later `fit` starts at `t = 0` again; `initial_epoch` and `ResumeTraining` go on.
+    where `t` goes from 0 to 1 over the steps of one `fit`. Steps of kernels whose units sum over
+    more than 128 inputs are `128 / fan_in` times as long, those of `rho` `rho_factor` times. A
+    later `fit` starts at `t = 0` again; `initial_epoch` and `ResumeTraining` go on.
 
     Args:
         beta: Factor of the KL; 1 is the ELBO, less a cold posterior.
         learning_rate: Of Adam, at the start; None for 0.01 without a schedule. Where the user gives
             the optimizer, that one is left alone, and its rate is constant if it is a number.
+            With it goes the factor of wide layers, whose units each step moves the further the more
+            inputs they have.
         rho_factor: Factor of the steps of `rho`, of which the standard deviations are made, under
             any optimizer: they have further to go than the means.
         warm_up: Share of the steps over which the weight of the KL rises, from 0 (none) to 1.
@@ -50,7 +56,8 @@ class Recipe:
 
     References:
         Wenzel et al. 2020, "How Good is the Bayes Posterior in Deep Neural Networks Really?", for
-        `beta`; Sonderby et al. 2016, "Ladder Variational Autoencoders", sec. 2.3, for the warm-up.
+        `beta`; Sonderby et al. 2016, "Ladder Variational Autoencoders", sec. 2.3, for the warm-up;
+        Yang et al. 2022, "Tensor Programs V", tab. 3, for the steps of wide layers.
     """
 
     beta: float = 1.0
@@ -69,13 +76,17 @@ class Recipe:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def describe(self, num_steps: int) -> str:
-        """What the recipe does over the steps of a `fit`, in words; 0 steps: their number is
-        not known."""
+    def describe(self, num_steps: int, widest: int = 0) -> str:
+        """What the recipe does over the steps of a `fit`, in words.
+
+        Args:
+            num_steps: Number of steps; 0 if it is not known.
+            widest: Largest fan-in of a kernel.
+        """
         parts = []
         if self.learning_rate is not None:
             falls = f" falling to 0 over {num_steps} steps" if num_steps else ", constant"
-            parts.append(f"learning rate {self.learning_rate:g}{falls}")
+            parts.append(f"learning rate {self.learning_rate:g}{falls}{_of_wide(widest)}")
         if self.rho_factor != 1:
             parts.append(f"steps of rho x {self.rho_factor:g}")
         if self.warm_up and num_steps:
@@ -94,6 +105,10 @@ class Recipe:
             return tf.ones([])
         return 0.5 * (1.0 + tf.cos(progress.share_before(step) * math.pi))
 
+    def share_of_step(self, fan_in: int) -> float:
+        """What the steps of a kernel are multiplied with, whose units sum over `fan_in` inputs."""
+        return 1.0 if self.learning_rate is None else min(1.0, _WIDEST / fan_in)
+
     def get_config(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
@@ -108,6 +123,10 @@ RECIPES = {
     "sparse": Recipe(warm_up=0.5),
 }
 """The recipes `get` knows by name."""
+
+
+def _of_wide(widest: int) -> str:
+    return f" (x {_WIDEST} / fan-in in layers wider than that)" if widest > _WIDEST else ""
 
 
 @dataclasses.dataclass(frozen=True)

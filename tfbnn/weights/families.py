@@ -95,6 +95,7 @@ class NormalWeight(Weight):
         super().__init__(specification, loc)
         self.rho_variable = rho
         self.mask_variable = mask
+        self.fan_in = specification.fan_in
         self.prior = specification.prior.at_fan_in(specification.fan_in)
         self.initial_scale = initial_scale
 
