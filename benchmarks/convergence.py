@@ -1,12 +1,10 @@
-"""How often `fit` is right where it says that the posterior has not trained, and where it does not.
+"""How often `fit` is right where it says that a posterior has not trained, and where it does not.
 
-    python benchmarks/convergence.py --folder convergence --data <data>
+    python benchmarks/convergence.py --folder convergence --data <data> --page docs/convergence.md
 
 Networks of 2 x 50 units on the data of `benchmarks/recipes.py`, with settings drawn at random. Each
-is trained three times from the same start: for some steps, for ten times and for a hundred times as
-many. The first two are judged by the next longer one: sigma is wrong where the median over weights
-of `|log(sigma / sigma of the longer run)|` is above 0.25. Thresholds are looked for in every other
-setting, and the table is that of the rest. Results are kept in `--folder`, as in `recipes.py`.
+is trained three times from the same start: for some steps, ten times and a hundred times as many.
+The longest run is the judge of the others. Results are kept in `--folder`, as in `recipes.py`.
 """
 
 import argparse
@@ -14,6 +12,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import math
 import os
 import pathlib
 import sys
@@ -27,7 +26,9 @@ import keras
 import numpy as np
 
 import tfbnn
-from benchmarks.recipes_parts import contenders, scores, tasks
+from benchmarks import measuring
+from benchmarks.recipes_parts import contenders, page, scores, tasks
+from tfbnn.training import convergence
 
 TASKS = ("digits", "ecg5000", "concrete", "energy", "wine-quality-red", "gap")
 OPTIMIZERS: dict[str, Any] = {
@@ -52,24 +53,45 @@ LAYERS: dict[str, Any] = {
     "Laplace": {"prior": "laplace"},
 }
 _TIMES = (1, 10, 100)
+# Of the shortest of three runs. The first settings are cheap, the others get further.
+_SHORT, _LONG, _FIRST_LONG = (40, 150), (150, 400), 36
+# Of `|log(sigma / sigma after training for longer)|`, the median over weights.
+WRONG = 0.25
+_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
+_GAINS = (
+    ("no better than a constant, within 0.01 nats", -math.inf, 0.01),
+    ("better by 0.01 to 0.1 nats", 0.01, 0.1),
+    ("better by more", 0.1, math.inf),
+)
+
+_COMMAND = "python benchmarks/convergence.py --page docs/convergence.md"
+MARK = f"<!-- What follows is printed: `{_COMMAND}` -->"
 
 
 def main() -> None:
+    """Do what is not done yet, and print how often the warnings were right."""
     settings = _settings()
     settings.folder.mkdir(parents=True, exist_ok=True)
-    for number in range(settings.first, settings.count):
+    numbers = range(settings.first, settings.count)
+    for number in numbers if not settings.print else ():
         path = settings.folder / f"{number}.json"
         if not path.exists():
             path.write_text(json.dumps(_chain(number, settings.data), indent=1) + "\n")
-            print(number, flush=True)
+            print(f"{number + 1 - numbers[0]} of {len(numbers)} settings", flush=True)
+    tables = _tables(settings.folder)
+    print("\n\n".join(f"{name}\n\n{table}" for name, table in tables.items()))
+    if settings.page:
+        page.replace_tables(settings.page, tables, MARK)
 
 
 def _settings() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=96, help="how many settings")
+    parser.add_argument("--first", type=int, default=0, help="number of the first setting")
+    parser.add_argument("--count", type=int, default=50, help="number after that of the last")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("convergence"))
     parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("TFBNN_DATA"))
+    parser.add_argument("--page", type=pathlib.Path, help="put the tables into this page, too")
+    parser.add_argument("--print", action="store_true", help="only what is there")
     return parser.parse_args()
 
 
@@ -77,7 +99,8 @@ def _chain(number: int, folder: pathlib.Path) -> dict[str, Any]:
     """One setting, trained three times."""
     rng = np.random.default_rng([7, number])
     name, how, layer = (str(rng.choice(list(one))) for one in (TASKS, OPTIMIZERS, LAYERS))
-    steps = round(float(np.exp(rng.uniform(np.log(40), np.log(150)))))
+    shortest = np.log(_SHORT if number < _FIRST_LONG else _LONG)
+    steps = round(float(np.exp(rng.uniform(*shortest))))
     task = tasks.load(name, pathlib.Path(folder), number)
     runs = [
         _run(dataclasses.replace(task, steps=times * steps), number, how, layer) for times in _TIMES
@@ -130,6 +153,70 @@ def _constant_nll(task: tasks.Task) -> float:
         return float(0.5 * np.log(2 * np.pi * np.e * np.var(y)))
     shares = np.bincount(y.astype(int)) / len(y)
     return float(-np.sum(shares[shares > 0] * np.log(shares[shares > 0])))
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """A run, and whether sigma is what it is after training for longer."""
+
+    setting: dict[str, Any]
+    run: dict[str, Any]
+    is_wrong: bool
+
+    def warned(self, threshold: float) -> bool:
+        pull, error = self.run["pull"]
+        return abs(pull) > threshold + 2 * error
+
+
+def _tables(folder: pathlib.Path) -> dict[str, str]:
+    paths = sorted(folder.glob("*.json"), key=lambda path: int(path.stem))
+    chains = [(int(path.stem), json.loads(path.read_text())) for path in paths]
+    judged = [
+        (number, Judged(chain, run, run["distance to longest"] > WRONG))
+        for number, chain in chains
+        for run in chain["runs"][:-1]
+    ]
+    # Even ones are for choosing.
+    halves = [[one for number, one in judged if number % 2 == half] for half in (0, 1)]
+    choice = [[f"{t:g}", *_rates(halves[0], t)] for t in _THRESHOLDS]
+    groups = {"all": halves[1]}
+    for key in ("optimizer", "layers"):
+        for name in sorted({one.setting[key] for one in halves[1]}):
+            groups[name] = [one for one in halves[1] if one.setting[key] == name]
+    rates = [[name, *_rates(runs, convergence.LARGEST_PULL)] for name, runs in groups.items()]
+    header = ["sigma wrong, warned", "sigma right, warned"]
+    return {
+        "Thresholds of the pull, on one half of the settings": measuring.table(
+            ["threshold", *header], choice
+        ),
+        f"Threshold {convergence.LARGEST_PULL:g}, on the other half": measuring.table(
+            ["", *header], rates
+        ),
+        "Nothing was learnt": measuring.table(
+            ["", "warned"], _of_learning([one.run for _, one in judged])
+        ),
+    }
+
+
+def _rates(runs: list[Judged], threshold: float) -> list[str]:
+    return [
+        _share([one.warned(threshold) for one in runs if one.is_wrong is wrong])
+        for wrong in (True, False)
+    ]
+
+
+def _of_learning(runs: list[dict[str, Any]]) -> list[list[str]]:
+    """How often the gain was none, where the training rows are predicted better than by a
+    constant, and where not."""
+    rows = []
+    for name, low, high in _GAINS:
+        gains = [r["gain"] for r in runs if low < r["constant nll"] - r["train nll"] <= high]
+        rows.append([name, _share([gain <= 2 * error for gain, error in gains])])
+    return rows
+
+
+def _share(hits: list[bool]) -> str:
+    return f"{sum(hits)} of {len(hits)}" if hits else "-"
 
 
 if __name__ == "__main__":

@@ -64,11 +64,11 @@ def table(task: str, rows: dict[str, Runs]) -> str:
     return measuring.table(["", *columns.values()], lines)
 
 
-def replace_tables(page: pathlib.Path, tables: dict[str, str]) -> None:
+def replace_tables(page: pathlib.Path, tables: dict[str, str], mark: str = MARK) -> None:
     """Write the tables into a page, in the place of all that follows the mark."""
-    head, mark, _ = page.read_text().partition(MARK)
-    if not mark:
-        raise ValueError(f"The page must have this line: {MARK}. Received: page={page}")
+    head, found, _ = page.read_text().partition(mark)
+    if not found:
+        raise ValueError(f"The page must have this line: {mark}. Received: page={page}")
     parts = [f"## {task}\n\n{text}\n" for task, text in tables.items()]
     page.write_text(head + mark + "\n\n" + "\n".join(parts))
 
