@@ -235,3 +235,14 @@ def test_without_enough_steps_nothing_is_known_nor_said():
     model, _ = classifier()
     said = messages_of(lambda: model.fit(X, LABELS, batch_size=64, epochs=1, verbose=0))
     assert np.isnan(model.objective.last_steps.gain()).all() and not said
+
+
+def test_early_stopping_does_not_end_a_training_of_sigma_without_a_word():
+    """The loss that it watches is that of the mean, which is best long before sigma has trained."""
+    model, loc = classifier()
+    loc.assign(np.outer(np.eye(FEATURES)[0], [-1, 1]))
+    model.optimizer.learning_rate = 1e-3
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=1, min_delta=1.0)
+    rows = {"epochs": 50, "callbacks": [stop], "validation_data": (X[:50], LABELS[:50])}
+    said = messages_of(lambda: model.fit(X, LABELS, verbose=0, **rows))
+    assert stop.stopped_epoch and any("Sigma has not trained" in one for one in said)

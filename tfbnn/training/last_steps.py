@@ -117,7 +117,9 @@ class LastSteps(keras.metrics.Metric):
             self._sums.assign(tf.where(is_finite, fading * old + new, old))
             return tf.zeros([])
 
-        tf.cond(tf.math.floormod(done, every) == 0, note, lambda: tf.zeros([]))
+        # Also a `fit` that ends after a few of its steps, by `EarlyStopping`, was observed.
+        is_first = done < _FEWEST
+        tf.cond(is_first | (tf.math.floormod(done, every) == 0), note, lambda: tf.zeros([]))
 
     def pulls(self) -> dict[NormalWeight, tuple[float, float]]:
         """The `pull` of each weight and its standard error; none if too little was observed."""
