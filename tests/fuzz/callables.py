@@ -178,7 +178,10 @@ def _priors_and_families() -> list[Entry]:
             "tfbnn.priors.AutomaticRelevance",
             tfbnn.priors.AutomaticRelevance,
             dict,
-            {"smallest_scale": values.any_of(values.scale(), values.choice("fan_in"))},
+            {
+                "smallest_scale": values.any_of(values.scale(), values.choice("fan_in")),
+                "largest_scale": values.any_of(values.scale(), values.choice("fan_in")),
+            },
             after=lambda prior: _use_layer(tfbnn.layers.DenseFlipout(2, prior=prior), (2, 3)),
         ),
         _one("tfbnn.priors.get", tfbnn.priors.get, "identifier", "normal", after=_use_prior),

@@ -33,7 +33,8 @@ def log_density(prior: Any, loc: float = 0.0, scale: float = 0.0) -> LogDensity:
     """
     config = prior.get_config()
     if isinstance(prior, priors.AutomaticRelevance):
-        return stats.norm(0.0, max(prior.smallest_scale, math.hypot(loc, scale))).logpdf
+        nearest = np.clip(math.hypot(loc, scale), prior.smallest_scale, prior.largest_scale)
+        return stats.norm(0.0, nearest).logpdf
     if isinstance(prior, priors.ScaleMixture):
         return _of_mixture(config["pi"], (0.0, 0.0), (config["sigma1"], config["sigma2"]))
     if isinstance(prior, priors.Distribution):

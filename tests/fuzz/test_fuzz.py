@@ -115,6 +115,6 @@ def test_our_divergences_are_those_of_closed_forms():
     exact = np.log(0.7 / scale) + (scale**2 + (loc - 0.1) ** 2) / (2 * 0.7**2) - 0.5
     assert laws.expected_kl(loc, scale, prior) == pytest.approx(exact.sum(), rel=1e-6)
     # The first weight is within the smallest scale, the second is not.
-    prior = laws.priors.AutomaticRelevance(0.7)
+    prior = laws.priors.AutomaticRelevance(0.7, 100.0)
     exact = np.log(0.7 / 0.2) + (0.2**2 + 0.3**2) / (2 * 0.7**2) - 0.5 + np.log1p(1 / 1.5**2) / 2
     assert laws.expected_kl(loc, scale, prior) == pytest.approx(exact, rel=1e-6)

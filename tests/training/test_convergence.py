@@ -246,3 +246,65 @@ def test_early_stopping_does_not_end_a_training_of_sigma_without_a_word():
     rows = {"epochs": 50, "callbacks": [stop], "validation_data": (X[:50], LABELS[:50])}
     said = messages_of(lambda: model.fit(X, LABELS, verbose=0, **rows))
     assert stop.stopped_epoch and any("Sigma has not trained" in one for one in said)
+
+
+def test_watching_takes_no_variable_from_the_model():
+    """Keras resets what belongs to a metric; the noise is the model's."""
+    model, _ = regression(tfbnn.losses.NormalNLL(initial_scale=0.3))
+    model.fit(X, Y, epochs=2, verbose=0)
+    before = model.likelihood.loss.constant_scale().numpy()
+    assert len(model.objective.last_steps.variables) == 1
+    model.optimizer.learning_rate = 0.0
+    model.fit(X, Y, epochs=2, verbose=0)
+    np.testing.assert_array_equal(model.likelihood.loss.constant_scale().numpy(), before)
+
+
+def regression(loss, columns=1, **options):
+    keras.utils.set_random_seed(0)
+    layer = tfbnn.layers.DenseFlipout(columns, posterior=SMALL, bias_posterior="point")
+    model = tfbnn.Sequential([keras.Input((FEATURES,)), layer])
+    exact = np.linalg.lstsq(X, Y, rcond=None)[0]
+    layer.kernel.loc_variable.assign(np.repeat(exact, columns, axis=1))
+    model.compile(keras.optimizers.SGD(1e-9), loss=loss, **options)
+    return model, np.mean((X @ exact - Y) ** 2)
+
+
+@pytest.mark.parametrize("weights", ["loss", "sample"])
+def test_weights_do_not_change_the_ratio_of_the_noise(weights):
+    loss = tfbnn.losses.NormalNLL(initial_scale=1.0)
+    model, square = regression(loss, **({"loss_weights": [0.1]} if weights == "loss" else {}))
+    rows = np.ones(len(X)) * 5.0 if weights == "sample" else None
+    if weights == "sample":
+        # Rows that do not count are no part of it.
+        rows[::2] = 0.0
+        square = np.mean((model.predict(X, verbose=0) - Y)[1::2] ** 2)
+    model.fit(X, Y, sample_weight=rows, epochs=12, verbose=0)
+    ratio, error = model.objective.last_steps.noise_ratio()
+    assert ratio == pytest.approx(square, abs=4 * error)
+
+
+def test_another_number_of_scales_is_watched_anew():
+    model, _ = regression(tfbnn.losses.NormalNLL(num_scales=1), columns=2)
+    targets = np.repeat(Y, 2, axis=1)
+    model.fit(X, targets, epochs=2, verbose=0)
+    model.compile(keras.optimizers.SGD(1e-9), loss=tfbnn.losses.NormalNLL(num_scales=2))
+    model.fit(X, targets, epochs=2, verbose=0)
+    assert np.isfinite(model.objective.last_steps.noise_ratio()).all()
+
+
+def test_rows_in_the_order_of_their_classes_are_no_false_alarm():
+    model, loc = classifier()
+    loc.assign(np.outer(np.eye(FEATURES)[0], [-1, 1]))
+    order = np.argsort(LABELS)
+    # Half of each batch is of either class.
+    order = np.reshape(np.reshape(order, [2, -1, 16]).swapaxes(0, 1), [-1])
+    rows = {"shuffle": False, "epochs": 12, "verbose": 0}
+    said = messages_of(lambda: model.fit(np.sign(X)[order], LABELS[order], **rows))
+    assert not any("Nothing was learnt" in one for one in said)
+
+
+def test_eleven_steps_are_enough():
+    for batch_size, is_known in ((32, False), (29, True)):
+        model, _ = classifier()
+        model.fit(X, LABELS, batch_size=batch_size, verbose=0)
+        assert np.isfinite(model.objective.last_steps.gain()).all() == is_known

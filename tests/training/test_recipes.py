@@ -216,7 +216,7 @@ def test_the_line_of_fit_says_so(capsys):
         model.compile(optimizer, loss=LOSS)
         model.fit(X, Y, verbose=2)
         line = capsys.readouterr().out.splitlines()[0]
-        assert ("(x 128 / fan-in in layers wider than that)" in line) == says
+        assert ("(x 128 / fan-in of kernels above 128)" in line) == says
 
 
 def test_after_a_fit_its_schedule_is_over():

@@ -5,7 +5,7 @@ narrow component is otherwise stepped over. `AutomaticRelevance` is no density: 
 against the smallest of those that it stands for, and against its formula in float64.
 """
 
-import functools
+import itertools
 
 import hypothesis
 import numpy as np
@@ -129,7 +129,7 @@ def test_the_quadrature_itself():
 def test_which_are_closed():
     closed = {type(prior) for prior, _, _ in CLOSED}
     assert closed == {priors.Normal, priors.Laplace, priors.Distribution}
-    assert divergences.has_closed_form(priors.AutomaticRelevance(0.1))
+    assert divergences.has_closed_form(priors.AutomaticRelevance())
     assert not divergences.has_closed_form(priors.Distribution(tfd.Logistic(0.0, 1.0)))
     assert len(OPEN) == 8
 
@@ -218,9 +218,10 @@ def test_gradients_are_finite(prior, log_prob, centres, jit_compile):
 WITH_GRADIENTS = [
     priors.Normal(0.5, 0.1),
     priors.Laplace(0.5, 0.1),
-    # All weights beyond the smallest scale, and all within.
-    priors.AutomaticRelevance(0.01),
-    priors.AutomaticRelevance(2.0),
+    # All weights between the scales, within the smallest, and beyond the largest.
+    priors.AutomaticRelevance(0.01, 100.0),
+    priors.AutomaticRelevance(2.0, 4.0),
+    priors.AutomaticRelevance(1e-3, 0.3),
 ]
 
 
@@ -261,14 +262,14 @@ def test_closed_forms_have_second_derivatives(prior):
     np.testing.assert_allclose(d2_scale, difference, rtol=1e-2)
 
 
-def smallest_kl(loc, scale, smallest_scale):
-    """The smallest `KL(N(loc, scale**2) || N(0, s**2))` of all `s` from `smallest_scale` on."""
+def smallest_kl(loc, scale, smallest, largest):
+    """The smallest `KL(N(loc, scale**2) || N(0, s**2))` of all `s` from `smallest` to `largest`."""
     posterior = tfd.Normal(np.asarray(loc, np.float64), np.asarray(scale, np.float64))
-    least = np.log(np.float64(smallest_scale))
+    least, most = np.log(np.float64(smallest)), np.log(np.float64(largest))
     centre, width = least + 30.0, 30.0
     # Each search is finer, between the neighbours of the best point of the one before.
     for _ in range(4):
-        points = np.maximum(centre + np.linspace(-width, width, 201)[:, None], least)
+        points = np.clip(centre + np.linspace(-width, width, 201)[:, None], least, most)
         kl = tfd.kl_divergence(posterior, tfd.Normal(np.float64(0.0), np.exp(points))).numpy()
         centre = np.take_along_axis(
             np.broadcast_to(points, kl.shape), np.argmin(kl, axis=0)[None], axis=0
@@ -277,45 +278,54 @@ def smallest_kl(loc, scale, smallest_scale):
     return np.min(kl, axis=0)
 
 
-@pytest.mark.parametrize("smallest_scale", [1e-9, 1e-3, 0.1, 1.0, 30.0])
-def test_automatic_relevance_is_the_smallest_kl_of_all_that_are_allowed(smallest_scale):
-    kl = divergences.kl_divergence(
-        tfd.Normal(LOC, SCALE), priors.AutomaticRelevance(smallest_scale)
-    )
-    expected = smallest_kl(LOC, SCALE, smallest_scale)
+# The smallest and the largest scale.
+BOUNDS = [(1e-9, 1e12), (1e-3, 1e12), (1e-3, 0.05), (0.1, 1.0), (1.0, 1.0), (30.0, 1e12)]
+
+
+@pytest.mark.parametrize("bounds", BOUNDS)
+def test_automatic_relevance_is_the_smallest_kl_of_all_that_are_allowed(bounds):
+    kl = divergences.kl_divergence(tfd.Normal(LOC, SCALE), priors.AutomaticRelevance(*bounds))
+    expected = smallest_kl(LOC, SCALE, *bounds)
     assert kl.shape == LOC.shape and kl.dtype == tf.float32
     # Float32 holds the logarithms, up to 20, to 2e-6.
     np.testing.assert_allclose(kl, expected, rtol=2e-6, atol=5e-6)
 
 
-def within(loc, scale, smallest_scale):
-    """KL to the narrowest normal that is allowed."""
-    t, r = loc / smallest_scale, scale / smallest_scale
+def to_one(loc, scale, prior_scale):
+    """KL to a normal, that of the smallest or of the largest scale."""
+    t, r = loc / prior_scale, scale / prior_scale
     return (t**2 + r**2 - 1) / 2 - tf.math.log(r)
 
 
-def beyond(loc, scale, smallest_scale):
+def to_nearest(loc, scale):
     """KL to the nearest normal of all."""
     return tf.math.log1p(loc**2 / scale**2) / 2
 
 
-def value_and_slopes(function, loc, scale, smallest_scale):
-    function = functools.partial(function, smallest_scale=smallest_scale)
-    values = function(tf.constant(loc), tf.constant(scale)), *gradients(function, loc, scale)
+def value_and_slopes(function, loc, scale, *rest):
+    def with_rest(loc, scale):
+        return function(loc, scale, *rest)
+
+    values = with_rest(tf.constant(loc), tf.constant(scale)), *gradients(with_rest, loc, scale)
     return [value.numpy() for value in values]
 
 
-def automatic_relevance_in_float64(loc, scale, smallest_scale):
+def automatic_relevance_in_float64(loc, scale, smallest, largest):
     """The value and both slopes, which are those of the case that a weight is in."""
     loc, scale = np.asarray(loc, np.float64), np.asarray(scale, np.float64)
-    inside = loc**2 + scale**2 <= smallest_scale**2
-    cases = [value_and_slopes(case, loc, scale, smallest_scale) for case in (within, beyond)]
-    return [np.where(inside, one, other) for one, other in zip(*cases, strict=True)]
+    square = loc**2 + scale**2
+    cases = [
+        value_and_slopes(to_one, loc, scale, smallest),
+        value_and_slopes(to_one, loc, scale, largest),
+        value_and_slopes(to_nearest, loc, scale),
+    ]
+    which = [square <= smallest**2, square >= largest**2]
+    return [np.select(which, parts[:2], parts[2]) for parts in zip(*cases, strict=True)]
 
 
-def automatic_relevance(loc, scale, smallest_scale):
+def automatic_relevance(loc, scale, smallest, largest):
     """What the package says."""
-    prior = priors.AutomaticRelevance(smallest_scale)
+    prior = priors.AutomaticRelevance(smallest, largest)
     return divergences.normal_automatic_relevance(loc, scale, prior)
 
 
@@ -329,37 +339,43 @@ def assert_automatic_relevance(found, expected, scale):
     )
 
 
-@pytest.mark.parametrize("smallest_scale", [1e-3, 0.1, 1.0, 30.0])
-def test_slopes_of_automatic_relevance_are_those_of_the_formula(smallest_scale):
-    found = value_and_slopes(automatic_relevance, LOC, SCALE, smallest_scale)
-    expected = automatic_relevance_in_float64(LOC, SCALE, smallest_scale)
+@pytest.mark.parametrize("bounds", BOUNDS[1:])
+def test_slopes_of_automatic_relevance_are_those_of_the_formula(bounds):
+    found = value_and_slopes(automatic_relevance, LOC, SCALE, *bounds)
+    expected = automatic_relevance_in_float64(LOC, SCALE, *bounds)
     assert_automatic_relevance(found, expected, SCALE)
 
 
-@pytest.mark.parametrize("smallest_scale", [1e-6, 0.1, 50.0])
-def test_the_cases_of_automatic_relevance_meet_in_value_and_slopes(smallest_scale):
-    angle = np.linspace(-1.5, 1.5, 31)
-    loc, scale = smallest_scale * np.sin(angle), smallest_scale * np.cos(angle)
-    both = [value_and_slopes(case, loc, scale, smallest_scale) for case in (within, beyond)]
+@pytest.mark.parametrize("bounds", [(1e-6, 1.0), (0.1, 1e6), (50.0, 1e12), (1e-9, 0.1)])
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_cases_of_automatic_relevance_meet_in_value_and_slopes(bounds, which):
+    angle, border = np.linspace(-1.5, 1.5, 31), bounds[which]
+    loc, scale = border * np.sin(angle), border * np.cos(angle)
+    both = value_and_slopes(to_one, loc, scale, border), value_and_slopes(to_nearest, loc, scale)
     for one, other in zip(*both, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12 / smallest_scale)
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12 / border)
     # The package on both sides of the border, and so near that float32 hardly tells them apart.
     for factor in (1 - 1e-6, 1.0, 1 + 1e-6):
         near = np.float32(factor * loc), np.float32(factor * scale)
-        found = value_and_slopes(automatic_relevance, *near, smallest_scale)
+        found = value_and_slopes(automatic_relevance, *near, *bounds)
         for value, expected, size in zip(found, both[0], (1, 1 / scale, 1 / scale), strict=True):
             np.testing.assert_array_less(np.abs(value - expected), 1e-5 * size)
 
 
+EXTREME_BOUNDS = itertools.combinations_with_replacement(
+    [arguments.SMALLEST_SCALE, 1.0, arguments.LARGEST_SCALE], 2
+)
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("smallest_scale", [arguments.SMALLEST_SCALE, 1.0, arguments.LARGEST_SCALE])
-def test_automatic_relevance_is_right_at_the_extremes(smallest_scale, jit_compile):
+@pytest.mark.parametrize("bounds", list(EXTREME_BOUNDS))
+def test_automatic_relevance_is_right_at_the_extremes(bounds, jit_compile):
     loc, scale = (x.ravel() for x in np.meshgrid([*-EXTREME_LOC, *EXTREME_LOC], EXTREME_SCALE))
     loc, scale = np.float32(loc), np.float32(scale)
     function = tf.function(automatic_relevance, jit_compile=jit_compile, autograph=False)
-    found = value_and_slopes(function, loc, scale, smallest_scale)
+    found = value_and_slopes(function, loc, scale, *bounds)
     assert all(np.all(np.isfinite(tensor)) for tensor in found)
-    expected = automatic_relevance_in_float64(loc, scale, smallest_scale)
+    expected = automatic_relevance_in_float64(loc, scale, *bounds)
     assert_automatic_relevance(found, expected, scale)
 
 
@@ -469,6 +485,7 @@ ARGUMENTS = {
     "sigma1": STANDARD_DEVIATIONS,
     "sigma2": STANDARD_DEVIATIONS,
     "smallest_scale": STANDARD_DEVIATIONS,
+    "largest_scale": STANDARD_DEVIATIONS,
 }
 
 
@@ -476,8 +493,10 @@ ARGUMENTS = {
 def any_prior(draw):
     classes = [cls for cls in priors.PRIORS.values() if cls is not priors.FanIn]
     cls = draw(hypothesis.strategies.sampled_from(classes))
-    names = cls().get_config()
-    return cls(**{name: draw(ARGUMENTS[name]) for name in names})
+    options = {name: draw(ARGUMENTS[name]) for name in cls().get_config()}
+    if cls is priors.AutomaticRelevance:
+        options["largest_scale"] = max(options.values())
+    return cls(**options)
 
 
 @hypothesis.given(prior=any_prior(), normal=hypothesis.strategies.sampled_from([0.0, 1.0, -6.7]))

@@ -196,6 +196,7 @@ def test_equality_is_by_config():
         (priors.StudentT, "scale"),
         (priors.Cauchy, "scale"),
         (priors.AutomaticRelevance, "smallest_scale"),
+        (priors.AutomaticRelevance, "largest_scale"),
     ],
 )
 def test_scales_are_those_that_float32_can_square(cls, name, bad):
@@ -244,12 +245,16 @@ def test_the_scale_of_fan_in_is_known_when_a_layer_is_built():
 def test_automatic_relevance_is_known_when_a_layer_is_built():
     assert priors.AutomaticRelevance() == priors.AutomaticRelevance("fan_in")
     at_30 = priors.AutomaticRelevance().at_fan_in(30)
-    assert at_30 == priors.AutomaticRelevance(smallest_scale=(0.3 / 30) ** 0.5)
-    own = priors.AutomaticRelevance(smallest_scale=0.7)
-    assert own.at_fan_in(30) is own and at_30.at_fan_in(1000) is at_30
+    assert at_30 == priors.AutomaticRelevance(smallest_scale=(0.3 / 30) ** 0.5, largest_scale=1.0)
+    assert at_30.at_fan_in(1000) == at_30
+    # What was asked for is what there is.
+    assert priors.AutomaticRelevance(0.7).at_fan_in(3000).largest_scale == 0.7
+    assert priors.AutomaticRelevance(largest_scale=1e-3).at_fan_in(3).smallest_scale == 1e-3
+    with pytest.raises(ValueError, match="must not be above.*smallest_scale=2.0, largest_scale=1"):
+        priors.AutomaticRelevance(2.0, 1.0)
     layer = tfbnn.layers.Convolution2DFlipout(5, 3, prior="automatic_relevance")
     layer.build((None, 8, 8, 2))
-    assert layer.kernel.prior == priors.AutomaticRelevance(smallest_scale=(0.3 / 18) ** 0.5)
+    assert layer.kernel.prior == priors.AutomaticRelevance((0.3 / 18) ** 0.5, (30 / 18) ** 0.5)
     again = type(layer).from_config(layer.get_config())
     assert again.prior == layer.prior == priors.AutomaticRelevance()
 

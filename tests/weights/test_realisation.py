@@ -17,7 +17,7 @@ PRIORS = {
     "scale_mixture": priors.ScaleMixture(pi=0.25, sigma1=1.0, sigma2=0.05),
     "laplace": priors.Laplace(scale=0.2),
     "student_t": priors.StudentT(df=3.0, scale=0.1),
-    "automatic_relevance": priors.AutomaticRelevance(smallest_scale=0.2),
+    "automatic_relevance": priors.AutomaticRelevance(smallest_scale=0.2, largest_scale=1.0),
 }
 
 

@@ -41,6 +41,7 @@ from tfbnn.training.objective import (
     gain_from_inputs,
     global_batch_size,
     mean_nll,
+    numbers_per_scale,
     require_observations,
     total_kl,
 )
@@ -586,21 +587,15 @@ class BayesianModel:
         self, gradients: dict[int, Any], y: Any, y_pred: Any, sample_weight: Any, rows: tf.Tensor
     ) -> Observation:
         """What a training step on so many rows found, for `tfbnn.training.last_steps`."""
+        targets, weights = (outputs.in_order(self, one) for one in (y, sample_weight))
         answers = tf.nest.flatten(y_pred)
-        numbers = [
-            tf.cast(tf.size(answer) / tf.shape(answer)[0] / likelihood.loss.num_scales, tf.float32)
-            for likelihood, answer in zip(self.likelihoods, answers, strict=True)
-            if likelihood.loss in learned_noise(self.likelihoods)
-        ]
-        gain = gain_from_inputs(
-            self.likelihoods,
-            self._loss_weights,
-            outputs.in_order(self, y),
-            answers,
-            rows,
-            outputs.in_order(self, sample_weight),
+        terms = self.likelihoods, self._loss_weights, targets, answers
+        return Observation(
+            gradients,
+            self.optimizer.scale_loss(1.0),
+            numbers_per_scale(*terms, weights),
+            gain_from_inputs(*terms, rows, weights),
         )
-        return Observation(gradients, self.optimizer.scale_loss(1.0), numbers, gain)
 
     def _track(self, name: str, value: tf.Tensor, weight: tf.Tensor | None = None) -> None:
         self._terms[_TERMS.index(name)].record(value, weight)

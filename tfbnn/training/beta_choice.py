@@ -17,8 +17,7 @@ import tensorflow as tf
 
 from tfbnn.training import distribution, outputs
 from tfbnn.training.convergence import ConvergenceWarning
-from tfbnn.training.data import is_arrays
-from tfbnn.training.held_out import drawn_outputs, some_rows
+from tfbnn.training.held_out import drawn_outputs, is_repeatable, some_rows
 from tfbnn.training.objective import log_probs
 from tfbnn.training.resuming import resuming_callback
 from tfbnn.weights import noise
@@ -118,8 +117,8 @@ def _check(model: keras.Model, data: dict[str, Any], validation_data: Any, callb
     problems = {
         "held-out rows: `validation_data` or `validation_split`": validation_data is None,
         "a built model: begin it with `keras.Input`": not model.built,
-        "data that can be read several times, arrays or data sets": not _is_repeatable(x)
-        or not _is_repeatable(keras.utils.unpack_x_y_sample_weight(validation_data)[0]),
+        "data that can be read several times, arrays or data sets": not is_repeatable(x)
+        or not is_repeatable(keras.utils.unpack_x_y_sample_weight(validation_data)[0]),
         "a training that begins: it cannot go on with an old one": bool(data["initial_epoch"])
         or resuming_callback(callbacks) is not None,
         "one worker": distribution.is_multi_worker(model.distribute_strategy),
@@ -131,10 +130,6 @@ def _check(model: keras.Model, data: dict[str, Any], validation_data: Any, callb
             f"Received: x of type {type(x).__name__}, validation_data of type "
             f"{type(validation_data).__name__}"
         )
-
-
-def _is_repeatable(x: Any) -> bool:
-    return x is None or is_arrays(x) or isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
 
 
 class _Advance(keras.callbacks.Callback):

@@ -64,7 +64,8 @@ def _of_means(gain: float, error: float) -> str:
         "their own inputs than from those of other rows. Either the posterior fell back to the "
         "prior (lower `beta`, as `recipe='calibrated'` does, or warm the KL up), or the means have "
         "not trained (more steps, another learning rate), or the inputs say nothing of the "
-        f"targets. Received: a gain of {gain:.3g} +- {error:.1g} nats per example"
+        "targets, or batches hold rows that are alike (shuffle them). "
+        f"Received: a gain of {gain:.3g} +- {error:.1g} nats per example"
     )
 
 

@@ -42,6 +42,11 @@ def some_rows(validation: Any, steps: int | None) -> Iterator[tuple[Any, Any, An
         yield x, y, sample_weight
 
 
+def is_repeatable(x: Any) -> bool:
+    """Whether inputs can be read several times."""
+    return x is None or is_arrays(x) or isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
+
+
 def _batches(x: Any, y: Any, sample_weight: Any) -> Iterator[tuple[Any, Any, Any]]:
     if is_arrays(x):
         yield from slices((x, y, sample_weight), _ROWS_AT_A_TIME)

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tfbnn.training import distribution, outputs
 from tfbnn.training.convergence import ConvergenceWarning
-from tfbnn.training.held_out import drawn_outputs, some_rows
+from tfbnn.training.held_out import drawn_outputs, is_repeatable, some_rows
 from tfbnn.training.likelihoods import spread
 from tfbnn.training.losses import NormalNLL, matched
 from tfbnn.training.noise_variables import learned_noise
@@ -48,13 +48,14 @@ def refit(
         announce: Called with a line that says the noise before and after.
     """
     losses = [loss for loss in learned_noise(model.likelihoods) if loss.rho_variable.trainable]
-    if not losses:
+    is_tempered = bool(_tempered_noise(model))
+    # For a look alone nothing is taken from what can be read only once.
+    if not losses or not (is_tempered or is_repeatable(validation[0])):
         return
     errors = _held_out_errors(model, losses, validation, steps)
     # All of them are found before any is set.
     found = {loss: best_scale(*e) for loss, e in zip(losses, errors, strict=True) if _is_enough(*e)}
     scales = {loss: _over_workers(model, scale) for loss, scale in found.items()}
-    is_tempered = bool(_tempered_noise(model))
     if is_tempered and not scales:
         announce("noise not refit: no held-out row was left to read")
     for loss, scale in scales.items():

@@ -47,6 +47,7 @@ _FEWEST = 10
 # Of each tensor. All would cost a quarter of a step.
 _MOST_WEIGHTS = 4096
 _KL_DRAWS = 8
+_SMALLEST_RATIO = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +57,14 @@ class Observation:
     Attributes:
         gradients: By `id` of a variable, of the scaled loss.
         loss_scale: What the loss was multiplied with.
-        numbers_per_scale: For each variable of the noise, how many numbers that a row has to
-            predict share one of its scales.
+        numbers_per_scale: For each variable of the noise, how much a row counts in the loss by
+            which each of its scales is learned: the number of targets, times their weights.
         gain: As above, in nats per row; 0 if it is not known.
     """
 
     gradients: dict[Any, Any]
     loss_scale: Any
-    numbers_per_scale: list[Any]
+    numbers_per_scale: list[tf.Tensor]
     gain: tf.Tensor
 
 
@@ -77,7 +78,9 @@ class LastSteps(keras.metrics.Metric):
 
     def __init__(self, weights: list[NormalWeight], noise_rhos: list[keras.Variable]):
         super().__init__(name="last_steps")
-        self.weights, self.noise_rhos = weights, noise_rhos
+        self.weights = weights
+        # Keras would take variables for those of the metric, and reset them.
+        self._watched_noise = lambda: noise_rhos
         self._replicas = distribution.num_replicas()
         # Sums of the slope of each tensor's sigma, of those of each scale of the noise, and of the
         # gain; of their squares; of the KL's weights; of the weights of the observations, and of
@@ -85,6 +88,17 @@ class LastSteps(keras.metrics.Metric):
         self._num_noise = sum(math.prod(rho.shape) for rho in noise_rhos)
         size = len(weights) + self._num_noise + 1
         self._sums = self.add_variable((2 * size + 3,), "zeros", name="sums")
+
+    @property
+    def noise_rhos(self) -> list[keras.Variable]:
+        """Variables that learned scales of the noise are made of."""
+        return self._watched_noise()
+
+    def watches(self, weights: list[NormalWeight], noise_rhos: list[keras.Variable]) -> bool:
+        """Whether it was made for these."""
+        # Variables compare by value.
+        known, given = ([id(rho) for rho in rhos] for rhos in (self.noise_rhos, noise_rhos))
+        return self.weights == weights and known == given
 
     def observe(
         self,
@@ -118,7 +132,8 @@ class LastSteps(keras.metrics.Metric):
             return tf.zeros([])
 
         # Also a `fit` that ends after a few of its steps, by `EarlyStopping`, was observed.
-        is_first = done < _FEWEST
+        # Faded, so many of them count as a little less than `_FEWEST`.
+        is_first = done <= _FEWEST
         tf.cond(is_first | (tf.math.floormod(done, every) == 0), note, lambda: tf.zeros([]))
 
     def pulls(self) -> dict[NormalWeight, tuple[float, float]]:
@@ -148,7 +163,7 @@ class LastSteps(keras.metrics.Metric):
             return math.nan, math.nan
         slopes, errors = (part[len(self.weights) : -1] for part in known[:2])
         # Ratios from 0; 2 is as far as 1 / 2.
-        ratios = np.maximum(1.0 - slopes, np.finfo(float).tiny)
+        ratios = np.maximum(1.0 - slopes, _SMALLEST_RATIO)
         farthest = np.argmax(np.abs(np.log(ratios)))
         return float(ratios[farthest]), float(errors[farthest])
 
@@ -186,14 +201,16 @@ def _slope(weight: NormalWeight, found: Observation) -> tf.Tensor:
     return _mean(weight, gradient) / found.loss_scale
 
 
-def _noise_slopes(rho: keras.Variable, number: Any, found: Observation) -> tf.Tensor:
+def _noise_slopes(rho: keras.Variable, number: tf.Tensor, found: Observation) -> tf.Tensor:
     """`d loss / d log scale` of each scale, as a mean over the numbers that share it."""
     gradient = found.gradients.get(id(rho))
     if gradient is None:
         return tf.zeros([math.prod(rho.shape)])
     rho = tf.convert_to_tensor(rho.value)
     by_log = gradient * (tf.math.softplus(rho) + SMALLEST_SCALE) / tf.sigmoid(rho)
-    return tf.reshape(by_log, [-1]) / number / found.loss_scale
+    slopes = tf.reshape(by_log, [-1]) / found.loss_scale
+    # Where nothing counts nothing is known.
+    return tf.math.divide_no_nan(slopes, tf.reshape(number, [-1]))
 
 
 def _mean(weight: NormalWeight, gradient: tf.Tensor) -> tf.Tensor:

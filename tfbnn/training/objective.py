@@ -19,7 +19,7 @@ import tensorflow as tf
 from tfbnn import arguments
 from tfbnn.layers.scopes import DrawCollector
 from tfbnn.layers.variational import variational_layers, variational_weights
-from tfbnn.training import likelihoods
+from tfbnn.training import likelihoods, noise_variables
 from tfbnn.training.data import TrainingSize
 from tfbnn.training.last_steps import LastSteps, Observation
 from tfbnn.training.likelihoods import AbstractLikelihood
@@ -101,8 +101,7 @@ class Objective:
 
     def watch(self, weights: list[NormalWeight], noise_rhos: list[keras.Variable]) -> None:
         """Have `observe` note what happens to these weights and scales of the noise."""
-        steps = self.last_steps
-        if steps is None or (steps.weights, steps.noise_rhos) != (weights, noise_rhos):
+        if self.last_steps is None or not self.last_steps.watches(weights, noise_rhos):
             with tf.init_scope():
                 self.last_steps = LastSteps(weights, noise_rhos)
 
@@ -233,12 +232,41 @@ def gain_from_inputs(
     """
     if any(getattr(output, "_keras_mask", None) is not None for output in outputs):
         return tf.zeros([])
-    of_others = [tf.roll(output, 1, axis=0) for output in outputs]
+    # Of rows far apart: the next one may be alike where nothing was shuffled.
+    of_others = [tf.roll(output, tf.shape(output)[0] // 2, axis=0) for output in outputs]
     own, other = (
         mean_nll(output_likelihoods, weights, targets, one, num_rows, sample_weight)
         for one in (outputs, of_others)
     )
     return other - own
+
+
+def numbers_per_scale(
+    output_likelihoods: list[AbstractLikelihood],
+    weights: list[float],
+    targets: Any,
+    outputs: Any,
+    sample_weight: Any = None,
+) -> list[tf.Tensor]:
+    """For each output with learned noise how much a row counts by which each scale is learned.
+
+    The arguments are those of `mean_nll`.
+
+    Returns:
+        Numbers of targets that share a scale, times their weights, the mean over a replica's rows.
+    """
+    found = []
+    by_output = counted(output_likelihoods, targets, outputs, sample_weight)
+    for weight, (likelihood, _, output, factors) in zip(weights, by_output, strict=True):
+        if likelihood.loss not in noise_variables.learned_noise([likelihood]):
+            continue
+        counts = weight * tf.ones_like(tf.cast(likelihood.log_prob_like(output), tf.float32))
+        for factor in factors:
+            counts *= tf.cast(likelihoods.spread(factor, counts), tf.float32)
+        counts = tf.reshape(counts, [-1, likelihood.loss.num_scales])
+        rows = tf.cast(tf.shape(output)[0], tf.float32)
+        found.append(tf.reduce_sum(counts, axis=0) / rows)
+    return found
 
 
 def log_probs(

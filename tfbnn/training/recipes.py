@@ -30,8 +30,8 @@ class Recipe:
     """Settings of training that were tried together.
 
     `step = learning_rate * (1 + cos(pi * t)) / 2` and `kl_weight = beta * min(1, t / warm_up) / N`,
-    where `t` goes from 0 to 1 over the steps of one `fit`. Steps of kernels whose units sum over
-    more than 128 inputs are `128 / fan_in` times as long, those of `rho` `rho_factor` times. A
+    where `t` goes from 0 to 1 over the steps of one `fit`. Steps of random kernels whose units sum
+    over more than 128 inputs are `128 / fan_in` times as long, those of `rho` `rho_factor` times. A
     later `fit` starts at `t = 0` again; `initial_epoch` and `ResumeTraining` go on.
 
     Args:
@@ -126,7 +126,7 @@ RECIPES = {
 
 
 def _of_wide(widest: int) -> str:
-    return f" (x {_WIDEST} / fan-in in layers wider than that)" if widest > _WIDEST else ""
+    return f" (x {_WIDEST} / fan-in of kernels above {_WIDEST})" if widest > _WIDEST else ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -230,12 +230,11 @@ def normal_laplace(loc: tf.Tensor, scale: tf.Tensor, prior: priors.Laplace) -> t
 def normal_automatic_relevance(
     loc: tf.Tensor, scale: tf.Tensor, prior: priors.AutomaticRelevance
 ) -> tf.Tensor:
-    """KL from a normal to the nearest zero-mean normal that is not narrower than the prior allows.
+    """KL from a normal to the nearest zero-mean normal that the prior allows.
 
-    With `r = scale / prior.smallest_scale` and `t = loc / prior.smallest_scale`:
-    `KL = (t**2 + r**2 - 1) / 2 - log(r)` where `t**2 + r**2 <= 1`, the KL to the narrowest, and
-    `KL = log(1 + loc**2 / scale**2) / 2` elsewhere. Both have the same value and slopes where they
-    meet.
+    `KL = (log(s**2 / scale**2) + (loc**2 + scale**2) / s**2 - 1) / 2`, where `s` is the nearest
+    number to `sqrt(loc**2 + scale**2)` from the smallest to the largest scale. Where it is between
+    them this is `log(1 + loc**2 / scale**2) / 2`; value and slopes have no jumps.
 
     Args:
         loc: Posterior means.
@@ -246,13 +245,13 @@ def normal_automatic_relevance(
         Nats, in the shape of `loc`.
 
     Raises:
-        ValueError: If the smallest scale is `"fan_in"`: see `prior.at_fan_in`.
+        ValueError: If a scale is `"fan_in"`: see `prior.at_fan_in`.
 
     Example:
 
     >>> import math, tensorflow as tf
     >>> from tfbnn.weights import divergences, priors
-    >>> prior = priors.AutomaticRelevance(smallest_scale=0.1)
+    >>> prior = priors.AutomaticRelevance(smallest_scale=0.1, largest_scale=10.0)
     >>> kl = divergences.normal_automatic_relevance(tf.constant(1.0), tf.constant(1.0), prior)
     >>> round(float(kl) / math.log(2), 4)
     0.5
@@ -260,6 +259,7 @@ def normal_automatic_relevance(
 
     # Before a layer is built it may be "fan_in".
     smallest = arguments.standard_deviation("smallest_scale", prior.smallest_scale)
+    largest = arguments.standard_deviation("largest_scale", prior.largest_scale)
 
     # Squares of the largest weights over those of the smallest scales overflow: by hand, in terms
     # of the hypotenuse, which does not.
@@ -267,8 +267,8 @@ def normal_automatic_relevance(
     def kl(loc, scale):
         longest = tf.maximum(tf.maximum(tf.abs(loc), scale), smallest)
         root = longest * tf.sqrt(tf.square(loc / longest) + tf.square(scale / longest))
-        prior_scale = tf.maximum(root, smallest)
-        # The scale's own term is 0 beyond the smallest scale.
+        prior_scale = tf.clip_by_value(root, smallest, largest)
+        # The scale's own term is 0 between the two scales.
         excess = 0.5 * (tf.square(root / prior_scale) - 1.0)
         value = tf.math.log(prior_scale) - tf.math.log(scale) + excess
 

@@ -315,12 +315,15 @@ OF_BIASES = FanIn(smallest_scale=0.3)
 class AutomaticRelevance(AbstractPrior):
     """Normal prior whose scale is each weight's own, and the one under which the ELBO is largest.
 
-    `p(w) = N(w; 0, s**2)`, `s**2 = max(loc**2 + scale**2, smallest_scale**2)`
+    `p(w) = N(w; 0, s**2)`, `s**2 = loc**2 + scale**2` or the nearest number to it from
+    `smallest_scale**2` to `largest_scale**2`
 
-    so that `KL = (log(s**2 / scale**2) + (loc**2 + scale**2) / s**2 - 1) / 2`: beyond the smallest
-    scale `log(1 + loc**2 / scale**2) / 2`. Weights that the data need are not pulled to zero by
-    their size, as under a normal prior, and all others fall back to `N(0, smallest_scale**2)`. They
-    can be pruned, and are uncertain, which inputs that the data never had are answered with.
+    so that `KL = (log(s**2 / scale**2) + (loc**2 + scale**2) / s**2 - 1) / 2`: between the two
+    scales `log(1 + loc**2 / scale**2) / 2`. Weights that the data need are hardly pulled to zero
+    by their size, and all others fall back to `N(0, smallest_scale**2)`. They can be pruned, and
+    are uncertain, which inputs that the data never had are answered with. Without a largest scale
+    nothing would hold back the weights as a whole, which can grow together with their standard
+    deviations at no cost: a long training would be sure of everything.
 
     Because its scales are learnt, it is no density, and the ELBO is that of empirical Bayes: do not
     compare models by it.
@@ -328,31 +331,45 @@ class AutomaticRelevance(AbstractPrior):
     Args:
         smallest_scale: Standard deviation, or `"fan_in"`: `sqrt(0.3 / fan_in)`, known when a layer
             is built.
+        largest_scale: The same; `"fan_in"` is `sqrt(30 / fan_in)`.
 
     Raises:
-        ValueError: If `smallest_scale` is neither.
+        ValueError: If one of them is neither, or the smallest is larger than the largest.
 
     Example:
 
     >>> from tfbnn.weights import priors
     >>> priors.AutomaticRelevance().at_fan_in(30)
-    AutomaticRelevance(smallest_scale=0.1)
+    AutomaticRelevance(smallest_scale=0.1, largest_scale=1.0)
 
     References:
         Neal 1996, "Bayesian Learning for Neural Networks", sec. 4.3, for the idea and its name;
         Kharitonov et al. 2018, "Variational Dropout via Empirical Bayes", eq. 14, for the KL
-        without a smallest scale.
+        without bounds.
     """
 
-    def __init__(self, smallest_scale: float | str = "fan_in"):
-        self.smallest_scale = arguments.standard_deviation_or_fan_in(
-            "smallest_scale", smallest_scale
-        )
+    def __init__(
+        self, smallest_scale: float | str = "fan_in", largest_scale: float | str = "fan_in"
+    ):
+        check = arguments.standard_deviation_or_fan_in
+        self.smallest_scale = check("smallest_scale", smallest_scale)
+        self.largest_scale = check("largest_scale", largest_scale)
+        scales = [self.smallest_scale, self.largest_scale]
+        if "fan_in" not in scales and scales[0] > scales[1]:
+            raise ValueError(
+                "`smallest_scale` must not be above `largest_scale`. Received: "
+                f"smallest_scale={smallest_scale}, largest_scale={largest_scale}"
+            )
 
     def at_fan_in(self, fan_in: int) -> AbstractPrior:
-        if self.smallest_scale != "fan_in":
-            return self
-        return AutomaticRelevance(math.sqrt(_SMALLEST_VARIANCE_TIMES_FAN_IN / fan_in))
+        smallest, largest = self.smallest_scale, self.largest_scale
+        if smallest == "fan_in":
+            smallest = math.sqrt(_SMALLEST_VARIANCE_TIMES_FAN_IN / fan_in)
+            # A number for the other one is what was asked for.
+            smallest = smallest if largest == "fan_in" else min(smallest, largest)
+        if largest == "fan_in":
+            largest = max(smallest, math.sqrt(_LARGEST_VARIANCE_TIMES_FAN_IN / fan_in))
+        return AutomaticRelevance(smallest, largest)
 
     def distribution(self) -> tfd.Distribution:
         raise ValueError(
@@ -361,10 +378,11 @@ class AutomaticRelevance(AbstractPrior):
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {"smallest_scale": self.smallest_scale}
+        return {"smallest_scale": self.smallest_scale, "largest_scale": self.largest_scale}
 
 
 _SMALLEST_VARIANCE_TIMES_FAN_IN = 0.3
+_LARGEST_VARIANCE_TIMES_FAN_IN = 30
 
 PRIORS: dict[str, type[AbstractPrior]] = {
     "normal": Normal,
