@@ -9,6 +9,7 @@ command again after an interruption, or several side by side. `<data>` holds `uc
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -34,8 +35,9 @@ def main() -> None:
         for contender in settings.contenders:
             runs = [_result(name, contender, seed, settings) for seed in settings.seeds]
             rows[contender] = [run for run in runs if run]
-        tables[name] = page.table(name, rows)
-        print(f"\n{name}\n\n{tables[name]}", flush=True)
+        title = f"{name}, {settings.steps:,} steps" if settings.steps else name
+        tables[title] = page.table(name, rows)
+        print(f"\n{title}\n\n{tables[title]}", flush=True)
     if settings.page:
         page.replace_tables(settings.page, tables)
 
@@ -45,6 +47,7 @@ def _settings() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", default=list(tasks.TASKS), choices=tasks.TASKS)
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--steps", type=int, help="in the place of those of the task")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("recipes"))
     parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("TFBNN_DATA"))
     parser.add_argument("--page", type=pathlib.Path, help="put the tables into this page, too")
@@ -53,10 +56,15 @@ def _settings() -> argparse.Namespace:
 
 
 def _result(task_name: str, contender: str, seed: int, settings: argparse.Namespace) -> Any:
-    path = settings.folder / f"{task_name}-{contender.replace(' ', '_')}-{seed}.json"
+    name = f"{task_name}-{contender.replace(' ', '_')}"
+    if settings.steps:
+        name += f"-{settings.steps}-steps"
+    path = settings.folder / f"{name}-{seed}.json"
     if not path.exists() and not settings.print:
         start = time.perf_counter()
         task = tasks.load(task_name, pathlib.Path(settings.data), seed)
+        if settings.steps:
+            task = dataclasses.replace(task, steps=settings.steps)
         # Contenders must not share a start: their differences would not be independent.
         answer, facts = CONTENDERS[contender](task, seed + zlib.crc32(contender.encode()) % 10**6)
         found = {**scores.scores(task, answer), **facts}
