@@ -89,19 +89,19 @@ def _settings() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="number of the first setting")
     parser.add_argument("--count", type=int, default=50, help="number after that of the last")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("convergence"))
-    parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("TFBNN_DATA"))
+    parser.add_argument("--data", default=os.environ.get("TFBNN_DATA"))
     parser.add_argument("--page", type=pathlib.Path, help="put the tables into this page, too")
     parser.add_argument("--print", action="store_true", help="only what is there")
     return parser.parse_args()
 
 
-def _chain(number: int, folder: pathlib.Path) -> dict[str, Any]:
+def _chain(number: int, folder: str | None) -> dict[str, Any]:
     """One setting, trained three times."""
     rng = np.random.default_rng([7, number])
     name, how, layer = (str(rng.choice(list(one))) for one in (TASKS, OPTIMIZERS, LAYERS))
     shortest = np.log(_SHORT if number < _FIRST_LONG else _LONG)
     steps = round(float(np.exp(rng.uniform(*shortest))))
-    task = tasks.load(name, pathlib.Path(folder), number)
+    task = tasks.load(name, folder, number)
     runs = [
         _run(dataclasses.replace(task, steps=times * steps), number, how, layer) for times in _TIMES
     ]

@@ -49,7 +49,7 @@ def _settings() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--steps", type=int, help="in the place of those of the task")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("recipes"))
-    parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("TFBNN_DATA"))
+    parser.add_argument("--data", default=os.environ.get("TFBNN_DATA"))
     parser.add_argument("--page", type=pathlib.Path, help="put the tables into this page, too")
     parser.add_argument("--print", action="store_true", help="only what is there")
     return parser.parse_args()
@@ -62,7 +62,7 @@ def _result(task_name: str, contender: str, seed: int, settings: argparse.Namesp
     path = settings.folder / f"{name}-{seed}.json"
     if not path.exists() and not settings.print:
         start = time.perf_counter()
-        task = tasks.load(task_name, pathlib.Path(settings.data), seed)
+        task = tasks.load(task_name, settings.data, seed)
         if settings.steps:
             task = dataclasses.replace(task, steps=settings.steps)
         # Contenders must not share a start: their differences would not be independent.

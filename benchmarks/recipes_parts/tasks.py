@@ -43,9 +43,11 @@ class Task:
     steps: int = 2000
 
 
-def load(name: str, folder: pathlib.Path, seed: int) -> Task:
+def load(name: str, folder: str | None, seed: int) -> Task:
     """One task, cut by a permutation that the seed decides."""
-    return TASKS[name](folder, np.random.default_rng([1, seed]))
+    if folder is None:
+        raise SystemExit("Say where uci/, ecg5000/ and notmnist/ are: --data, or TFBNN_DATA.")
+    return TASKS[name](pathlib.Path(folder), np.random.default_rng([1, seed]))
 
 
 def _digits(folder: pathlib.Path, rng: np.random.Generator) -> Task:

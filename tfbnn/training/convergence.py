@@ -19,8 +19,8 @@ class ConvergenceWarning(UserWarning):
 
 
 REMEDY = (
-    "Train for more steps, or with `compile(recipe=...)`, whose learning rate and steps of rho are "
-    "made for it."
+    "Train for more steps. Without a recipe, `compile(recipe=...)` sets a learning rate and steps "
+    "of rho that get there sooner."
 )
 
 
