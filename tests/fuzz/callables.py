@@ -685,9 +685,10 @@ def _search(made: World) -> list[Entry]:
     space = {
         "estimators": Kind("estimators", lambda value: False),
         "priors": Kind("priors", lambda value: False),
-        "initial_scale": values.choices(values.scale()),
-        "beta": values.choices(at_least_0),
-        "warm_up": values.choices(at_least_0),
+        "recipes": Kind("recipes", lambda value: False),
+        "initial_scale": values.choices(values.any_of(values.scale(), values.choice("fan_in"))),
+        "beta": values.optional(values.choices(at_least_0)),
+        "warm_up": values.optional(values.choices(values.real(0, 1))),
         "depths": values.choices(values.whole()),
         "widths": values.choices(values.whole()),
         "learning_rate": values.choices(positive),
