@@ -10,7 +10,6 @@ The longest run is the judge of the others. Results are kept in `--folder`, as i
 import argparse
 import dataclasses
 import functools
-import itertools
 import json
 import math
 import os
@@ -105,8 +104,7 @@ def _chain(number: int, folder: str | None) -> dict[str, Any]:
     runs = [
         _run(dataclasses.replace(task, steps=times * steps), number, how, layer) for times in _TIMES
     ]
-    for run, longer in itertools.pairwise(runs):
-        run["distance"] = _distance(run, longer)
+    for run in runs[:-1]:
         run["distance to longest"] = _distance(run, runs[-1])
     for run in runs:
         del run["log sigma"]
@@ -121,23 +119,14 @@ def _run(task: tasks.Task, seed: int, how: str, layer: str) -> dict[str, Any]:
         model = contenders.trained(task, seed, make, **compiled)
     answer = contenders.sampled(model, task)
     last = model.objective.last_steps
-    found = {
+    return {
         "steps": task.steps,
         "pull": last.mean_pull(),
-        "noise ratio": last.noise_ratio(),
         "gain": last.gain(),
         "train nll": scores.nll(task, answer(task.train[0]), task.train[1]),
-        "validation nll": scores.nll(task, answer(task.validation[0]), task.validation[1]),
-        "kl": model.history.history["kl"][-1],
         "constant nll": _constant_nll(task),
-        "rows": len(task.train[0]),
-        "beta": model.objective.beta,
-        "seed": seed,
+        "log sigma": [np.log(np.ravel(weight.scale)) for weight in last.weights],
     }
-    if not task.num_classes:
-        found["noise"] = float(np.ravel(model.likelihood.loss.constant_scale())[0])
-    found["log sigma"] = [np.log(np.ravel(weight.scale)) for weight in last.weights]
-    return found
 
 
 def _distance(run: dict[str, Any], other: dict[str, Any]) -> float:

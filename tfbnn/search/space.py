@@ -223,14 +223,10 @@ def _share(name: str, value: Any) -> float:
     return arguments.real_number(name, value, 0, 1)
 
 
-def _initial_scale(name: str, value: Any) -> Any:
-    return value if value == "fan_in" else arguments.standard_deviation(name, value)
-
-
 # None leaves them to it.
 _OF_THE_RECIPE = ("beta", "warm_up")
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "initial_scale": _initial_scale,
+    "initial_scale": arguments.standard_deviation_or_fan_in,
     "beta": _at_least_0,
     "warm_up": _share,
     "depths": arguments.count,

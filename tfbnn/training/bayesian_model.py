@@ -320,7 +320,9 @@ class BayesianModel:
                     losses.append(self.compute_loss(x, y, y_pred, sample_weight, training=True))
             loss = total(losses) / self.num_draws
             scaled_loss = self.optimizer.scale_loss(loss)
-        self._track_loss(loss, y_pred)
+        # Replicas add up their rows here, which they cannot under a condition.
+        rows = global_batch_size(y_pred)
+        self._track_loss(loss, rows)
         variables = self.trainable_weights
         gradients = tape.gradient(scaled_loss, variables)
         step = batches_seen(self.optimizer)
@@ -328,8 +330,6 @@ class BayesianModel:
             # A model that its first batch builds. (With replicas it is built before.)
             self._watch()
         found = dict(zip(map(id, variables), gradients, strict=True))
-        # Replicas add up their rows here, which they cannot under a condition.
-        rows = global_batch_size(y_pred)
         self.objective.observe(
             lambda: self._observation(found, y, y_pred, sample_weight, rows), step
         )
@@ -341,7 +341,7 @@ class BayesianModel:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y_pred = self._call_without_noise(x)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
-        self._track_loss(loss, y_pred)
+        self._track_loss(loss, global_batch_size(y_pred))
         results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         # The KL is no property of the evaluated data.
         results = {k: v for k, v in results.items() if k == "nll" or k not in _TERMS}
@@ -600,8 +600,8 @@ class BayesianModel:
     def _track(self, name: str, value: tf.Tensor, weight: tf.Tensor | None = None) -> None:
         self._terms[_TERMS.index(name)].record(value, weight)
 
-    def _track_loss(self, loss: tf.Tensor, y_pred: Any) -> None:
-        rows, replicas = global_batch_size(y_pred), distribution.num_replicas()
+    def _track_loss(self, loss: tf.Tensor, rows: tf.Tensor) -> None:
+        replicas = distribution.num_replicas()
         self._loss_tracker.update_state(loss * replicas, sample_weight=rows / replicas)
 
     def _exclude_from_decay(self) -> bool:

@@ -47,8 +47,7 @@ def refit(
         steps: Number of batches to read, or None.
         announce: Called with a line that says the noise before and after.
     """
-    losses = [loss for loss in learned_noise(model.likelihoods) if loss.rho_variable.trainable]
-    is_tempered = bool(_tempered_noise(model))
+    losses, is_tempered = _trained_noise(model), model.objective.beta < 1
     # For a look alone nothing is taken from what can be read only once.
     if not losses or not (is_tempered or is_repeatable(validation[0])):
         return
@@ -67,20 +66,12 @@ def refit(
                 f"{numbers_in_words(scale)}"
             )
         elif np.any(scale > _LARGEST_FACTOR * np.ravel(before)):
-            warnings.warn(
-                "The noise overfits: it is smaller than the errors at held-out rows ask for, so "
-                "intervals will be too narrow. Take fewer steps or a smaller network, or "
-                "`recipe='calibrated'`, which refits the noise on `validation_data`. Received: a "
-                f"learned scale of {numbers_in_words(before)}, where {numbers_in_words(scale)} "
-                "fits held-out rows best",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+            _warn_of_overfitting(before, scale)
 
 
 def in_words(model: keras.Model, held_out: bool) -> str:
     """What the line of `fit` says of a learned noise under `beta` below 1."""
-    if not _tempered_noise(model):
+    if not (_trained_noise(model) and model.objective.beta < 1):
         return ""
     if held_out:
         return "; the learned noise will be refit on the held-out rows"
@@ -130,10 +121,20 @@ def best_scale(squares: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.exp((low + high) / 2)
 
 
-def _tempered_noise(model: keras.Model) -> list[NormalNLL]:
-    """The noise that is learned under `beta` below 1, and not frozen."""
-    losses = learned_noise(model.likelihoods) if model.objective.beta < 1 else []
-    return [loss for loss in losses if loss.rho_variable.trainable]
+def _trained_noise(model: keras.Model) -> list[NormalNLL]:
+    """The noise that is learned, and not frozen."""
+    return [loss for loss in learned_noise(model.likelihoods) if loss.rho_variable.trainable]
+
+
+def _warn_of_overfitting(learned: Any, best: Any) -> None:
+    warnings.warn(
+        "The noise overfits: it is smaller than the errors at held-out rows ask for, so intervals "
+        "will be too narrow. Take fewer steps or a smaller network, or `recipe='calibrated'`, "
+        "which refits the noise on `validation_data`. Received: a learned scale of "
+        f"{numbers_in_words(learned)}, where {numbers_in_words(best)} fits held-out rows best",
+        ConvergenceWarning,
+        stacklevel=4,
+    )
 
 
 def _is_enough(squares: np.ndarray, counts: np.ndarray) -> bool:

@@ -102,7 +102,7 @@ class LastSteps(keras.metrics.Metric):
 
     def observe(
         self,
-        found: Callable[[], "Observation"],
+        found: Callable[[], Observation],
         kl_weight: Callable[[], tf.Tensor],
         done: tf.Tensor,
         num_steps: tf.Tensor,
@@ -174,7 +174,7 @@ class LastSteps(keras.metrics.Metric):
             return math.nan, math.nan
         return float(known[0][-1]), float(known[1][-1])
 
-    def _values(self, found: "Observation") -> tf.Tensor:
+    def _values(self, found: Observation) -> tf.Tensor:
         slopes = [_slope(weight, found) for weight in self.weights]
         pairs = zip(self.noise_rhos, found.numbers_per_scale, strict=True)
         of_noise = [_noise_slopes(rho, number, found) for rho, number in pairs]

@@ -258,7 +258,7 @@ def numbers_per_scale(
     found = []
     by_output = counted(output_likelihoods, targets, outputs, sample_weight)
     for weight, (likelihood, _, output, factors) in zip(weights, by_output, strict=True):
-        if likelihood.loss not in noise_variables.learned_noise([likelihood]):
+        if not noise_variables.learned_noise([likelihood]):
             continue
         counts = weight * tf.ones_like(tf.cast(likelihood.log_prob_like(output), tf.float32))
         for factor in factors:
