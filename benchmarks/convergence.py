@@ -16,6 +16,7 @@ import os
 import pathlib
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -27,7 +28,7 @@ import numpy as np
 import tfbnn
 from benchmarks import measuring
 from benchmarks.recipes_parts import contenders, page, scores, tasks
-from tfbnn.training import convergence
+from tfbnn.training import convergence, held_out_noise
 
 TASKS = ("digits", "ecg5000", "concrete", "energy", "wine-quality-red", "gap")
 OPTIMIZERS: dict[str, Any] = {
@@ -62,6 +63,10 @@ _GAINS = (
     ("better by 0.01 to 0.1 nats", 0.01, 0.1),
     ("better by more", 0.1, math.inf),
 )
+# Of the mean square of the errors over that of the learned scale, further from 1 in either way.
+_NOISE_RATIOS = (("by less than 1.5", 1, 1.5), ("by 1.5 to 2.5", 1.5, 2.5), ("more", 2.5, math.inf))
+# Of the scale that fits test rows best over the learned one.
+_OVERFITS = (("below 1.2", 0, 1.2), ("1.2 to 1.6", 1.2, 1.6), ("above 1.6", 1.6, math.inf))
 
 _COMMAND = "python benchmarks/convergence.py --page docs/convergence.md"
 MARK = f"<!-- What follows is printed: `{_COMMAND}` -->"
@@ -126,7 +131,23 @@ def _run(task: tasks.Task, seed: int, how: str, layer: str) -> dict[str, Any]:
         "train nll": scores.nll(task, answer(task.train[0]), task.train[1]),
         "constant nll": _constant_nll(task),
         "log sigma": [np.log(np.ravel(weight.scale)) for weight in last.weights],
+        "noise": None if task.num_classes else _noise(task, answer, last.noise_ratio()),
     }
+
+
+def _noise(task: tasks.Task, answer: contenders.Answer, ratio: Any) -> dict[str, Any]:
+    """What `fit` knows of the learned noise, and what is true of it."""
+    squares, scales = {}, 1.0
+    parts = {"training": task.train, "held-out": task.validation, "test": task.test}
+    for part, (x, y) in parts.items():
+        found = answer(x)
+        squares[part], scales = np.square(y - found.values).astype(float), np.mean(found.scale)
+    fits = {
+        part: float(held_out_noise.best_scale(one, np.ones(one.shape[1:]))[0] / scales)
+        for part, one in squares.items()
+    }
+    true_ratio = float(squares["training"].mean() / scales**2)
+    return {"ratio": ratio, "true ratio": true_ratio, "best over learned": fits}
 
 
 def _distance(run: dict[str, Any], other: dict[str, Any]) -> float:
@@ -174,6 +195,9 @@ def _tables(folder: pathlib.Path) -> dict[str, str]:
             groups[name] = [one for one in halves[1] if one.setting[key] == name]
     rates = [[name, *_rates(runs, convergence.LARGEST_PULL)] for name, runs in groups.items()]
     header = ["sigma wrong, warned", "sigma right, warned"]
+    noises = _noises(chain for _, chain in chains)
+    # Below beta 1 there is no warning: the noise is refit.
+    of_elbo = _noises(chain for _, chain in chains if "calibrated" not in chain["optimizer"])
     return {
         "Thresholds of the pull, on one half of the settings": measuring.table(
             ["threshold", *header], choice
@@ -184,7 +208,19 @@ def _tables(folder: pathlib.Path) -> dict[str, str]:
         "Nothing was learnt": measuring.table(
             ["", "warned"], _of_learning([one.run for _, one in judged])
         ),
+        "The noise has not trained": measuring.table(
+            ["mean square of errors over that of the scale, or its inverse", "warned"],
+            _of_noise(noises),
+        ),
+        "The noise overfits": measuring.table(
+            ["scale that fits test rows best over the learned one", "warned"],
+            _of_overfitting(of_elbo),
+        ),
     }
+
+
+def _noises(chains: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [run["noise"] for chain in chains for run in chain["runs"] if run["noise"]]
 
 
 def _rates(runs: list[Judged], threshold: float) -> list[str]:
@@ -201,6 +237,27 @@ def _of_learning(runs: list[dict[str, Any]]) -> list[list[str]]:
     for name, low, high in _GAINS:
         gains = [r["gain"] for r in runs if low < r["constant nll"] - r["train nll"] <= high]
         rows.append([name, _share([gain <= 2 * error for gain, error in gains])])
+    return rows
+
+
+def _of_noise(noises: list[dict[str, Any]]) -> list[list[str]]:
+    rows = []
+    for name, low, high in _NOISE_RATIOS:
+        found = [n["ratio"] for n in noises if low <= _either_way(n["true ratio"]) < high]
+        rows.append([name, _share([convergence.noise_is_off(*ratio) for ratio in found])])
+    return rows
+
+
+def _either_way(ratio: float) -> float:
+    return max(ratio, 1 / ratio)
+
+
+def _of_overfitting(noises: list[dict[str, Any]]) -> list[list[str]]:
+    rows = []
+    for name, low, high in _OVERFITS:
+        fits = [n["best over learned"] for n in noises]
+        found = [fit["held-out"] for fit in fits if low <= fit["test"] < high]
+        rows.append([name, _share([fit > held_out_noise.LARGEST_FACTOR for fit in found])])
     return rows
 
 

@@ -41,6 +41,13 @@ def has_not_trained(pull: float, error: float) -> bool:
     return abs(pull) > LARGEST_PULL + 2 * error
 
 
+def noise_is_off(ratio: float, error: float) -> bool:
+    """Whether a `noise_ratio` with this standard error is too far from 1; not if not known."""
+    # Below 1 the scale is larger than the errors.
+    least = ratio - 2 * error if ratio > 1 else 1 / (ratio + 2 * error)
+    return least > LARGEST_NOISE_RATIO
+
+
 def in_words(pull: float) -> str:
     """What sigma does under a pull."""
     return "it still grows" if pull > 0 else "it is still too large and shrinks"
@@ -71,9 +78,7 @@ def _of_means(gain: float, error: float) -> str:
 
 def _of_noise(steps: LastSteps) -> str:
     ratio, error = steps.noise_ratio()
-    # The errors are larger by so much; smaller if it is below 1.
-    least = ratio - 2 * error if ratio > 1 else 1 / (ratio + 2 * error)
-    if not least > LARGEST_NOISE_RATIO:
+    if not noise_is_off(ratio, error):
         return ""
     return (
         "The noise has not trained: the errors of the networks are "

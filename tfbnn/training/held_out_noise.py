@@ -30,8 +30,8 @@ from tfbnn.weights.compilation import traced
 _NUM_DRAWS = 32
 # A range that is cut to an eighth each time is 1 / 4096 of itself in the end.
 _CUTS, _POINTS = 4, 17
-# Half of the square of the noise is missing.
-_LARGEST_FACTOR = 1.4
+# Half of the square of the noise is missing: `python benchmarks/convergence.py`.
+LARGEST_FACTOR = 1.4
 
 
 def refit(
@@ -65,7 +65,7 @@ def refit(
                 f"noise refit on held-out rows: {numbers_in_words(before)} -> "
                 f"{numbers_in_words(scale)}"
             )
-        elif np.any(scale > _LARGEST_FACTOR * np.ravel(before)):
+        elif np.any(scale > LARGEST_FACTOR * np.ravel(before)):
             _warn_of_overfitting(before, scale)
 
 
