@@ -331,7 +331,7 @@ class AutomaticRelevance(AbstractPrior):
     Args:
         smallest_scale: Standard deviation, or `"fan_in"`: `sqrt(0.3 / fan_in)`, known when a layer
             is built.
-        largest_scale: The same; `"fan_in"` is `sqrt(30 / fan_in)`.
+        largest_scale: The same; `"fan_in"` is `sqrt(10 / fan_in)`, that of `FanIn`.
 
     Raises:
         ValueError: If one of them is neither, or the smallest is larger than the largest.
@@ -339,8 +339,8 @@ class AutomaticRelevance(AbstractPrior):
     Example:
 
     >>> from tfbnn.weights import priors
-    >>> priors.AutomaticRelevance().at_fan_in(30)
-    AutomaticRelevance(smallest_scale=0.1, largest_scale=1.0)
+    >>> priors.AutomaticRelevance().at_fan_in(10).largest_scale
+    1.0
 
     References:
         Neal 1996, "Bayesian Learning for Neural Networks", sec. 4.3, for the idea and its name;
@@ -382,7 +382,7 @@ class AutomaticRelevance(AbstractPrior):
 
 
 _SMALLEST_VARIANCE_TIMES_FAN_IN = 0.3
-_LARGEST_VARIANCE_TIMES_FAN_IN = 30
+_LARGEST_VARIANCE_TIMES_FAN_IN = 10
 
 PRIORS: dict[str, type[AbstractPrior]] = {
     "normal": Normal,
