@@ -8,7 +8,7 @@ from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.errors import FailedTrialError, FatalValueError
 
 import tfbnn
-from tfbnn import search
+from tfbnn import recipes, search
 
 PRIOR = {"scale_mixture": {"pi": (0.25,), "sigma1": (2.0,), "sigma2": (0.01,)}}
 
@@ -42,9 +42,9 @@ def test_a_model_is_what_the_hyperparameters_say(small_search):
 
 
 def test_by_default_a_trial_is_trained_as_the_recipe_of_the_elbo_says(small_search):
-    model = small_search.small_hypermodel().build(keras_tuner.HyperParameters())
-    # The learning rate is a hyperparameter.
-    expected = dataclasses.replace(tfbnn.recipes.get("elbo"), learning_rate=None)
+    hp = keras_tuner.HyperParameters()
+    model = small_search.small_hypermodel().build(hp)
+    expected = dataclasses.replace(tfbnn.recipes.get("elbo"), learning_rate=hp["learning_rate"])
     assert model.objective.recipe == expected and model.objective.beta == 1.0
 
 
@@ -103,17 +103,25 @@ def test_a_trial_is_a_function_of_its_hyperparameters(small_search):
     assert scores[0] == pytest.approx(scores[1], rel=1e-5)
 
 
-def test_the_step_size_falls_along_half_a_cosine(small_search):
-    x, y = small_search.data()
-    hypermodel = small_search.small_hypermodel(space=search.Space(learning_rate=(0.1,)))
-    hp = keras_tuner.HyperParameters()
-    model = hypermodel.build(hp)
-    rates = []
-    note = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: rates.append(float(model.optimizer.learning_rate))
-    )
-    hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=4, callbacks=[note])
-    assert rates == pytest.approx([0.1 * (1 + np.cos(np.pi * i / 4)) / 2 for i in range(4)])
+def test_a_trial_is_trained_by_its_recipe_with_its_learning_rate():
+    space = search.Space(recipes=("sparse",), learning_rate=(0.1,), beta=(0.5,))
+    hypermodel = search.BayesianHyperModel((4,), outputs=1, space=space)
+    recipe = hypermodel.build(keras_tuner.HyperParameters()).objective.recipe
+    expected = dataclasses.replace(recipes.RECIPES["sparse"], learning_rate=0.1, beta=0.5)
+    assert recipe == expected
+
+
+def test_an_optimizer_of_ones_own_keeps_its_schedule():
+    space = search.Space(learning_rate=(0.1,))
+
+    def optimizer(rate):
+        return keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(rate, 10))
+
+    hypermodel = search.BayesianHyperModel((4,), outputs=1, space=space, optimizer=optimizer)
+    model = hypermodel.build(keras_tuner.HyperParameters())
+    assert isinstance(model.optimizer, keras.optimizers.SGD)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
+    assert model.objective.recipe == recipes.Recipe(learning_rate=None)
 
 
 def test_a_loss_that_is_not_finite_fails_the_trial_at_once(small_search):

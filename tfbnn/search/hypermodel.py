@@ -53,9 +53,10 @@ class BayesianHyperModel(keras_tuner.HyperModel):
     """A Bayesian network whose hyperparameters are searched.
 
     Hyperparameters: `estimator`, `prior`, `<prior>_<argument>`, `initial_scale`, `recipe`, `beta`
-    and `warm_up` if the space has them, `learning_rate`, and those of the network. The step size
-    falls to zero along half a cosine. A trial is a function of its hyperparameters: weights, noise
-    and the order of the rows start from `seed`, so a trial that is run again gives the same score.
+    and `warm_up` if the space has them, `learning_rate`, and those of the network. A trial is
+    trained as its recipe says, with the `learning_rate` of the trial, and is a function of its
+    hyperparameters: weights, noise and the order of the rows start from `seed`, so a trial that is
+    run again gives the same score.
 
     Args:
         input_shape: Shape of one row of inputs.
@@ -68,7 +69,8 @@ class BayesianHyperModel(keras_tuner.HyperModel):
             hyperparameters of its own.
         loss: A loss that is a likelihood. Each trial gets a copy.
         objective: What a trial is scored by, see `tfbnn.search.objectives`.
-        optimizer: Makes an optimizer from a learning rate.
+        optimizer: Makes an optimizer from a learning rate, in the place of the recipe's; it has the
+            schedule of the rate that it is made with, as in `compile`.
         seed: A whole number, or None for another one in each trial.
 
     Raises:
@@ -96,7 +98,7 @@ class BayesianHyperModel(keras_tuner.HyperModel):
         network: Network | None = None,
         loss: keras.losses.Loss | None = None,
         objective: Any = None,
-        optimizer: Callable[[float], keras.optimizers.Optimizer] = keras.optimizers.Adam,
+        optimizer: Callable[[float], keras.optimizers.Optimizer] | None = None,
         seed: int | None = 0,
     ):
         super().__init__()
@@ -113,7 +115,7 @@ class BayesianHyperModel(keras_tuner.HyperModel):
         self.loss = _checked_loss(loss)
         self.objective = MonteCarloNLL() if objective is None else _called("objective", objective)
         arguments.text("objective.name", getattr(self.objective, "name", None))
-        self.optimizer = _called("optimizer", optimizer)
+        self.optimizer = None if optimizer is None else _called("optimizer", optimizer)
         self.seed = None if seed is None else arguments.seed("seed", seed, 0, 2**32 - 1)
 
     @property
@@ -127,11 +129,9 @@ class BayesianHyperModel(keras_tuner.HyperModel):
         dense, convolution = self._layer_makers(hp)
         layers = self.network(hp, dense, convolution)
         model = Sequential([keras.Input(self.input_shape), *layers])
-        model.compile(
-            self.optimizer(choose(hp, "learning_rate", self.space.learning_rate)),
-            loss=_copy(self.loss),
-            recipe=_recipe(hp, self.space),
-        )
+        recipe = _recipe(hp, self.space)
+        optimizer = self.optimizer(recipe.learning_rate) if self.optimizer else "adam"
+        model.compile(optimizer, loss=_copy(self.loss), recipe=recipe)
         # Hyperband trains a checkpoint further: the momentum and the step it had reached are
         # restored only where there are variables for them.
         model.optimizer.build(model.trainable_variables)
@@ -179,10 +179,8 @@ class BayesianHyperModel(keras_tuner.HyperModel):
             )
         self._start_seed()
         start = time.perf_counter()
-        own = [_StopAtNaN(), keras.callbacks.LearningRateScheduler(_cosine(hp, epochs))]
-        options = {"verbose": 0, **options}
-        schedule = {"epochs": epochs, "initial_epoch": initial_epoch}
-        model.fit(x, y, callbacks=[*own, *callbacks], **schedule, **options)
+        options = {"verbose": 0, "callbacks": [_StopAtNaN(), *callbacks], **options}
+        model.fit(x, y, epochs=epochs, initial_epoch=initial_epoch, **options)
         scores = self._scores(model, *validation_data)
         return {**scores, "seconds": time.perf_counter() - start}
 
@@ -215,11 +213,11 @@ class BayesianHyperModel(keras_tuner.HyperModel):
 
 
 def _recipe(hp: keras_tuner.HyperParameters, space: Space) -> Recipe:
-    """The recipe of this trial; the learning rate is another hyperparameter."""
     recipe = RECIPES[choose(hp, "recipe", space.recipes)]
-    searched = {"beta": space.beta, "warm_up": space.warm_up}
+    names = ("beta", "warm_up", "learning_rate")
+    searched = {name: getattr(space, name) for name in names}
     chosen = {name: choose(hp, name, v) for name, v in searched.items() if v is not None}
-    return dataclasses.replace(recipe, learning_rate=None, **chosen)
+    return dataclasses.replace(recipe, **chosen)
 
 
 def _checked_space(space: Space | None) -> Space:
@@ -252,12 +250,6 @@ class _StopAtNaN(keras.callbacks.Callback):
                 f"The loss is {loss} after epoch {epoch + 1}: a smaller learning rate, or a "
                 "smaller initial scale, may help."
             )
-
-
-def _cosine(hp: keras_tuner.HyperParameters, epochs: int) -> Callable[[int, float], float]:
-    """From an epoch to its step size, half a cosine from the start to zero."""
-    start = hp["learning_rate"]
-    return lambda epoch, _: start * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
 
 
 def _copy(loss: keras.losses.Loss) -> keras.losses.Loss:

@@ -76,7 +76,7 @@ class Space:
         estimators: Endings of the names of layers, such as `"Flipout"`.
         priors: For each prior, a name in `tfbnn.priors`, the values of its arguments; those that
             are left out keep their default. They exist only in trials with this prior.
-        recipes: Names in `tfbnn.recipes`: how training goes, but for the learning rate.
+        recipes: Names in `tfbnn.recipes`: how training goes, but for what follows.
         initial_scale: Posterior standard deviation at the start, in the unit of the weights, or
             `"fan_in"`.
         beta: Factor of the KL; None for that of the recipe. Only 1 is the ELBO. Less often has a
@@ -86,7 +86,7 @@ class Space:
             the recipe.
         depths: Numbers of hidden layers of `perceptron`.
         widths: Units of each of them.
-        learning_rate: Step size at the start, from which it falls to 0 along half a cosine.
+        learning_rate: Of the recipe, in the place of its own.
 
     Raises:
         ValueError: If a name is unknown, or a hyperparameter has no values.
