@@ -45,6 +45,8 @@ def build(settings: Settings, dataset: Dataset) -> tfbnn.Sequential:
 def _prior(settings: Settings) -> Any:
     if settings.prior == "scale_mixture":
         return tfbnn.priors.ScaleMixture(settings.pi, settings.sigma1, settings.sigma2)
+    if settings.prior == "automatic_relevance":
+        return tfbnn.priors.AutomaticRelevance(largest_scale=settings.largest_scale or "fan_in")
     return settings.prior
 
 

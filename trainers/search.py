@@ -24,7 +24,6 @@ import tqdm
 
 import tfbnn
 from tfbnn import search
-from tfbnn.search import Range
 from tfbnn.training import strategies
 from trainers import command, networks, report, runs
 from trainers.data import Dataset, load
@@ -67,22 +66,7 @@ def main(settings: SearchSettings) -> dict[str, Any] | None:
 
 def hypermodel(settings: SearchSettings, dataset: Dataset) -> search.BayesianHyperModel:
     """The hypermodel of a search: the network of `trainers.networks`, sizes and laws searched."""
-    space = search.Space(
-        priors={
-            "automatic_relevance": {},
-            "fan_in": {},
-            "normal": {"scale": Range(0.1, 1.0)},
-            "scale_mixture": {
-                "pi": (0.25, 0.5, 0.75),
-                "sigma1": Range(0.5, 2.0),
-                "sigma2": Range(1e-3, 0.03),
-            },
-            "laplace": {"scale": Range(0.05, 0.7)},
-        },
-        recipes=settings.recipes,
-        beta=settings.beta or None,
-        learning_rate=Range(1e-3, 0.02),
-    )
+    space = search.Space(recipes=settings.recipes, beta=settings.beta or None)
     return _WithBar(
         dataset.train[0].shape[1:],
         space=space,

@@ -87,6 +87,13 @@ def test_the_exported_files_run_and_know_their_preprocessing(smoke):
     assert (folder / "saved_model.json").exists()
 
 
+def test_a_largest_scale_is_that_of_every_kernel(tmp_path):
+    settings = _settings(tmp_path, largest_scale=0.25).effective()
+    model = classification.networks.build(settings, load("digits", smoke=True))
+    kernels = [layer.kernel for layer in tfbnn.layers.variational_layers(model)]
+    assert {kernel.prior.largest_scale for kernel in kernels} == {0.25}
+
+
 @pytest.mark.parametrize(("train_on_all", "part"), [(False, "validation"), (True, "test")])
 def test_the_pruning_curve_is_of_rows_that_were_not_trained_on(
     train_on_all, part, tmp_path, monkeypatch
