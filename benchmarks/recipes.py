@@ -2,6 +2,7 @@
 
     python benchmarks/recipes.py --folder recipes --data <data>
     python benchmarks/recipes.py --tasks digits --contenders plain elbo --seeds 0
+    python benchmarks/recipes.py --steps 0 20000 --print --page docs/recipes.md
 
 Networks of 2 x 50 units on small real data. Every result is kept in `--folder`: start the same
 command again after an interruption, or several side by side. `<data>` holds `uci/`, `ecg5000/` and
@@ -10,6 +11,7 @@ command again after an interruption, or several side by side. `<data>` holds `uc
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -30,14 +32,15 @@ def main() -> None:
     settings = _settings()
     settings.folder.mkdir(parents=True, exist_ok=True)
     tables = {}
-    for name in settings.tasks:
+    for steps, name in itertools.product(settings.steps, settings.tasks):
         rows = {}
         for contender in settings.contenders:
-            runs = [_result(name, contender, seed, settings) for seed in settings.seeds]
+            runs = [_result(name, contender, seed, steps, settings) for seed in settings.seeds]
             rows[contender] = [run for run in runs if run]
-        title = f"{name}, {settings.steps:,} steps" if settings.steps else name
-        tables[title] = page.table(name, rows)
-        print(f"\n{title}\n\n{tables[title]}", flush=True)
+        if any(rows.values()):
+            title = f"{name}, {steps:,} steps" if steps else name
+            tables[title] = page.table(name, rows)
+            print(f"\n{title}\n\n{tables[title]}", flush=True)
     if settings.page:
         page.replace_tables(settings.page, tables)
 
@@ -47,7 +50,9 @@ def _settings() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", default=list(tasks.TASKS), choices=tasks.TASKS)
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument("--steps", type=int, help="in the place of those of the task")
+    parser.add_argument(
+        "--steps", nargs="+", type=int, default=[0], help="0 stands for those of the task"
+    )
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("recipes"))
     parser.add_argument("--data", default=os.environ.get("TFBNN_DATA"))
     parser.add_argument("--page", type=pathlib.Path, help="put the tables into this page, too")
@@ -55,16 +60,17 @@ def _settings() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _result(task_name: str, contender: str, seed: int, settings: argparse.Namespace) -> Any:
+def _result(
+    task_name: str, contender: str, seed: int, steps: int, settings: argparse.Namespace
+) -> Any:
     name = f"{task_name}-{contender.replace(' ', '_')}"
-    if settings.steps:
-        name += f"-{settings.steps}-steps"
+    if steps:
+        name += f"-{steps}-steps"
     path = settings.folder / f"{name}-{seed}.json"
     if not path.exists() and not settings.print:
         start = time.perf_counter()
         task = tasks.load(task_name, settings.data, seed)
-        if settings.steps:
-            task = dataclasses.replace(task, steps=settings.steps)
+        task = dataclasses.replace(task, steps=steps or task.steps)
         # Contenders must not share a start: their differences would not be independent.
         answer, facts = CONTENDERS[contender](task, seed + zlib.crc32(contender.encode()) % 10**6)
         found = {**scores.scores(task, answer), **facts}
