@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--data", help="folder that holds notmnist/; else TFBNN_DATA")
     parser.add_argument("--data-dir", help="folder of tensorflow-datasets; else TFDS_DATA_DIR")
     settings = parser.parse_args()
-    images, labels = load("mnist", settings.data_dir, False, False).test
+    images, labels = load("mnist", settings.data_dir).test
     asked = {"test": images, "letters": inputs.letters(settings.data)}
     found = []
     for path in settings.models:

@@ -3,6 +3,7 @@
 import pathlib
 import sys
 
+import numpy as np
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -35,6 +36,15 @@ def test_means_over_seeds_and_the_error_above_each_seed_s_own_mean(tables):
     assert rows[1]["excesses"] == pytest.approx([0.1, 0.3])
     assert rows[1]["bytes"] == 150 and rows[1]["latency"] == 0.05
     assert "+0.20" in tables.markdown(rows)
+
+
+def test_the_teachers_are_those_that_their_module_describes(tables):
+    from benchmarks.device_parts import teachers
+
+    assert teachers.SETTINGS["mlp"].prior == teachers.SETTINGS["lenet"].prior == "scale_mixture"
+    model = teachers.lenet(teachers.SETTINGS["lenet"])
+    assert model.output_shape == (None, 10)
+    assert np.max(model.layers[0].kernel.scale) < 0.01
 
 
 def test_the_front_has_no_file_that_another_beats(monkeypatch):

@@ -16,7 +16,9 @@ PLAIN = {
     "tfbnn.layers.Convolution2DReparameterization": "keras.layers.Conv2D",
     "tfbnn.layers.DenseFlipout": "keras.layers.Dense",
     "tfbnn.Sequential": "keras.Sequential",
-    ', recipe="calibrated"': "",
+    # The same optimizer: 40 epochs of 47 batches.
+    ', recipe="calibrated"': ", optimizer=keras.optimizers.Adam("
+    "keras.optimizers.schedules.CosineDecay(1e-2, 1880))",
 }
 
 
@@ -71,4 +73,5 @@ def test_the_first_lines_of_the_readme_beat_the_plain_network_at_unseen_inputs()
         gains.append(areas[0] - areas[1])
     print(f"gains in area: {gains}")
     error = np.std(gains, ddof=1) / np.sqrt(len(gains))
-    assert np.mean(gains) > 2 * error
+    # The 95 % point of Student's t with 2 degrees of freedom.
+    assert np.mean(gains) > 2.92 * error

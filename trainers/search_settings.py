@@ -86,7 +86,7 @@ SEARCHES = {
         filters=(0,),
         widths=(200, 400, 800),
         depth=2,
-        # Forty epochs on two layers of 400 units: longer than the search.
+        # Sixty epochs on two layers of 400 units: longer than the search.
         baseline=False,
     ),
     "cifar10": SearchSettings(

@@ -117,8 +117,9 @@ class Settings:
     width: int = option(400, "units of a hidden layer")
     depth: int = option(2, "number of hidden layers")
     prior: str = option("automatic_relevance", "prior of the weights", tuple(PRIORS))
-    largest_scale: float | None = option(
-        None, "of the automatic relevance of a kernel; else relative to the fan-in"
+    largest_scale: float = option(
+        0.0,
+        "largest scale of the automatic relevance of a kernel, 0 for one relative to the fan-in",
     )
     pi: float = option(0.5, "share of the wide component of a scale mixture")
     sigma1: float = option(1.0, "standard deviation of its wide component")
@@ -170,9 +171,11 @@ class Settings:
         check_seeds(self, "seed")
         check_places(self, "output", "data_dir", "json", "resume")
         check(self, "beta", self.beta is None or 0 <= self.beta < math.inf, "finite, at least 0")
-        for name in ("largest_scale", "sigma1", "sigma2", "initial_scale", "learning_rate"):
+        for name in ("sigma1", "sigma2", "initial_scale", "learning_rate"):
             value = getattr(self, name)
             check(self, name, value is None or 0 < value < math.inf, "positive and finite")
+        if self.largest_scale:
+            arguments.standard_deviation("largest_scale", self.largest_scale)
         check(self, "pi", 0 < self.pi < 1, "between 0 and 1")
         check(self, "sparsity", 0 <= self.sparsity < 1, "in [0, 1)")
         check(self, "sparsities", all(0 <= s < 1 for s in self.sparsities), "in [0, 1)")

@@ -14,7 +14,16 @@ from trainers import networks
 from trainers.data import Dataset
 from trainers.settings import BY_DATASET, Settings
 
-_MNIST = dataclasses.replace(BY_DATASET["mnist"], train_on_all=False, epochs=30)
+_MNIST = dataclasses.replace(
+    BY_DATASET["mnist"],
+    train_on_all=False,
+    prior="scale_mixture",
+    pi=0.25,
+    initial_scale=0.0067,
+    recipe="elbo",
+    learning_rate=1e-3,
+    epochs=30,
+)
 SETTINGS = {
     "mlp": dataclasses.replace(_MNIST, width=1200),
     "lenet": dataclasses.replace(_MNIST, layer="Reparameterization"),

@@ -744,7 +744,7 @@ def _search(made: World) -> list[Entry]:
                 "network": Kind("None", lambda value: value is None),
                 "loss": values.optional(values.thing()),
                 "objective": function,
-                "optimizer": _unless_none(function),
+                "optimizer": values.optional(function),
                 "seed": values.optional(values.whole(0, 2**32 - 1)),
             },
         ),

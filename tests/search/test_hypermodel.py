@@ -111,6 +111,30 @@ def test_a_trial_is_trained_by_its_recipe_with_its_learning_rate():
     assert recipe == expected
 
 
+def test_the_steps_of_a_trial_fall_to_nothing_from_where_it_was(small_search):
+    x, y = small_search.data()
+    hypermodel = small_search.small_hypermodel(space=search.Space(learning_rate=(0.01,)))
+    hp = keras_tuner.HyperParameters()
+    model = hypermodel.build(hp)
+    means, moves = [], []
+
+    def note(epoch, logs):
+        before, after = means[-1:], np.ravel(model.layers[-1].kernel.loc)
+        moves.extend(np.linalg.norm(after - one) for one in before)
+        means.append(after)
+
+    callbacks = [keras.callbacks.LambdaCallback(on_epoch_begin=note)]
+    data = {"validation_data": (x, y), "callbacks": callbacks, "batch_size": len(x)}
+    hypermodel.fit(hp, model, x, y, epochs=40, **data)
+    assert moves[-1] < 0.02 * moves[0]
+    # As Hyperband does: a trial that goes on has no second start.
+    first = moves[0]
+    moves.clear()
+    means.clear()
+    hypermodel.fit(hp, model, x, y, epochs=80, initial_epoch=77, **data)
+    assert max(moves) < 0.02 * first
+
+
 def test_an_optimizer_of_ones_own_keeps_its_schedule():
     space = search.Space(learning_rate=(0.1,))
 

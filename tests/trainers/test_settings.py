@@ -70,7 +70,7 @@ def test_the_settings_are_for_their_data_set_and_leave_beta_to_the_recipe(datase
         {"epochs": 0},
         {"learning_rate": float("nan")},
         {"sigma2": 0.0},
-        {"largest_scale": 0.0},
+        {"largest_scale": -1.0},
         {"pi": 1.0},
         {"beta": float("inf")},
         {"seed": -1},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tfbnn
-from tfbnn.training.convergence import LARGEST_PULL, ConvergenceWarning
+from tfbnn.training.convergence import LARGEST_PULL, ConvergenceWarning, noise_is_off
 
 RNG = np.random.default_rng(0)
 FEATURES = 40
@@ -229,6 +229,21 @@ def test_the_ratio_of_the_noise_is_that_of_the_errors(factor):
         ratio, error = model.objective.last_steps.noise_ratio()
         assert ratio == pytest.approx(factor**-2, abs=4 * error + 0.1 * factor**-2)
         assert any("The noise has not trained" in one for one in said) == (factor != 1)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "error", "off"),
+    [
+        (2.5, 0.2, True),
+        (2.5, 0.3, False),
+        (0.4, 0.04, True),
+        (0.4, 0.06, False),
+        (1.0, 0.0, False),
+        (np.nan, np.nan, False),
+    ],
+)
+def test_a_ratio_is_as_far_off_below_one_as_above(ratio, error, off):
+    assert noise_is_off(ratio, error) is off
 
 
 def test_without_enough_steps_nothing_is_known_nor_said():

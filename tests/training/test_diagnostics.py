@@ -58,6 +58,13 @@ def report(**changes):
     return ElboReport(**{**values, **changes})
 
 
+def test_a_prior_that_follows_the_posterior_is_named():
+    words = "Its priors were learnt from the same data: compare no models by it"
+    assert words in str(check(make_model())).replace("\n    ", " ")
+    plain = make_model(prior="fan_in", bias_prior="normal")
+    assert words not in str(check(plain)).replace("\n    ", " ")
+
+
 # Numbers.
 
 

@@ -295,6 +295,13 @@ def test_fit_says_what_the_recipe_does(capsys):
     assert line.startswith("ELBO: ") and "learning rate" not in line
 
 
+def test_fit_calls_weighted_likelihoods_no_elbo(capsys):
+    model = make_model()
+    model.compile("adam", loss=model.loss, loss_weights=[0.5])
+    model.fit(X, Y, epochs=2, verbose=2)
+    assert capsys.readouterr().out.startswith("Weighted objective, not the ELBO: ")
+
+
 def test_files_keep_the_recipe(tmp_path):
     for options in ({}, {"recipe": "calibrated"}, {"optimizer": "sgd"}):
         model = make_model(**options)

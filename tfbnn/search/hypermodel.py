@@ -179,8 +179,9 @@ class BayesianHyperModel(keras_tuner.HyperModel):
             )
         self._start_seed()
         start = time.perf_counter()
-        options = {"verbose": 0, "callbacks": [_StopAtNaN(), *callbacks], **options}
-        model.fit(x, y, epochs=epochs, initial_epoch=initial_epoch, **options)
+        options = {"verbose": 0, **options}
+        schedule = {"epochs": epochs, "initial_epoch": initial_epoch}
+        model.fit(x, y, callbacks=[_StopAtNaN(), *callbacks], **schedule, **options)
         scores = self._scores(model, *validation_data)
         return {**scores, "seconds": time.perf_counter() - start}
 

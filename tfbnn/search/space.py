@@ -76,7 +76,8 @@ class Space:
         estimators: Endings of the names of layers, such as `"Flipout"`.
         priors: For each prior, a name in `tfbnn.priors`, the values of its arguments; those that
             are left out keep their default. They exist only in trials with this prior.
-        recipes: Names in `tfbnn.recipes`: how training goes, but for what follows.
+        recipes: Names in `tfbnn.recipes`: how training goes, but for `beta`, `warm_up` and
+            `learning_rate`.
         initial_scale: Posterior standard deviation at the start, in the unit of the weights, or
             `"fan_in"`.
         beta: Factor of the KL; None for that of the recipe. Only 1 is the ELBO. Less often has a

@@ -677,6 +677,8 @@ class BayesianModel:
     def _summary_line(self, size: Any, held_out: bool) -> str:
         schedule, recipe = self.objective.kl_schedule, self.objective.recipe
         name = "ELBO" if self.objective.beta == 1 else "Tempered objective, not the ELBO"
+        if any(weight != 1 for weight in self._loss_weights):
+            name = "Weighted objective, not the ELBO"
         all_weights = variational_weights(self)
         widest = max((weight.fan_in for weight in all_weights), default=0)
         how = recipe.describe(self.objective.progress.num_steps, widest) if recipe else ""

@@ -22,6 +22,7 @@ REMEDY = (
     "Train for more steps. Without a recipe, `compile(recipe=...)` sets a learning rate and steps "
     "of rho that get there sooner."
 )
+_START_LOWER = " Or start it lower, by `posterior=tfbnn.families.Normal(initial_scale=...)`."
 
 
 def warn(steps: LastSteps) -> None:
@@ -58,8 +59,8 @@ def _of_sigma(pull: float, error: float) -> str:
         return ""
     return (
         f"Sigma has not trained: {in_words(pull)} where training ended, so the uncertainty is that "
-        f"of the start more than that of the data. {REMEDY} Received: a pull of {pull:.2f}, where "
-        "1 is that of the KL alone and 0 is converged"
+        f"of the start more than that of the data. {REMEDY}{_START_LOWER if pull < 0 else ''} "
+        f"Received: a pull of {pull:.2f}, where 1 is that of the KL alone and 0 is converged"
     )
 
 

@@ -21,6 +21,7 @@ from tfbnn.training.objective import global_batch_size, mean_nll
 from tfbnn.training.plain_models import KnownObjective, likelihoods_of, objective_of
 from tfbnn.training.sigma import named_layers
 from tfbnn.weights import noise
+from tfbnn.weights.priors import AutomaticRelevance
 
 
 def check_elbo(
@@ -94,6 +95,9 @@ def check_elbo(
         kl_weight=objective.kl_weight,
         loss_weights=tuple(objective.loss_weights),
         kind=" + ".join(likelihood.kind for likelihood in objective.likelihoods),
+        has_learnt_priors=any(
+            isinstance(weight.prior, AutomaticRelevance) for weight in variational_weights(model)
+        ),
         **_pull(model),
     )
     if verbose:

@@ -43,6 +43,8 @@ class ElboReport:
             of what the KL alone would: 0 where sigma has arrived; NaN where it is not known. See
             `tfbnn.training.convergence`.
         sigma_pull_standard_error: Its standard error.
+        has_learnt_priors: Whether a prior follows the posterior, as `AutomaticRelevance` does. The
+            ELBO is then that of empirical Bayes.
     """
 
     nll: float
@@ -61,6 +63,7 @@ class ElboReport:
     kind: str
     sigma_pull: float = math.nan
     sigma_pull_standard_error: float = math.nan
+    has_learnt_priors: bool = False
 
     @property
     def num_weights(self) -> int:
@@ -156,6 +159,8 @@ def _words(report: ElboReport) -> list[str]:
             f"{math.exp(-report.nll):.3g}, as a geometric mean."
         )
     gap = report.nll - report.nll_at_mean
+    learnt = " Its priors were learnt from the same data: compare no models by it, which is "
+    learnt += "what the prior `FanIn` is for."
     return [
         nll,
         f"Noise: drawing the weights costs {gap:.4f} nats per example against their mean.",
@@ -163,7 +168,7 @@ def _words(report: ElboReport) -> list[str]:
         f"{_percent(report.weighted_kl, report.loss)} of the loss.",
         f"ELBO of all {report.num_examples} examples: "
         f"{-report.num_examples * report.negative_elbo:,.1f} nats, a lower bound of the log "
-        "evidence if the rows here are typical of them.",
+        "evidence if the rows here are typical of them." + learnt * report.has_learnt_priors,
     ]
 
 
@@ -240,7 +245,8 @@ def _size(report: ElboReport) -> str | None:
         )
     return (
         f"The data here have {report.num_rows} rows, num_examples is {report.num_examples}. That "
-        "is right for a sample of the training data; if these are all of them, the KL weighs "
+        "is right for a sample of the training data and for held-out rows; if these are all that "
+        "the model was trained on, the KL weighs "
         f"{report.num_examples / report.num_rows:.3g} times too little: set "
         f"`model.num_examples = {report.num_rows}`."
     )

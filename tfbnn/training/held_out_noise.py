@@ -70,15 +70,20 @@ def refit(
 
 
 def in_words(model: keras.Model, held_out: bool) -> str:
-    """What the line of `fit` says of a learned noise under `beta` below 1."""
-    if not (_trained_noise(model) and model.objective.beta < 1):
+    """What the line of `fit` says of a noise that is learned under `beta` below 1."""
+    if model.objective.beta >= 1:
         return ""
-    if held_out:
-        return "; the learned noise will be refit on the held-out rows"
-    return (
-        "; the learned noise is that of the training rows, too small for new ones: "
-        "`validation_data` refits it"
-    )
+    words = ""
+    if any(getattr(one.loss, "scale", None) == "head" for one in model.likelihoods):
+        words += "; the noise that the network predicts is that of the training rows"
+    if _trained_noise(model) and held_out:
+        words += "; the learned noise will be refit on the held-out rows"
+    elif _trained_noise(model):
+        words += (
+            "; the learned noise is that of the training rows, too small for new ones: "
+            "`validation_data` refits it"
+        )
+    return words
 
 
 def best_scale(squares: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 | recipe | beta | take it when |
 |---|---|---|
 | `"calibrated"` | 0.3 | predictions and their uncertainty are what you want |
-| `"elbo"` | 1 | the ELBO itself is: comparing models, an exact mean-field posterior |
+| `"elbo"` | 1 | the ELBO itself is: an exact posterior, comparing models (prior `FanIn`) |
 | `"sparse"` | 1 | you will remove 90 % of the weights, or more |
 
 A recipe sets what the user did not. Only a recipe, or `beta=`, makes the objective something else
@@ -166,10 +166,10 @@ def plan(optimizer: Any, recipe: Any, beta: float | str | None, kl_schedule: Any
     if given is None and not by_name:
         return Plan(optimizer, None, 1.0 if beta is None or is_open else beta, is_open)
     used = given or RECIPES["elbo"]
-    if recipe == "elbo" and beta not in (None, 1):
+    if given == RECIPES["elbo"] and beta not in (None, 1):
         raise ValueError(
             "With this `beta` the objective is not the ELBO: leave one of them out, or take "
-            f"another recipe. Received: recipe='elbo', beta={beta!r}"
+            f"another recipe. Received: recipe={recipe!r}, beta={beta!r}"
         )
     beta = used.beta if beta is None or is_open else beta
     if by_name:

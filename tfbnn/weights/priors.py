@@ -4,13 +4,13 @@ Which prior when:
 
 | prior | log density in the tails | take it when |
 |---|---|---|
-| `Normal` | `-w**2` | the default for calibration; closed-form KL, no Monte Carlo noise |
-| `ScaleMixture` | `-w**2`, spike at zero | you will prune: most weights shrink into the spike |
+| `Normal` | `-w**2` | a scale that you know; closed-form KL, no Monte Carlo noise |
+| `ScaleMixture` | `-w**2`, spike at zero | that of the paper: most weights shrink into the spike |
 | `Laplace` | `-abs(w)` | a mild pull to zero with a closed-form KL |
 | `StudentT` | `-(df + 1) * log(abs(w))` | a few weights must be free to grow; `df` sets how many |
 | `Cauchy` | `-2 * log(abs(w))` | the same, as far as it goes (`StudentT` with `df=1`) |
 | `FanIn` | `-w**2` | a normal prior that suits layers of every width |
-| `AutomaticRelevance` | `-log(abs(w))` | the default: uncertain, and free to prune |
+| `AutomaticRelevance` | `-log(abs(w))`, then `-w**2` | the default: uncertain, and free to prune |
 | `Distribution` | any | TFP has the law you want and this table has not |
 
 Every prior is one law for one scalar weight; a layer applies it to each weight independently.
@@ -319,11 +319,12 @@ class AutomaticRelevance(AbstractPrior):
     `smallest_scale**2` to `largest_scale**2`
 
     so that `KL = (log(s**2 / scale**2) + (loc**2 + scale**2) / s**2 - 1) / 2`: between the two
-    scales `log(1 + loc**2 / scale**2) / 2`. Weights that the data need are hardly pulled to zero
-    by their size, and all others fall back to `N(0, smallest_scale**2)`. They can be pruned, and
-    are uncertain, which inputs that the data never had are answered with. Without a largest scale
-    nothing would hold back the weights as a whole, which can grow together with their standard
-    deviations at no cost: a long training would be sure of everything.
+    scales `log(1 + loc**2 / scale**2) / 2`, whatever the size of the weight. Those that the data do
+    not need fall back to `N(0, smallest_scale**2)`. They can be pruned, and are uncertain, which
+    inputs that the data never had are answered with. Larger weights are held back by a normal prior
+    of the largest scale. Without one, all could grow together with their standard deviations at no
+    cost: a long training with little of the KL would be sure of everything. Where rows are many it
+    may be larger than the default.
 
     Because its scales are learnt, it is no density, and the ELBO is that of empirical Bayes: do not
     compare models by it.
