@@ -178,7 +178,7 @@ def test_pruned_weights_leave_the_kl_of_the_default_prior():
             loc, scale = (part.numpy().astype("float64") for part in (weight.loc, weight.scale))
             loc, scale = loc[scale > 0], scale[scale > 0]
             second = loc**2 + scale**2
-            clipped = np.clip(second, 0.3 / fan_in, 10 / fan_in)
+            clipped = np.clip(second, 0.3 / fan_in, 30 / fan_in)
             prior = clipped if weight is layer.kernel else 10 / fan_in
             expected += np.sum(np.log(prior / scale**2) + second / prior - 1) / 2
     assert float(total_kl(pruned, None)) == pytest.approx(expected, rel=1e-5)

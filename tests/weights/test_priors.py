@@ -229,7 +229,7 @@ def test_the_scale_of_fan_in_is_known_when_a_layer_is_built():
     assert priors.FanIn(10.0, smallest_scale=0.7).at_fan_in(40) == priors.Normal(scale=0.7)
     layer = tfbnn.layers.Convolution2DFlipout(5, 3, prior="fan_in", bias_posterior="normal")
     layer.build((None, 8, 8, 2))
-    assert layer.kernel.prior == priors.Normal(scale=(10 / 18) ** 0.5)
+    assert layer.kernel.prior == priors.Normal(scale=(30 / 18) ** 0.5)
     assert layer.bias.prior == layer.kernel.prior
     wide = tfbnn.layers.DenseFlipout(5, prior="fan_in", bias_posterior="normal")
     wide.build((None, 1000))
@@ -244,9 +244,9 @@ def test_the_scale_of_fan_in_is_known_when_a_layer_is_built():
 
 def test_automatic_relevance_is_known_when_a_layer_is_built():
     assert priors.AutomaticRelevance() == priors.AutomaticRelevance("fan_in")
-    at_10 = priors.AutomaticRelevance().at_fan_in(10)
-    assert at_10 == priors.AutomaticRelevance(smallest_scale=(0.3 / 10) ** 0.5, largest_scale=1.0)
-    assert at_10.at_fan_in(1000) == at_10
+    at_30 = priors.AutomaticRelevance().at_fan_in(30)
+    assert at_30 == priors.AutomaticRelevance(smallest_scale=(0.3 / 30) ** 0.5, largest_scale=1.0)
+    assert at_30.at_fan_in(1000) == at_30
     # What was asked for is what there is.
     assert priors.AutomaticRelevance(0.7).at_fan_in(3000).largest_scale == 0.7
     assert priors.AutomaticRelevance(largest_scale=1e-3).at_fan_in(3).smallest_scale == 1e-3
@@ -254,7 +254,7 @@ def test_automatic_relevance_is_known_when_a_layer_is_built():
         priors.AutomaticRelevance(2.0, 1.0)
     layer = tfbnn.layers.Convolution2DFlipout(5, 3, prior="automatic_relevance")
     layer.build((None, 8, 8, 2))
-    assert layer.kernel.prior == priors.AutomaticRelevance((0.3 / 18) ** 0.5, (10 / 18) ** 0.5)
+    assert layer.kernel.prior == priors.AutomaticRelevance((0.3 / 18) ** 0.5, (30 / 18) ** 0.5)
     again = type(layer).from_config(layer.get_config())
     assert again.prior == layer.prior == priors.AutomaticRelevance()
 

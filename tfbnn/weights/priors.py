@@ -332,7 +332,7 @@ class AutomaticRelevance(AbstractPrior):
     Args:
         smallest_scale: Standard deviation, or `"fan_in"`: `sqrt(0.3 / fan_in)`, known when a layer
             is built.
-        largest_scale: The same; `"fan_in"` is `sqrt(10 / fan_in)`, that of `FanIn`.
+        largest_scale: The same; `"fan_in"` is `sqrt(30 / fan_in)`.
 
     Raises:
         ValueError: If one of them is neither, or the smallest is larger than the largest.
@@ -340,7 +340,7 @@ class AutomaticRelevance(AbstractPrior):
     Example:
 
     >>> from tfbnn.weights import priors
-    >>> priors.AutomaticRelevance().at_fan_in(10).largest_scale
+    >>> priors.AutomaticRelevance().at_fan_in(30).largest_scale
     1.0
 
     References:
@@ -383,7 +383,7 @@ class AutomaticRelevance(AbstractPrior):
 
 
 _SMALLEST_VARIANCE_TIMES_FAN_IN = 0.3
-_LARGEST_VARIANCE_TIMES_FAN_IN = 10
+_LARGEST_VARIANCE_TIMES_FAN_IN = 30
 
 PRIORS: dict[str, type[AbstractPrior]] = {
     "normal": Normal,
