@@ -229,7 +229,7 @@ def test_the_scale_of_fan_in_is_known_when_a_layer_is_built():
     assert priors.FanIn(10.0, smallest_scale=0.7).at_fan_in(40) == priors.Normal(scale=0.7)
     layer = tfbnn.layers.Convolution2DFlipout(5, 3, prior="fan_in", bias_posterior="normal")
     layer.build((None, 8, 8, 2))
-    assert layer.kernel.prior == priors.Normal(scale=(30 / 18) ** 0.5)
+    assert layer.kernel.prior == priors.Normal(scale=(10 / 18) ** 0.5)
     assert layer.bias.prior == layer.kernel.prior
     wide = tfbnn.layers.DenseFlipout(5, prior="fan_in", bias_posterior="normal")
     wide.build((None, 1000))
