@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import measuring
+from tfbnn.training import convergence
 
 Runs = list[dict[str, float]]
 
-MARK = "<!-- What follows is printed: `python benchmarks/recipes.py --page docs/recipes.md` -->"
+_COMMAND = "python benchmarks/recipes.py --steps 0 20000 --page docs/recipes.md"
+MARK = f"<!-- What follows is printed: `{_COMMAND}` -->"
 
 _PRUNED = {"error at 90 %": "90 % removed", "error at 95 %": "95 % removed"}
 _REAL = {
@@ -57,11 +59,15 @@ def table(task: str, rows: dict[str, Runs]) -> str:
     """Means over seeds of each contender, with standard errors."""
     columns = COLUMNS[task]
     lines = [
-        [contender, *(_cell([run[name] for run in runs if name in run]) for name in columns)]
+        [
+            contender,
+            *(_cell([run[name] for run in runs if name in run]) for name in columns),
+            _warned(runs),
+        ]
         for contender, runs in rows.items()
         if runs
     ]
-    return measuring.table(["", *columns.values()], lines)
+    return measuring.table(["", *columns.values(), "warned of sigma"], lines)
 
 
 def replace_tables(page: pathlib.Path, tables: dict[str, str], mark: str = MARK) -> None:
@@ -71,6 +77,13 @@ def replace_tables(page: pathlib.Path, tables: dict[str, str], mark: str = MARK)
         raise ValueError(f"The page must have this line: {mark}. Received: page={page}")
     parts = [f"## {task}\n\n{text}\n" for task, text in tables.items()]
     page.write_text(head + mark + "\n\n" + "\n".join(parts))
+
+
+def _warned(runs: Runs) -> str:
+    """In how many runs `fit` says that sigma has not trained."""
+    pulls = [(run["pull"], run["pull error"]) for run in runs if "pull" in run]
+    warned = [convergence.has_not_trained(*pull) for pull in pulls]
+    return f"{sum(warned)} of {len(warned)}" if warned else ""
 
 
 def _cell(values: list[Any]) -> str:
