@@ -237,32 +237,27 @@ def _rates(runs: list[Judged], threshold: float) -> list[str]:
 def _of_learning(runs: list[dict[str, Any]]) -> list[list[str]]:
     """How often the gain was none, where the training rows are predicted better than by a
     constant, and where not."""
-    rows = []
-    for name, low, high in _GAINS:
-        gains = [r["gain"] for r in runs if low < r["constant nll"] - r["train nll"] <= high]
-        rows.append([name, _share([gain <= 2 * error for gain, error in gains])])
-    return rows
+    pairs = [(r["constant nll"] - r["train nll"], r["gain"]) for r in runs]
+    return _by_range(_GAINS, [(better, gain <= 2 * error) for better, (gain, error) in pairs])
 
 
 def _of_noise(noises: list[dict[str, Any]]) -> list[list[str]]:
-    rows = []
-    for name, low, high in _NOISE_RATIOS:
-        found = [n["ratio"] for n in noises if low <= _either_way(n["true ratio"]) < high]
-        rows.append([name, _share([convergence.noise_is_off(*ratio) for ratio in found])])
-    return rows
-
-
-def _either_way(ratio: float) -> float:
-    return max(ratio, 1 / ratio)
+    pairs = [(n["true ratio"], convergence.noise_is_off(*n["ratio"])) for n in noises]
+    return _by_range(_NOISE_RATIOS, [(max(true, 1 / true), warned) for true, warned in pairs])
 
 
 def _of_overfitting(noises: list[dict[str, Any]]) -> list[list[str]]:
-    rows = []
-    for name, low, high in _OVERFITS:
-        fits = [n["best over learned"] for n in noises]
-        found = [fit["held-out"] for fit in fits if low <= fit["test"] < high]
-        rows.append([name, _share([fit > held_out_noise.LARGEST_FACTOR for fit in found])])
-    return rows
+    fits = [n["best over learned"] for n in noises]
+    largest = held_out_noise.LARGEST_FACTOR
+    return _by_range(_OVERFITS, [(fit["test"], fit["held-out"] > largest) for fit in fits])
+
+
+def _by_range(ranges: Any, runs: list[tuple[float, bool]]) -> list[list[str]]:
+    """How often there was a warning, for what is true in each of the ranges."""
+    return [
+        [name, _share([warned for true, warned in runs if low <= true < high])]
+        for name, low, high in ranges
+    ]
 
 
 def _share(hits: list[bool]) -> str:
