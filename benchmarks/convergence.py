@@ -137,16 +137,16 @@ def _run(task: tasks.Task, seed: int, how: str, layer: str) -> dict[str, Any]:
 
 def _noise(task: tasks.Task, answer: contenders.Answer, ratio: Any) -> dict[str, Any]:
     """What `fit` knows of the learned noise, and what is true of it."""
-    squares, scales = {}, 1.0
-    parts = {"training": task.train, "held-out": task.validation, "test": task.test}
-    for part, (x, y) in parts.items():
-        found = answer(x)
-        squares[part], scales = np.square(y - found.values).astype(float), np.mean(found.scale)
-    fits = {
-        part: float(held_out_noise.best_scale(one, np.ones(one.shape[1:]))[0] / scales)
-        for part, one in squares.items()
-    }
-    true_ratio = float(squares["training"].mean() / scales**2)
+    x, y = task.train
+    found = answer(x)
+    # Of all targets together, and so the same for all rows.
+    scale = np.mean(found.scale)
+    fits = {}
+    for part, (rows, targets) in {"held-out": task.validation, "test": task.test}.items():
+        squares = np.square(targets - answer(rows).values).astype(float)
+        best = held_out_noise.best_scale(squares, np.ones(targets.shape))
+        fits[part] = float(best[0] / scale)
+    true_ratio = float(np.square(y - found.values).mean() / scale**2)
     return {"ratio": ratio, "true ratio": true_ratio, "best over learned": fits}
 
 
