@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 import tfbnn
 from tfbnn.export import flatbuffer, freeze, graph
 from tfbnn.export.graph import MODES
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.routes import posterior_of
 
 SCALE = 0.2
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -6,7 +6,8 @@ import pytest
 
 import tfbnn
 from tfbnn.export.c_source import exporter
-from tfbnn.posterior import AbstractPosterior, MeanFieldPosterior, posterior_of
+from tfbnn.posterior import MeanFieldPosterior, posterior_of
+from tfbnn.posterior.base import AbstractRandomVariables
 from tfbnn.pruning import masks
 
 X = np.random.default_rng(0).normal(size=(8, 5)).astype("float32")
@@ -21,7 +22,7 @@ class Wider(MeanFieldPosterior):
         return [mean + 3.0 * (draw - mean) for draw, mean in pairs]
 
 
-class Fixed(AbstractPosterior):
+class Fixed(AbstractRandomVariables):
     """Another route: one network."""
 
     @property

@@ -10,7 +10,8 @@ import tensorflow as tf
 from scipy import special, stats
 
 import tfbnn
-from tfbnn.posterior import AbstractPosterior
+from tfbnn.posterior.base import AbstractRandomVariables
+from tfbnn.posterior.gaussian import gaussian
 from tfbnn.posterior.base import mask_of
 from tfbnn.training import likelihoods
 from tfbnn.weights import noise
@@ -21,7 +22,7 @@ X = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
 SEED = noise.as_seed(7)
 
 
-class Jitter(AbstractPosterior):
+class Jitter(AbstractRandomVariables):
     """The smallest route there is: a plain Keras model whose kernels have normal noise."""
 
     @property
@@ -92,8 +93,9 @@ def test_largest_tensor(posterior):
     assert posterior.largest_tensor(tf.zeros((100, 3))) == 100 * 4 * 4
 
 
-def test_stddev_is_none_unless_gaussian(posterior):
-    assert posterior.stddev() is None
+def test_a_posterior_has_no_laws_unless_it_is_gaussian(posterior):
+    with pytest.raises(TypeError, match="Pruning needs the mean and.*of type Jitter"):
+        gaussian(posterior, "Pruning")
 
 
 def test_any_posterior_predicts(posterior):

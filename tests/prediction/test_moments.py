@@ -12,7 +12,7 @@ import tfbnn
 from tests.export.c_source.models import dense, finished
 from tfbnn.export.freeze import MomentsRule, freeze
 from tfbnn.layers.steps import Step, Value, steps_of
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.routes import posterior_of
 from tfbnn.prediction import moment_rules
 from tfbnn.prediction.answers import answer
 from tfbnn.prediction.moments import current_weights, outputs_at_points, propagate

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfbnn.layers.variational import variational_layers
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.routes import posterior_of
 
 
 def spread(model, biases=False):

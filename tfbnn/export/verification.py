@@ -15,7 +15,7 @@ from tfbnn import arguments
 from tfbnn.export.graph import Graph
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.answers import answer, names_of
-from tfbnn.prediction.predictive import outputs_at_mean, sampled_blocks
+from tfbnn.prediction.predictive import outputs_of_one, sampled_blocks
 from tfbnn.training.data import check_arrays
 from tfbnn.training.likelihoods import AbstractLikelihood
 
@@ -212,7 +212,7 @@ def verify_mean(
             ten times that, or one is not finite.
     """
     inputs = tf.convert_to_tensor(rows if prepared is None else prepared)
-    outputs = outputs_at_mean(posterior, inputs, "check_data")
+    outputs = outputs_of_one(posterior, inputs, "check_data")
     expected = answer(posterior.likelihoods[0], outputs[tf.newaxis])
     return same_answers(listed(posterior, expected), run(rows), tolerance)
 

@@ -1,14 +1,26 @@
 """Posterior: what was learnt, as one small object.
 
-* `base`: the waist. A posterior gives draws; a draw is the values of some variables of a Keras
-  model, hence one network. Prediction sees only this.
-* `variational`: the mean-field posterior of a trained `tfbnn` model.
-* `mean_field`: what pruning and export ask for, and refuse any other for.
+| route | a draw is | where it comes from |
+|---|---|---|
+| `MeanFieldPosterior` | every weight from its normal law | `fit` of a `tfbnn` model |
+| `MCDropout` | one mask for each layer of dropout | `fit` of a Keras model with dropout |
+| `Ensemble` | one of its members, or a draw of it | several models or posteriors |
+| `MAP` | always the same network | `fit` of any Keras model |
 
-To add a route (Laplace, MC dropout, MCMC, an ensemble): one file with a subclass of
-`AbstractPosterior`.
+* `base`: the waist. A posterior gives draws of networks and runs them; all else sees only this.
+* `gaussian`: posteriors that also have the law of each weight.
+* `routes`: the table of all, and the posterior of a model.
+* `noisy_places`: where a Keras model draws noise.
+* `files`: posteriors on the disk.
+
+To add a route: one file with a subclass of `AbstractPosterior`, and a row in `routes.ROUTES`.
 """
 
 from tfbnn.posterior.base import AbstractPosterior as AbstractPosterior
-from tfbnn.posterior.variational import MeanFieldPosterior as MeanFieldPosterior
-from tfbnn.posterior.variational import posterior_of as posterior_of
+from tfbnn.posterior.ensemble import Ensemble as Ensemble
+from tfbnn.posterior.gaussian import AbstractGaussianPosterior as AbstractGaussianPosterior
+from tfbnn.posterior.mc_dropout import MCDropout as MCDropout
+from tfbnn.posterior.mean_field import MeanFieldPosterior as MeanFieldPosterior
+from tfbnn.posterior.point import MAP as MAP
+from tfbnn.posterior.routes import load_posterior as load_posterior
+from tfbnn.posterior.routes import posterior_of as posterior_of

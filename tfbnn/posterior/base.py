@@ -1,11 +1,21 @@
-"""The waist between what was learnt and what is done with it."""
+"""The waist between what was learnt and what is done with it.
+
+| class | what it adds | who asks for it |
+|---|---|---|
+| `AbstractPosterior` | draws of networks, and their outputs | scores, files that hold draws |
+| `AbstractRandomNetwork` | one Keras model, of which some numbers are random | files that draw |
+| `AbstractRandomVariables` | these numbers are variables of it | routes |
+| `gaussian.AbstractGaussianPosterior` | the law of each weight | moments, pruning, C |
+"""
 
 import abc
-from typing import Any
+from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from tfbnn.posterior import files
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
@@ -17,51 +27,58 @@ def mask_of(output: tf.Tensor) -> tf.Tensor | None:
 
 
 class AbstractPosterior(abc.ABC):
-    """A law over networks: one Keras model, some of whose variables are random.
+    """A law over networks that have the same inputs and outputs.
 
-    A draw is the values of `variables`: one network, which serves every batch. Other layers run
-    as in inference (Dropout off, BatchNormalization with its moving statistics).
+    A draw is one network, which serves every batch. Layers that are not random run as in inference
+    (Dropout off, BatchNormalization with its moving statistics).
 
     Args:
-        model: A built Keras model.
+        model: A built Keras model, which stands for all networks: its inputs, outputs and names are
+            theirs.
         likelihoods: One for each output of the model.
+
+    Raises:
+        ValueError: If the model is not built, or has no likelihood.
+
+    Attributes:
+        route: The name of the kind of posterior, in manifests and files.
+        num_draws: Number of networks of a law that has finitely many, all as likely; None of one
+            that has not. Where there are `num_draws`, no more are drawn, and these are all.
     """
 
+    route: str
+    num_draws: int | None = None
+
     def __init__(self, model: keras.Model, likelihoods: list[AbstractLikelihood]):
+        if not model.built:
+            raise ValueError(
+                "The model has no weights yet: train it, or build it by calling it on a batch. "
+                f"Received: model={model.name!r}, built=False"
+            )
+        if not likelihoods:
+            raise ValueError(
+                "The model has no likelihood: call `compile(loss=...)` first. "
+                f"Received: model={model.name!r}"
+            )
         self.model = model
         self.likelihoods = likelihoods
 
-    @property
     @abc.abstractmethod
-    def variables(self) -> list[keras.Variable]:
-        """The variables that a draw gives values to."""
-
-    @abc.abstractmethod
-    def draw(self, seed: tf.Tensor) -> list[tf.Tensor]:
-        """One value for each of `variables`: one network. The same seed gives the same network.
+    def draws(self, seed: tf.Tensor, first: int, count: int) -> Any:
+        """Draws number `first` to `first + count - 1` of the series that starts at `seed`.
 
         Args:
             seed: An integer tensor of shape `(2,)`.
+            first: Number of the first draw.
+            count: Number of draws.
+
+        Returns:
+            What `outputs` and `networks` take. A draw depends on its number and the seed alone, not
+            on how the series is cut.
         """
 
     @abc.abstractmethod
-    def mean(self) -> list[tf.Tensor]:
-        """The mean of each of `variables`."""
-
-    def stddev(self) -> list[tf.Tensor] | None:
-        """The standard deviation of each element, where the law is Gaussian and independent."""
-        return None
-
-    def draws(self, seed: tf.Tensor, first: int, count: int) -> list[tf.Tensor]:
-        """Draws number `first` to `first + count - 1` of the series that starts at `seed`.
-
-        Returns:
-            For each of `variables` a tensor `(count, *variable.shape)`. A draw depends on its
-            number and the seed alone, not on how the series is cut.
-        """
-        return self._draws(seed, tf.range(first, first + count))
-
-    def outputs(self, draws: list[tf.Tensor], inputs: Any) -> Any:
+    def outputs(self, draws: Any, inputs: Any) -> Any:
         """The outputs of several networks for one batch.
 
         Args:
@@ -72,22 +89,76 @@ class AbstractPosterior(abc.ABC):
             The model's outputs with a leading axis: `(count, batch, ...)`. As those of `network`
             they carry their Keras masks, which have the same leading axis.
         """
-        outputs, masks = self._outputs(draws, inputs)
-        for output, mask in zip(tf.nest.flatten(outputs), masks, strict=True):
-            if mask is not None:
-                output._keras_mask = mask
-        return outputs
 
-    def network(self, values: list[tf.Tensor], inputs: Any) -> Any:
-        """The outputs `(batch, ...)` of the network that `values` stand for, with Keras' masks."""
-        mapping = list(zip(self.variables, values, strict=True))
-        with keras.StatelessScope(state_mapping=mapping):
-            return self.model(inputs, training=False)
+    @abc.abstractmethod
+    def networks(self, draws: Any) -> list[Any]:
+        """The networks of some draws, one by one, each as `network` takes it."""
+
+    @abc.abstractmethod
+    def network(self, values: Any, inputs: Any) -> Any:
+        """The outputs `(batch, ...)` of one network, with Keras' masks."""
+
+    @abc.abstractmethod
+    def mean(self) -> Any | None:
+        """The network at the mean of what is random, or None where there is none such."""
+
+    def representative(self) -> Any:
+        """A network of the law, for what all have in common: shapes and sizes."""
+        return self.mean()
+
+    @property
+    @abc.abstractmethod
+    def draw_bytes(self) -> int:
+        """Size of one draw in bytes."""
+
+    @property
+    def example_rows(self) -> np.ndarray | None:
+        """Some rows of what was learnt from, or None if none are known."""
+        return getattr(self.model, "example_rows", None)
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest says of the posterior, plain values by name."""
+        return {"model": self.model.name, "posterior": self.route}
+
+    @property
+    def parts(self) -> list[Any]:
+        """The Keras models, or the posteriors, that the posterior is made of."""
+        return [self.model]
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_parts` needs beside the parts: numbers and names."""
+        return {}
+
+    @classmethod
+    def from_parts(cls, parts: list[Any], config: dict[str, Any]) -> Self:
+        """The posterior that has given `parts` and `get_config()`."""
+        return cls(*parts, **config)
+
+    def save(self, path: Any) -> None:
+        """Write the posterior to a file, which `tfbnn.load_posterior` reads.
+
+        Args:
+            path: Where to write; a file that is there is replaced.
+
+        Raises:
+            OSError: If the file cannot be written; what was there is as it was.
+
+        Example:
+
+        >>> import keras, os, tempfile, tfbnn
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> path = os.path.join(tempfile.mkdtemp(), "map.posterior")
+        >>> tfbnn.posteriors.MAP(model).save(path)
+        >>> type(tfbnn.load_posterior(path)).__name__
+        'MAP'
+        """
+        files.write(path, self)
 
     def largest_tensor(self, inputs: Any) -> int:
         """Size in bytes of the largest tensor that one network computes for a batch."""
         function = self._cached("network", self.network)
-        graph = function.get_concrete_function(self.mean(), inputs).graph
+        graph = function.get_concrete_function(self.representative(), inputs).graph
         tensors = [tensor for op in graph.get_operations() for tensor in op.outputs]
         return max(
             tensor.shape.num_elements() * tensor.dtype.size
@@ -95,22 +166,56 @@ class AbstractPosterior(abc.ABC):
             if tensor.shape.is_fully_defined()
         )
 
-    # One traced function for each posterior object and shape of the inputs.
+    def _cached(self, name: str, function: Any) -> Any:
+        """One traced function for each posterior object and shape of the inputs."""
+        functions = self.__dict__.setdefault("_functions", {})
+        if name not in functions:
+            functions[name] = traced(function, reduce_retracing=True)
+        return functions[name]
+
+
+class AbstractRandomNetwork(AbstractPosterior):
+    """One Keras model, of which some numbers are random: a draw is their values.
+
+    Every network of the law is the same computation, so many of them are computed at once.
+    """
 
     @property
-    def _draws(self) -> Any:
-        return self._cached("draws", self._map_draw)
+    @abc.abstractmethod
+    def random(self) -> list[tf.TensorSpec]:
+        """Shape and type of each tensor that a draw gives a value."""
+
+    @abc.abstractmethod
+    def draw(self, seed: tf.Tensor) -> list[tf.Tensor]:
+        """One value for each of `random`: one network. The same seed gives the same network.
+
+        Args:
+            seed: An integer tensor of shape `(2,)`.
+        """
 
     @property
-    def _outputs(self) -> Any:
-        return self._cached("outputs", self._map_network)
+    def draw_bytes(self) -> int:
+        return sum(spec.shape.num_elements() * spec.dtype.size for spec in self.random)
+
+    def draws(self, seed: tf.Tensor, first: int, count: int) -> list[tf.Tensor]:
+        """A tensor `(count, ...)` for each of `random`."""
+        return self._cached("draws", self._map_draw)(seed, tf.range(first, first + count))
+
+    def outputs(self, draws: list[tf.Tensor], inputs: Any) -> Any:
+        outputs, masks = self._cached("outputs", self._map_network)(draws, inputs)
+        for output, mask in zip(tf.nest.flatten(outputs), masks, strict=True):
+            if mask is not None:
+                output._keras_mask = mask
+        return outputs
+
+    def networks(self, draws: list[tf.Tensor]) -> list[list[tf.Tensor]]:
+        return [list(values) for values in zip(*map(tf.unstack, draws), strict=True)]
 
     def _map_draw(self, seed: tf.Tensor, numbers: tf.Tensor) -> list[tf.Tensor]:
-        signature = [tf.TensorSpec(v.shape, v.dtype) for v in self.variables]
         return tf.map_fn(
             lambda number: self.draw(noise.fold_in(seed, number)),
             numbers,
-            fn_output_signature=signature,
+            fn_output_signature=self.random,
         )
 
     def _map_network(self, draws: list[tf.Tensor], inputs: Any) -> tuple[Any, list[Any]]:
@@ -127,8 +232,20 @@ class AbstractPosterior(abc.ABC):
         rest = iter(mapped)
         return outputs, [None if mask is None else next(rest) for mask in masks]
 
-    def _cached(self, name: str, function: Any) -> Any:
-        functions = self.__dict__.setdefault("_functions", {})
-        if name not in functions:
-            functions[name] = traced(function, reduce_retracing=True)
-        return functions[name]
+
+class AbstractRandomVariables(AbstractRandomNetwork):
+    """One Keras model, of which some variables are random."""
+
+    @property
+    @abc.abstractmethod
+    def variables(self) -> list[keras.Variable]:
+        """The variables that a draw gives values to."""
+
+    @property
+    def random(self) -> list[tf.TensorSpec]:
+        return [tf.TensorSpec(variable.shape, variable.dtype) for variable in self.variables]
+
+    def network(self, values: list[tf.Tensor], inputs: Any) -> Any:
+        mapping = list(zip(self.variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return self.model(inputs, training=False)

@@ -1,44 +1,61 @@
-"""Mean field: the one posterior whose law is what the layers of its model say of each weight."""
+"""Mean field: the posterior that `fit` has optimised in the layers of a model."""
 
 from typing import Any
 
-from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.posterior.variational import MeanFieldPosterior, posterior_of
-from tfbnn.training.plain_models import check_bayesian
+import keras
+import tensorflow as tf
+
+from tfbnn.layers.variational import variational_weights
+from tfbnn.posterior.gaussian import AbstractGaussianPosterior, NormalLaw
+from tfbnn.training.plain_models import check_bayesian, likelihoods_of
+from tfbnn.weights import noise
+from tfbnn.weights.families import NormalWeight
 
 
-def mean_field(model: Any) -> MeanFieldPosterior:
-    """The posterior of a model, for what reads the mean and the scale of each weight.
+class MeanFieldPosterior(AbstractGaussianPosterior):
+    """Independent normal weights, with the means and scales of the layers of a model.
 
-    Pruning, distillation and export read them from the layers. Of any other posterior, also of a
-    subclass that draws in its own way, these would be another law than the one that was given.
+    A draw replaces the posterior means by drawn weights; the layers then run at "the mean", which
+    is the draw. Pruned weights are zero in every draw.
 
     Args:
-        model: A trained `tfbnn.Sequential` or `tfbnn.Model`, or its `MeanFieldPosterior`.
+        model: A built Keras model with variational layers, compiled with a likelihood.
 
     Raises:
-        TypeError: If it is something else.
-        ValueError: If the model has no posterior; see `posterior_of`.
+        ValueError: If the model is not built, has no random weights, or has no likelihood.
 
-    Example:
-
-    >>> import keras, tfbnn
-    >>> from tfbnn.posterior.mean_field import mean_field
-    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
-    >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    >>> mean_field(mean_field(model)).model is model
-    True
+    Reference:
+        Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 3.2.
     """
-    check_bayesian(
-        model.model if isinstance(model, AbstractPosterior) else model,
-        "Only a `tfbnn.Sequential` or `tfbnn.Model` can be pruned, distilled or exported.",
-    )
-    posterior = posterior_of(model)
-    if type(posterior) is not MeanFieldPosterior:
-        raise TypeError(
-            "Pruning, distillation and export read the law of each weight from the layers of a "
-            "model; they take the model, or the posterior that `fit` has optimised in it, exactly "
-            "`MeanFieldPosterior`. `tfbnn.predict`, `tfbnn.evaluate` and `tfbnn.calibrate` take "
-            f"any posterior. Received: model of type {type(model).__name__}"
+
+    route = "mean_field"
+
+    def __init__(self, model: keras.Model):
+        if model.built and not variational_weights(model):
+            raise ValueError(
+                "The model has no random weights, so it has no posterior of its own: give "
+                "`tfbnn.posteriors.MCDropout(model)` or `.Ensemble(models)`, or use layers of "
+                "`tfbnn.layers`. "
+                f"Received: model={model.name!r}"
+            )
+        super().__init__(model, likelihoods_of(model))
+
+    def laws(self) -> dict[NormalWeight, NormalLaw]:
+        return {weight: NormalLaw(weight.loc, weight.scale) for weight in self.weights}
+
+    def draw(self, seed: tf.Tensor) -> list[tf.Tensor]:
+        # The same draws as of the laws, in one compiled pass for each weight.
+        seeds = noise.split(seed, len(self.weights))
+        return [w.sample(s) for w, s in zip(self.weights, seeds, strict=True)]
+
+    def as_model(self) -> Any:
+        """The model itself.
+
+        Raises:
+            TypeError: If it is a plain Keras model, of which no other model can be made.
+        """
+        check_bayesian(
+            self.model,
+            "Only a `tfbnn.Sequential` or `tfbnn.Model` can be pruned, compacted or taught.",
         )
-    return posterior
+        return self.model

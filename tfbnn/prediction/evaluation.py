@@ -8,7 +8,7 @@ import numpy as np
 
 from tfbnn import arguments
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.routes import posterior_of
 from tfbnn.prediction import (
     calibration,
     diagrams,
@@ -17,6 +17,7 @@ from tfbnn.prediction import (
     uncertainty,
 )
 from tfbnn.prediction.labelled import LabelledBlock, labelled_blocks
+from tfbnn.prediction.predictive import num_networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +139,7 @@ def evaluate(
     ['brier', 'ece', 'error', 'mean_entropy', 'nll', 'num_samples']
     """
     posterior = _with_one_output(model)
+    num_samples = num_networks(posterior, arguments.count("num_samples", num_samples))
     blocks = labelled_blocks(posterior, x, y, sample_weight, num_samples, batch_size, seed, verbose)
     kind = posterior.likelihoods[0].kind
     evaluation = _evaluate_normal if kind == "normal" else _evaluate_classes

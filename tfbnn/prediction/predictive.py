@@ -16,7 +16,7 @@ import tqdm
 
 from tfbnn import arguments
 from tfbnn.posterior.base import AbstractPosterior, mask_of
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.routes import posterior_of
 from tfbnn.prediction.summaries import Prediction, summarise
 from tfbnn.training.data import check_arrays, is_arrays
 from tfbnn.training.feeding import without_autotuning
@@ -49,7 +49,7 @@ def predict(
             layers that was compiled with a loss of the same kind, or a posterior.
         x: Inputs `(rows, ...)`: an array, a list or dict of arrays for several inputs, or a batched
             `tf.data.Dataset` (targets in it are ignored).
-        num_samples: Number of networks.
+        num_samples: Number of networks; of a posterior that has fewer, all of them.
         batch_size: Rows at a time, for arrays.
         seed: A whole number; the same seed gives the same networks. Random if None.
         keep_samples: Whether the result keeps the parameters that each network predicted, which
@@ -162,10 +162,8 @@ def sampled_blocks(
     Yields:
         Blocks, in the order of the rows; in one block all rows have one shape.
     """
-    num_samples, batch_size = (
-        arguments.count("num_samples", num_samples),
-        arguments.count("batch_size", batch_size),
-    )
+    num_samples = num_networks(posterior, arguments.count("num_samples", num_samples))
+    batch_size = arguments.count("batch_size", batch_size)
     seed = random.randrange(2**62) if seed is None else arguments.seed("seed", seed)
     seed_tensor, verbose = noise.as_seed(seed), arguments.verbosity("verbose", verbose)
     total = _num_batches(x, batch_size)
@@ -185,6 +183,13 @@ def sampled_blocks(
                 bar.update(count * len(batches))
             answers = zip(posterior.likelihoods, arrays, masks, strict=True)
             yield Block([Sampled(*one) for one in answers], batches)
+
+
+def num_networks(posterior: AbstractPosterior, num_samples: int) -> int:
+    """How many networks an answer is the mean of: not more than there are."""
+    if posterior.num_draws is None:
+        return num_samples
+    return min(num_samples, posterior.num_draws)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,13 +294,13 @@ def _blocks(
 
 def _bytes_per_row(posterior: AbstractPosterior, batch: Any) -> int:
     _check_shapes(posterior.model, batch)
-    outputs = tf.nest.flatten(outputs_at_mean(posterior, batch))
+    outputs = tf.nest.flatten(outputs_of_one(posterior, batch))
     # Two parameters at most, in float32.
     return sum(8 * max(1, int(np.prod(output.shape[1:]))) for output in outputs)
 
 
-def outputs_at_mean(posterior: AbstractPosterior, batch: Any, name: str = "x") -> Any:
-    """The outputs of the network of the posterior mean.
+def outputs_of_one(posterior: AbstractPosterior, batch: Any, name: str = "x") -> Any:
+    """The outputs of the network that stands for all, at the mean where there is one.
 
     Args:
         posterior: The posterior.
@@ -306,7 +311,7 @@ def outputs_at_mean(posterior: AbstractPosterior, batch: Any, name: str = "x") -
         ValueError: If the model cannot take them.
     """
     try:
-        return posterior.network(posterior.mean(), batch)
+        return posterior.network(posterior.representative(), batch)
     except (TypeError, ValueError, tf.errors.OpError) as error:
         shapes = [tuple(tensor.shape) for tensor in tf.nest.flatten(batch)]
         raise ValueError(
@@ -333,9 +338,8 @@ def _chunks(
     posterior: AbstractPosterior, batches: list[Any], num_samples: int
 ) -> Iterator[tuple[int, int]]:
     """First number and count of the draws that are made at once."""
-    draw_bytes = sum(4 * int(np.prod(v.shape)) for v in posterior.variables)
     largest = max(batches, key=lambda batch: int(tf.nest.flatten(batch)[0].shape[0]))
-    network_bytes = draw_bytes + posterior.largest_tensor(largest)
+    network_bytes = posterior.draw_bytes + posterior.largest_tensor(largest)
     size = int(np.clip(_DRAW_BYTES // network_bytes, 1, num_samples))
     for first in range(0, num_samples, size):
         yield first, min(size, num_samples - first)

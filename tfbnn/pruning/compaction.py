@@ -6,7 +6,7 @@ import numpy as np
 
 from tfbnn import arguments
 from tfbnn.layers.steps import Steps, steps_of
-from tfbnn.posterior.mean_field import mean_field
+from tfbnn.posterior.routes import model_of
 from tfbnn.pruning.constants import Constants, LinearState
 from tfbnn.pruning.slicing import sliced
 from tfbnn.pruning.units import HELD, Units
@@ -44,7 +44,7 @@ def compact(model: BayesianModel, fold: bool = False) -> BayesianModel:
         not changed.
 
     Raises:
-        TypeError: If `model` is no model of tfbnn and no mean-field posterior.
+        TypeError: If `model` is no model of tfbnn and no posterior that has the law of each weight.
         ValueError: If the model has no posterior, or its graph is not known (a subclass with a
             `call` of its own).
 
@@ -59,7 +59,7 @@ def compact(model: BayesianModel, fold: bool = False) -> BayesianModel:
     8
     """
     fold = arguments.boolean("fold", fold)
-    model = mean_field(model).model
+    model = model_of(model, "Compaction")
     steps = steps_of(model)
     units = Units(steps)
     states = {layer: LinearState(layer) for layer in units.rows}

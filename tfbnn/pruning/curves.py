@@ -10,7 +10,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from tfbnn import arguments
-from tfbnn.posterior.mean_field import mean_field
+from tfbnn.posterior.routes import model_of
 from tfbnn.prediction.evaluation import evaluate
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import num_weights, set_masks, sparsity_of
@@ -104,7 +104,7 @@ def pruning_curve(
     block_size = checked_blocks(granularity, block_size)
     num_samples, seed = arguments.count("num_samples", num_samples), arguments.seed("seed", seed)
     verbose = arguments.verbosity("verbose", verbose)
-    model = mean_field(model).model
+    model = model_of(model, "Pruning")
     sparsities = _checked(sparsities, sparsity_of(model))
     x, y, sample_weight = _checked_data(data)
     pruned = masked_clone(model, for_training=False)

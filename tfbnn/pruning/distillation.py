@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.layers.steps import steps_of
-from tfbnn.posterior.mean_field import mean_field
+from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.posterior.routes import model_of, posterior_of
 from tfbnn.prediction import moments
 from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.prediction.predictive import num_rows
@@ -69,8 +70,8 @@ def distill(
         Keras' `History`, with `cross_entropy` and, for `"moments"`, `epistemic`, the second term.
 
     Raises:
-        TypeError: If `answers` is no prediction of `tfbnn.predict`, or `model` is another posterior
-            than the mean-field one.
+        TypeError: If `answers` is no prediction of `tfbnn.predict`, or `model` is a posterior
+            without the law of each weight (`"moments"`) or without a mean (`"mean"`).
         ValueError: If rows or shapes do not fit, an argument is out of range, or a layer of `model`
             has no moments.
 
@@ -98,14 +99,27 @@ def distill(
     learning_rate = arguments.positive("learning_rate", learning_rate)
     callbacks = arguments.listed("callbacks", callbacks, _checked_callback)
     verbose = arguments.verbosity("verbose", verbose)
-    posterior = mean_field(model)
+    posterior = posterior_of(model)
     x, targets = _checked(posterior, x, answers)
-    trainer = _Distillation(posterior.model, posterior.likelihoods[0], route)
+    student = _student(model, posterior, route)
+    trainer = _Distillation(student, posterior.likelihoods[0], route)
     steps = epochs * math.ceil(len(x) / batch_size)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     trainer.compile(keras.optimizers.Adam(rate))
     rows = fed(x, targets, batch_size=batch_size, shuffle=True)
     return trainer.fit(rows, epochs=epochs, callbacks=callbacks, verbose=verbose)
+
+
+def _student(model: Any, posterior: AbstractPosterior, route: str) -> keras.Model:
+    """The model whose variables are trained."""
+    if route == "moments":
+        return model_of(model, "Distillation by `route='moments'`")
+    if posterior.mean() is None:
+        raise TypeError(
+            "The posterior has no network at a mean that could be taught: give a model. "
+            f"Received: a posterior of type {type(posterior).__name__}"
+        )
+    return posterior.model
 
 
 class _Distillation(keras.Model):

@@ -1,12 +1,13 @@
 """`tfbnn.prune`: a new model in which the weights that are worth least are exactly zero."""
 
 import warnings
+from typing import Any
 
 import keras
 
 from tfbnn import arguments
 from tfbnn.layers.variational import variational_layers
-from tfbnn.posterior.mean_field import mean_field
+from tfbnn.posterior.routes import model_of
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import Selection, mask_of, set_masks, sparsity_of
 from tfbnn.pruning.rankings import AbstractRanking, BlockRanking
@@ -22,7 +23,7 @@ _SHORTFALL = 0.01
 
 
 def prune(
-    model: BayesianModel,
+    model: Any,
     sparsity: float | None = None,
     threshold: float | None = None,
     criterion: str = "snr",
@@ -42,7 +43,8 @@ def prune(
     model smaller.
 
     Args:
-        model: A trained `tfbnn.Sequential` or `tfbnn.Model`; a subclass needs `get_config`.
+        model: A trained `tfbnn.Sequential` or `tfbnn.Model` (a subclass needs `get_config`), or a
+            Gaussian posterior.
         sparsity: Share of the kernel weights to remove, in [0, 1), counting those removed before.
             Blocks and units come as close to it as they can from below. One unit of each layer
             stays, so units may not reach it.
@@ -60,7 +62,7 @@ def prune(
         not changed.
 
     Raises:
-        TypeError: If `model` is no model of tfbnn and no mean-field posterior.
+        TypeError: If `model` is no model of tfbnn and no posterior that has the law of each weight.
         ValueError: If an argument is out of its range, the model has no posterior, its weights are
             not finite, a layer would be left without a weight, or no unit can be removed.
 
@@ -85,7 +87,7 @@ def prune(
     sparsity, threshold = _checked_amount(sparsity, threshold, criterion)
     check_ranking(criterion, scope)
     block_size = checked_blocks(granularity, block_size)
-    pruned = masked_clone(mean_field(model).model)
+    pruned = masked_clone(model_of(model, "Pruning"))
     ranking = ranking_of(pruned, criterion, granularity, block_size)
     if sparsity is None:
         selection = ranking.above(threshold)

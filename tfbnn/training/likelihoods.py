@@ -20,8 +20,9 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
-from tfbnn.training.losses import NormalNLL, matched
+from tfbnn.training.losses import SMALLEST_SCALE, NormalNLL, matched
 from tfbnn.training.requirements import require, require_finite
+from tfbnn.weights.softplus import inverse_softplus
 
 
 class AbstractLikelihood(abc.ABC):
@@ -48,6 +49,14 @@ class AbstractLikelihood(abc.ABC):
     def take_temperatures(self, other: "AbstractLikelihood") -> None:
         """Take on the temperatures of another likelihood."""
         self.temperature, self.mean_temperature = other.temperature, other.mean_temperature
+
+    def in_common(self) -> "AbstractLikelihood":
+        """What this likelihood is for networks that each have one of this kind of their own."""
+        return self.at()
+
+    def outputs_in_common(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Outputs that say under `in_common()` what `outputs` say under this one."""
+        return outputs
 
     @property
     def tempers_mean(self) -> bool:
@@ -165,6 +174,12 @@ class AbstractClasses(AbstractLikelihood):
     @property
     def tempers_mean(self) -> bool:
         return self.mean_temperature != 1.0
+
+    def in_common(self) -> Self:
+        return type(self)(type(self.loss).from_config({**self.loss.get_config(), **_OF_LOGITS}))
+
+    def outputs_in_common(self, outputs: tf.Tensor) -> tf.Tensor:
+        return self.logits(outputs)
 
     def mean_logits(self, mean: tf.Tensor) -> tf.Tensor:
         """Logits of mean probabilities, divided by the temperature of the mean."""
@@ -288,6 +303,13 @@ class Normal(AbstractLikelihood):
             return outputs_shape
         return (*outputs_shape[:-1], outputs_shape[-1] // 2)
 
+    def in_common(self) -> "Normal":
+        return Normal(NormalNLL(scale="head"))
+
+    def outputs_in_common(self, outputs: tf.Tensor) -> tf.Tensor:
+        loc, scale = self.loss.loc_and_scale(outputs)
+        return tf.concat([loc, inverse_softplus(scale - SMALLEST_SCALE)], axis=-1)
+
     def targets_like(self, outputs: tf.Tensor) -> tf.Tensor:
         return self.loss.loc_and_scale(outputs)[0]
 
@@ -297,6 +319,8 @@ class Normal(AbstractLikelihood):
         del outputs_shape, counts
         return require_finite("y", targets)
 
+
+_OF_LOGITS = {"from_logits": True}
 
 # Under the logarithm of a probability in float32.
 _SMALLEST = 1e-37

@@ -36,3 +36,12 @@ def softplus(x: tf.Tensor) -> tf.Tensor:
     positive = x >= 0
     t = tf.exp(tf.where(positive, -x, x))
     return tf.where(positive, x, 0.0) + t * polynomial(_SERIES.coef, t)
+
+
+def inverse_softplus(y: tf.Tensor) -> tf.Tensor:
+    """The `x` with `softplus(x) = y`, `y + log(1 - exp(-y))`, for positive `y`.
+
+    The difference is written without one, as `tanh(y / 2) * (1 + exp(-y))`, so that a small `y`
+    keeps its digits, and by operations that files for devices have.
+    """
+    return y + tf.math.log(tf.tanh(0.5 * y) * (1.0 + tf.exp(-y)))

@@ -1,0 +1,116 @@
+"""Gaussian posteriors: every random number is a weight with a normal law of its own."""
+
+import abc
+import math
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.layers.variational import variational_weights
+from tfbnn.posterior.base import AbstractPosterior, AbstractRandomVariables
+from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.weights import noise, priors
+from tfbnn.weights.families import NormalWeight
+
+# Draws that are compared with the laws, and by how many standard errors they may differ: a chance
+# of 1e-9, and far from what laws of another posterior give.
+_NUM_COMPARED = 4
+_STANDARD_ERRORS = 6.0
+
+
+class NormalLaw(NamedTuple):
+    """`N(loc, scale**2)` for each element of a weight tensor; `scale` is 0 where it is pruned."""
+
+    loc: tf.Tensor
+    scale: tf.Tensor
+
+
+class AbstractGaussianPosterior(AbstractRandomVariables):
+    """Independent normal weights: `w = loc + scale * N(0, 1)`.
+
+    Beside draws there is the law of each weight, which moments, pruning and C are made of.
+
+    Args:
+        model: A built model with variational layers.
+        likelihoods: One for each output.
+    """
+
+    def __init__(self, model: keras.Model, likelihoods: list[AbstractLikelihood]):
+        super().__init__(model, likelihoods)
+        self.weights: list[NormalWeight] = variational_weights(model)
+
+    @abc.abstractmethod
+    def laws(self) -> dict[NormalWeight, NormalLaw]:
+        """The law of each of `weights`."""
+
+    @abc.abstractmethod
+    def as_model(self) -> Any:
+        """A `tfbnn` model whose layers hold these laws."""
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        return [weight.loc_variable for weight in self.weights]
+
+    def draw(self, seed: tf.Tensor) -> list[tf.Tensor]:
+        seeds, laws = noise.split(seed, len(self.weights)), self.laws()
+        pairs = zip((laws[weight] for weight in self.weights), seeds, strict=True)
+        return [law.loc + law.scale * noise.standard_normal(law.loc.shape, s) for law, s in pairs]
+
+    def mean(self) -> list[tf.Tensor]:
+        laws = self.laws()
+        return [laws[weight].loc for weight in self.weights]
+
+    def describe(self) -> dict[str, Any]:
+        serialized = [priors.serialize(weight.prior) for weight in self.weights]
+        described = [{"class": c["class_name"], **c["config"]} for c in serialized]
+        distinct = [d for index, d in enumerate(described) if d not in described[:index]]
+        number = getattr(self.model, "num_examples", None)
+        return {**super().describe(), "num_examples": number, "priors": distinct}
+
+
+def gaussian(posterior: AbstractPosterior, what: str) -> AbstractGaussianPosterior:
+    """A posterior that has the law of each weight, which is that of its draws.
+
+    Args:
+        posterior: Any posterior.
+        what: What needs the laws, the subject of a message.
+
+    Raises:
+        TypeError: If the posterior has no laws of weights.
+        ValueError: If its draws have other laws than it says.
+    """
+    if not isinstance(posterior, AbstractGaussianPosterior):
+        raise TypeError(
+            f"{what} needs the mean and the standard deviation of each weight, which this "
+            "posterior has not. `tfbnn.predict`, `tfbnn.evaluate`, `tfbnn.calibrate` and files with "
+            "`uncertainty='ensemble'` take it; `tfbnn.distill` teaches a model that has them. "
+            f"Received: a posterior of type {type(posterior).__name__}"
+        )
+    _check_laws(posterior)
+    return posterior
+
+
+def _check_laws(posterior: AbstractGaussianPosterior) -> None:
+    """Compare the draws with the laws: `(w - loc) / scale` has mean square 1."""
+    laws, squares, count = posterior.laws(), 0.0, 0
+    for number in range(_NUM_COMPARED):
+        draw = posterior.draw(noise.as_seed(number))
+        for weight, values in zip(posterior.weights, draw, strict=True):
+            loc, scale = (np.asarray(part, np.float64) for part in laws[weight])
+            # Of weights that are no numbers, others have more to say.
+            kept = (scale > 0) & np.isfinite(loc) & np.isfinite(scale)
+            squares += np.square((values.numpy()[kept] - loc[kept]) / scale[kept]).sum()
+            count += int(kept.sum())
+    # The variance of a squared normal is 2.
+    limit = _STANDARD_ERRORS * math.sqrt(2 * count)
+    # Also of NaN.
+    if not abs(squares - count) <= limit:
+        raise ValueError(
+            "The draws of the posterior have other laws than those that it gives for each weight, "
+            "so what is made from one would not be what the other predicts. Let `draw` and `laws` "
+            f"agree. Received: a posterior of type {type(posterior).__name__}, whose draws are "
+            f"{math.sqrt(squares / max(count, 1)):.3g} standard deviations from the mean (root "
+            "mean square)"
+        )

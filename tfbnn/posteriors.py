@@ -1,0 +1,8 @@
+"""`tfbnn.posteriors`: the public names of `tfbnn.posterior`."""
+
+from tfbnn.posterior.base import AbstractPosterior as AbstractPosterior
+from tfbnn.posterior.ensemble import Ensemble as Ensemble
+from tfbnn.posterior.gaussian import AbstractGaussianPosterior as AbstractGaussianPosterior
+from tfbnn.posterior.mc_dropout import MCDropout as MCDropout
+from tfbnn.posterior.mean_field import MeanFieldPosterior as MeanFieldPosterior
+from tfbnn.posterior.point import MAP as MAP
