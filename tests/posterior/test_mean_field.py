@@ -39,7 +39,7 @@ def test_draws_have_the_mean_and_the_scale_of_the_posterior():
     posterior = posterior_of(make_model())
     draws = posterior.draws(SEED, 0, NUM_DRAWS)
     assert [v.name for v in posterior.variables] == ["kernel_loc", "bias_loc"] * 2
-    for draw, loc, scale in zip(draws, posterior.mean(), posterior.stddev(), strict=True):
+    for draw, (loc, scale) in zip(draws, posterior.laws().values(), strict=True):
         values, loc, scale = draw.numpy(), loc.numpy(), scale.numpy()
         z = (values.mean(0) - loc) / (scale / np.sqrt(NUM_DRAWS))
         assert np.abs(z).max() < 4.5

@@ -84,8 +84,8 @@ def gaussian(posterior: AbstractPosterior, what: str) -> AbstractGaussianPosteri
     if not isinstance(posterior, AbstractGaussianPosterior):
         raise TypeError(
             f"{what} needs the mean and the standard deviation of each weight, which this "
-            "posterior has not. `tfbnn.predict`, `tfbnn.evaluate`, `tfbnn.calibrate` and files with "
-            "`uncertainty='ensemble'` take it; `tfbnn.distill` teaches a model that has them. "
+            "posterior has not. `tfbnn.predict`, `tfbnn.evaluate`, `tfbnn.calibrate` and files "
+            "with `uncertainty='ensemble'` take it; `tfbnn.distill` teaches a model that has them. "
             f"Received: a posterior of type {type(posterior).__name__}"
         )
     _check_laws(posterior)

@@ -1,8 +1,8 @@
 """Noisy places: where a Keras model draws noise in training, and how to give it that noise.
 
-Every layer of noise computes `factor * inputs + offset`, with noise in one of the two or in both. So
-what a layer draws is seen by calling it on zeros and on ones with one seed, by its own code. Cells
-of recurrent layers have masks, for their inputs and for their states.
+Every layer of noise computes `factor * inputs + offset`, with noise in one of the two or in both.
+So what a layer draws is seen by calling it on zeros and on ones with one seed, by its own code.
+Cells of recurrent layers have masks, for their inputs and for their states.
 """
 
 import abc
