@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
 
