@@ -6,7 +6,8 @@ import pathlib
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "tfbnn"
-FLOW = ["weights", "layers", "training", "posterior", "prediction", "pruning", "export"]
+FLOW = ["weights", "layers", "scores", "likelihoods", "training", "posterior", "prediction"]
+FLOW += ["pruning", "export"]
 STAGES = [*FLOW, "search"]
 FILES = sorted(path for stage in STAGES for path in (PACKAGE / stage).rglob("*.py"))
 

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 import tfbnn
-from tfbnn.prediction import uncertainty
+from tfbnn.scores import class_uncertainty
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 SEEDS = (0, 1, 2)
@@ -50,7 +50,7 @@ def unseen(images):
 
 def area(known, other):
     """Under the ROC curve of predictive entropy, from probabilities `(networks, rows, classes)`."""
-    scores = [uncertainty.predictive_entropy(one) for one in (known, other)]
+    scores = [class_uncertainty.predictive_entropy(one) for one in (known, other)]
     labels = np.repeat([0, 1], [len(one) for one in scores])
     return roc_auc_score(labels, np.concatenate(scores))
 

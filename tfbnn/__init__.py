@@ -2,7 +2,8 @@
 
 The flow is the layout:
 
-    weights -> layers -> training -> posterior -> prediction -> pruning -> export
+    weights -> layers -> scores -> likelihoods -> training -> posterior -> prediction -> pruning
+    -> export
 
 with `search`, which needs keras-tuner, and the trainers on top. Names are loaded when they are
 first used, so that `import tfbnn.lite` works on a device without TensorFlow.
@@ -24,7 +25,7 @@ _HOMES = {
     "check_elbo": "tfbnn.training.diagnostics",
     "predict": "tfbnn.prediction.predictive",
     "evaluate": "tfbnn.prediction.evaluation",
-    "calibrate": "tfbnn.prediction.evaluation",
+    "calibrate": "tfbnn.prediction.calibration",
     "prune": "tfbnn.pruning.prune",
     "compact": "tfbnn.pruning.compaction",
     "distill": "tfbnn.pruning.distillation",

@@ -1,3 +1,5 @@
-"""`tfbnn.losses`: the public names of `tfbnn.training.losses`."""
+"""`tfbnn.losses`: losses that are likelihoods and that Keras does not have."""
 
-from tfbnn.training.losses import NormalNLL as NormalNLL
+from tfbnn.likelihoods.table import LIKELIHOODS
+
+globals().update({loss.__name__: loss for loss in LIKELIHOODS if "tfbnn" in loss.__module__})

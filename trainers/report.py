@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfbnn.prediction import uncertainty
-from tfbnn.prediction.evaluation import ClassEvaluation
-from tfbnn.training.whole_files import save_figure
+from tfbnn.likelihoods.class_results import ClassEvaluation
+from tfbnn.scores import class_uncertainty
+from tfbnn.whole_files import save_figure
 
 _COLUMNS = {
     "sparsity": ("sparsity", "{:.4g} %", 100.0),
@@ -135,7 +135,7 @@ def draw_extremes(
         of: Which rows the images are.
     """
     probabilities, labels = evaluation.probabilities, evaluation.labels
-    entropy = uncertainty.entropy(probabilities)
+    entropy = class_uncertainty.entropy(probabilities)
     order = np.argsort(entropy, kind="stable")
     shown = min(_SHOWN, len(order))
     rows = {"most": order[:shown], "least": order[::-1][:shown]}

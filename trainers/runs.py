@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tfbnn.training.whole_files import whole_file
+from tfbnn.whole_files import whole_file
 
 # More than a run writes; a disk that is nearly full should say so before hours of training.
 _PROBE_BYTES = 64 * 2**20

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 import tfbnn
-from tfbnn.prediction import calibration
-from tfbnn.prediction.evaluation import ClassEvaluation
+from tfbnn.likelihoods.class_results import ClassEvaluation
 from tfbnn.pruning import masks
+from tfbnn.scores import class_scores
 from trainers.data import Dataset, Part
 from trainers.settings import Settings
 
@@ -78,9 +78,9 @@ def scores_of_file(path: pathlib.Path, part: Part) -> Row:
     probabilities, _ = tfbnn.lite.Model(path).predict(x)
     return {
         "rows": len(labels),
-        "error": calibration.error(probabilities, labels),
-        "nll": calibration.negative_log_likelihood(probabilities, labels),
-        "ece": calibration.expected_calibration_error(probabilities, labels),
+        "error": class_scores.error(probabilities, labels),
+        "nll": class_scores.negative_log_likelihood(probabilities, labels),
+        "ece": class_scores.expected_calibration_error(probabilities, labels),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tfbnn
-from tfbnn.prediction.summaries import ClassPrediction
+from tfbnn.likelihoods.class_results import ClassPrediction
 from trainers.data import Dataset
 
 Images = NDArray[np.float32]

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 import tfbnn
-from tfbnn.prediction import calibration, uncertainty
+from tfbnn.scores import class_scores, class_uncertainty
 
 Answers = tuple[np.ndarray, np.ndarray, np.ndarray]
 _REFERENCE_SAMPLES = 256
@@ -30,9 +30,9 @@ def scores(
     wrong = probabilities.argmax(-1) != labels
     strange = answers["letters"]
     return {
-        "error": calibration.error(probabilities, labels),
-        "nll": calibration.negative_log_likelihood(probabilities, labels),
-        "ece": calibration.expected_calibration_error(probabilities, labels),
+        "error": class_scores.error(probabilities, labels),
+        "nll": class_scores.negative_log_likelihood(probabilities, labels),
+        "ece": class_scores.expected_calibration_error(probabilities, labels),
         "auroc_letters": _area(entropy, strange[1]),
         "auroc_letters_information": _area(information, strange[2]),
         "auroc_errors": _area(entropy[~wrong], entropy[wrong]),
@@ -48,7 +48,7 @@ def at_mean(model: tfbnn.Sequential) -> Callable[[np.ndarray], Answers]:
         logits = model.predict(x, batch_size=1000, verbose=0)
         probabilities = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities /= probabilities.sum(-1, keepdims=True)
-        return probabilities, uncertainty.entropy(probabilities), np.zeros(len(x))
+        return probabilities, class_uncertainty.entropy(probabilities), np.zeros(len(x))
 
     return run
 

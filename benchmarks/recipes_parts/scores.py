@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.recipes_parts.tasks import Task
-from tfbnn.prediction import calibration, uncertainty
+from tfbnn.scores import class_scores, class_uncertainty, number_uncertainty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Answers:
 def nll(task: Task, answers: Answers, y: NDArray) -> float:
     """Negative log of the mean density, in nats, mean over rows."""
     if task.num_classes:
-        return float(calibration.negative_log_likelihood(answers.values.mean(0), y))
+        return float(class_scores.negative_log_likelihood(answers.values.mean(0), y))
     error = (y - answers.values) / answers.scale
     logs = -0.5 * error**2 - np.log(answers.scale) - 0.5 * np.log(2 * np.pi)
     most = logs.max(0)
@@ -56,20 +56,23 @@ def scores(task: Task, answer: Any) -> dict[str, float]:
     found = {"nll": nll(task, test, y), "error": error(task, test, y)}
     if task.num_classes:
         mean = test.values.mean(0)
-        found["ece"] = float(calibration.expected_calibration_error(mean, y))
+        found["ece"] = float(class_scores.expected_calibration_error(mean, y))
         wrong = mean.argmax(-1) != y
         if wrong.any():
             found["auroc own errors"] = float(
-                roc_auc_score(wrong, uncertainty.predictive_entropy(test.values))
+                roc_auc_score(wrong, class_uncertainty.predictive_entropy(test.values))
             )
         for name, unseen in task.unseen.items():
             other = answer(unseen)
-            for measure in (uncertainty.predictive_entropy, uncertainty.mutual_information):
+            for measure in (
+                class_uncertainty.predictive_entropy,
+                class_uncertainty.mutual_information,
+            ):
                 values = measure(test.values), measure(other.values)
                 found[f"auroc {name} {measure.__name__}"] = _auroc(*values)
         return found
     for level in (0.5, 0.9, 0.95):
-        low, high = uncertainty.credible_interval(
+        low, high = number_uncertainty.credible_interval(
             test.values, np.broadcast_to(test.scale, test.values.shape), level
         )
         found[f"cover {level:g}"] = float(((y >= low) & (y <= high)).mean())

@@ -177,7 +177,7 @@ def expected_answer(model, x):
     """The pair at the posterior mean, in NumPy and float64."""
     outputs = np.asarray(model(x), np.float64)
     likelihood = model.likelihood
-    if likelihood.kind == "normal":
+    if likelihood.name == "normal":
         loss = likelihood.loss
         if loss.scale == "head":
             loc, rho = np.split(outputs, 2, axis=-1)
@@ -188,7 +188,7 @@ def expected_answer(model, x):
         return outputs, np.broadcast_to(scale, outputs.shape)
     # Of one network the two temperatures are one.
     outputs /= likelihood.temperature * likelihood.mean_temperature
-    if likelihood.kind == "bernoulli":
+    if likelihood.name == "bernoulli":
         p = 1 / (1 + np.exp(-outputs))
         return p, -(p * np.log(p) + (1 - p) * np.log(1 - p))[..., 0]
     p = np.exp(outputs - outputs.max(-1, keepdims=True)) if likelihood.from_logits else outputs

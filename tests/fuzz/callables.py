@@ -19,7 +19,14 @@ import numpy as np
 import tfbnn
 from tests.fuzz import values
 from tests.fuzz.values import LARGEST, Kind
-from tfbnn.prediction import calibration, diagrams, regression_scores, uncertainty
+from tfbnn.scores import (
+    class_scores,
+    class_uncertainty,
+    diagrams,
+    number_scores,
+    number_uncertainty,
+    temperature,
+)
 from tfbnn.training import strategies
 from trainers.search_settings import SearchSettings
 from trainers.settings import Settings
@@ -507,27 +514,31 @@ def _scores(made: World) -> list[Entry]:
     normals = {"loc": one, "scale": one}
     targets = np.zeros((6, 1))
     rows = {
-        calibration: (
+        class_scores: (
             (("as_categorical",), {"probabilities": probabilities}, {}),
             (("negative_log_likelihood", "error", "brier_score"), labelled, weights),
             (("reliability", "expected_calibration_error"), labelled, bins),
+        ),
+        temperature: (
             (
                 ("fit_temperature",),
                 {"logits": np.eye(2)[None, made.said] * 2, "labels": made.y},
                 weights,
             ),
         ),
-        uncertainty: (
+        class_uncertainty: (
             (("entropy", "predictive_entropy"), {"probabilities": probabilities}, {}),
             (("expected_entropy", "mutual_information"), {"probabilities": probabilities}, {}),
             (("variation_ratio", "variance"), {"probabilities": probabilities}, {}),
+        ),
+        number_uncertainty: (
             (("sample_quantile",), {"samples": one}, {"q": values.real(0, 1, single=False)}),
             (("epistemic_variance",), {"loc": one}, {}),
             (("aleatoric_variance", "total_standard_deviation"), normals, {}),
             (("mixture_quantile",), normals, {"q": _PROBABILITY}),
             (("credible_interval",), normals, {"mass": _PROBABILITY}),
         ),
-        regression_scores: (
+        number_scores: (
             (("normal_negative_log_likelihood",), {**normals, "targets": targets}, weights),
             (("root_mean_squared_error",), {"predictions": targets, "targets": targets}, weights),
             (

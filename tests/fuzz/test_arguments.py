@@ -7,26 +7,33 @@ import pytest
 import tfbnn
 from tests.fuzz import arguments
 from tests.fuzz.callables import table, world
-from tfbnn.prediction import calibration, diagrams, regression_scores, uncertainty
+from tfbnn.scores import (
+    class_scores,
+    class_uncertainty,
+    diagrams,
+    number_scores,
+    number_uncertainty,
+    temperature,
+)
 from tfbnn.training import strategies
 
 SEED, COUNT = 0, 200
 MODULES = [
     *(getattr(tfbnn, name) for name in tfbnn._MODULES),
-    *(calibration, diagrams, regression_scores, uncertainty, strategies),
+    *(class_scores, class_uncertainty, number_scores, number_uncertainty, temperature),
+    *(diagrams, strategies),
 ]
 # What nobody calls: abstract, made by others, or a helper of other files.
 NOT_CALLED = {
     *("tfbnn.priors.AbstractPrior", "tfbnn.layers.AbstractConvolution"),
     *("tfbnn.layers.AbstractDense", "tfbnn.layers.AbstractVariationalLayer"),
-    *("tfbnn.lite.Answer", "tfbnn.prediction.calibration.Reliability"),
-    *("tfbnn.prediction.calibration.calibration_error", "tfbnn.prediction.diagrams.picture_path"),
-    "tfbnn.prediction.calibration.examples_of",
-    *("tfbnn.prediction.calibration.flat_weights", "tfbnn.prediction.calibration.whole_labels"),
-    "tfbnn.prediction.regression_scores.as_shape",
-    *("tfbnn.prediction.diagrams.save", "tfbnn.prediction.uncertainty.finite_array"),
-    "tfbnn.prediction.uncertainty.checked_probabilities",
-    "tfbnn.prediction.uncertainty.checked_normals",
+    *("tfbnn.lite.Answer", "tfbnn.scores.class_scores.Reliability"),
+    *("tfbnn.scores.class_scores.calibration_error", "tfbnn.scores.temperature.examples_of"),
+    *("tfbnn.scores.temperature.Temperature", "tfbnn.scores.temperature.Examples"),
+    *("tfbnn.scores.temperature.fitted", "tfbnn.scores.temperature.chosen"),
+    "tfbnn.scores.temperature.warn_if_doubtful",
+    "tfbnn.scores.class_uncertainty.checked_probabilities",
+    "tfbnn.scores.number_uncertainty.checked_normals",
 }
 
 

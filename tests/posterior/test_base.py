@@ -10,10 +10,9 @@ import tensorflow as tf
 from scipy import special, stats
 
 import tfbnn
-from tfbnn.posterior.base import AbstractRandomVariables
+from tfbnn.likelihoods import table
+from tfbnn.posterior.base import AbstractRandomVariables, mask_of
 from tfbnn.posterior.gaussian import gaussian
-from tfbnn.posterior.base import mask_of
-from tfbnn.training import likelihoods
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import LARGE
 
@@ -42,7 +41,7 @@ class Jitter(AbstractRandomVariables):
 def posterior():
     dense = keras.layers.Dense
     layers = [keras.Input((3,)), dense(4, "tanh"), keras.layers.Dropout(0.5), dense(2)]
-    return Jitter(keras.Sequential(layers), [likelihoods.likelihood_of(LOSS)])
+    return Jitter(keras.Sequential(layers), [table.likelihood_of(LOSS)])
 
 
 def numpy(tensors):
@@ -118,7 +117,7 @@ def test_outputs_carry_the_masks_of_the_networks():
     steps = keras.layers.Dense(2)(masked)
     pooled = keras.layers.GlobalAveragePooling1D()(masked)
     model = keras.Model(inputs, [steps, keras.layers.Dense(2)(pooled)])
-    posterior = Jitter(model, [likelihoods.likelihood_of(LOSS)] * 2)
+    posterior = Jitter(model, [table.likelihood_of(LOSS)] * 2)
     x = np.random.default_rng(1).normal(size=(3, 4, 3)).astype("float32")
     x[0, 2:] = x[2, :1] = 0
     first, second = posterior.outputs(posterior.draws(SEED, 0, 2), tf.constant(x))

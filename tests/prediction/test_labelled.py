@@ -91,7 +91,7 @@ def test_without_noise_the_nll_is_that_of_the_objective(name, steps):
 
 def scores_of(model, *data, **options):
     scores = tfbnn.evaluate(model, *data, num_samples=3, seed=1, verbose=0, **options).scores()
-    if model.likelihood.kind != "normal":
+    if model.likelihood.name != "normal":
         options |= {"num_samples": 3, "seed": 1, "verbose": 0}
         scores["temperature"] = tfbnn.calibrate(model, *data, **options)
         model.likelihood.take_temperatures(model.likelihood.at())

@@ -14,7 +14,6 @@ from tfbnn.export.freeze import MomentsRule, freeze
 from tfbnn.layers.steps import Step, Value, steps_of
 from tfbnn.posterior.routes import posterior_of
 from tfbnn.prediction import moment_rules
-from tfbnn.prediction.answers import answer
 from tfbnn.prediction.moments import current_weights, outputs_at_points, propagate
 from tfbnn.prediction.normals import Moments
 from tfbnn.prediction.points import standard_points
@@ -495,9 +494,9 @@ def test_networks_against_drawn_ones(name):
     model = _network(name)
     x = _rows(model)
     outputs = outputs_at_points(steps_of(model), x, current_weights, 64)
-    found = answer(model.likelihood, outputs)
+    found = model.likelihood.answer(outputs)
     truth = tfbnn.predict(model, x, num_samples=2000, seed=0, verbose=0)
-    is_normal = model.likelihood.kind == "normal"
+    is_normal = model.likelihood.name == "normal"
     errors, third = (
         (NORMAL_ERRORS, "epistemic") if is_normal else (CLASS_ERRORS, "mutual_information")
     )

@@ -232,7 +232,7 @@ def test_what_compile_was_told_is_kept():
     assert (pruned.num_examples, pruned.objective.beta, pruned.num_draws) == (32, 0.5, 2)
     assert pruned.jit_compile is True
     assert pruned.likelihood.temperature == 1.5 and pruned.likelihood.mean_temperature == 0.7
-    assert pruned.likelihood.kind == "categorical"
+    assert pruned.likelihood.name == "categorical"
     np.testing.assert_array_equal(pruned.example_rows, X)
     assert pruned.get_compile_config()["metrics"] == ["accuracy"]
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from matplotlib.image import imread
 
 import tfbnn
-from tfbnn.prediction import evaluation as evaluation_module
+from tfbnn.likelihoods.class_results import ClassEvaluation
 from tfbnn.pruning import masks
 from trainers import classification, command, report, runs, shipping
 from trainers.data import load
@@ -120,7 +120,7 @@ def test_the_pruning_curve_is_of_rows_that_were_not_trained_on(
 def test_the_extremes_are_drawn_in_grey_and_in_colour(channels, tmp_path):
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
     labels = np.array([0, 0, 1])
-    evaluation = evaluation_module.ClassEvaluation(
+    evaluation = ClassEvaluation(
         *[0.0] * 5,
         num_samples=1,
         probabilities=probabilities,

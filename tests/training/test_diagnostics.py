@@ -53,7 +53,7 @@ def report(**changes):
         "beta": 1.0,
         "kl_weight": 1e-3,
         "loss_weights": (1.0,),
-        "kind": "categorical",
+        "likelihood": "categorical",
     }
     return ElboReport(**{**values, **changes})
 
@@ -235,7 +235,7 @@ def test_a_good_report_has_no_hints():
     [
         ({"kl": 5000.0}, "KL term, 5.0000 nats per example, is more than the NLL of guessing"),
         (
-            {"chance_nll": None, "nll": -0.2, "kl": 5000.0, "kind": "normal"},
+            {"chance_nll": None, "nll": -0.2, "kl": 5000.0, "likelihood": "normal"},
             "more than ten times the NLL",
         ),
         ({"num_rows": 4000}, "weighs 4 times too much: set `model.num_examples = 4000`"),

@@ -86,7 +86,7 @@ def test_it_is_used_as_a_model_of_tfbnn_with_the_same_weights(make):
 def test_check_elbo_reads_the_kl_weight(make):
     model = trained(make)
     report, expected = (tfbnn.check_elbo(m, (X, Y), verbose=0) for m in (model, twin_of(model)))
-    assert (report.num_examples, report.beta, report.kind) == (40, 1.0, "categorical")
+    assert (report.num_examples, report.beta, report.likelihood) == (40, 1.0, "categorical")
     assert report.kl_weight == pytest.approx(1 / 40)
     assert report.kl == pytest.approx(expected.kl, rel=1e-5)
     assert report.nll_at_mean == pytest.approx(expected.nll_at_mean, rel=1e-5)
@@ -115,7 +115,7 @@ def test_losses_by_the_names_of_outputs():
     model = keras.Model(inputs, list(heads.values()))
     model.compile(loss=losses, loss_weights={"a": 2.0})
     objective = plain_models.objective_of(model)
-    assert [one.kind for one in objective.likelihoods] == ["categorical", "normal"]
+    assert [one.name for one in objective.likelihoods] == ["categorical", "normal"]
     assert objective.loss_weights == [1.0, 2.0]
     classes, numbers = tfbnn.predict(model, X, num_samples=2)
     assert classes.prediction.shape == (40, 3)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
-from tfbnn.prediction import regression_scores
+from tfbnn.scores import number_scores
 from tfbnn.training.target_units import TargetMoments, TargetsFarOffWarning
 
 NLL = tfbnn.losses.NormalNLL
@@ -174,5 +174,5 @@ def test_intervals_of_raw_targets_cover_what_they_say(scale):
         lower, upper = answer.credible_interval(mass)
         for target in range(3):
             ends = lower[:, target], upper[:, target]
-            covered = regression_scores.interval_coverage(*ends, y[:, target])
+            covered = number_scores.interval_coverage(*ends, y[:, target])
             assert covered == pytest.approx(mass, abs=0.04)

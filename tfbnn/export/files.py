@@ -26,7 +26,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
-from tfbnn.training.whole_files import flush_names
+from tfbnn.whole_files import flush_names
 
 try:
     import fcntl

@@ -35,7 +35,6 @@ from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.steps import steps_of
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.prediction.answers import answer
 from tfbnn.prediction.moments import outputs_at_points
 from tfbnn.weights.compilation import traced
 
@@ -79,7 +78,7 @@ class Graph:
         def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             with _constant(self.posterior.model, values):
                 outputs = self._outputs(self.prepared(inputs), frozen, calls)
-                return answer(self.posterior.likelihoods[0], outputs)
+                return self.posterior.likelihoods[0].answer(outputs)
 
         module.serve = traced(serve, input_signature=signature)
         return module

@@ -9,9 +9,7 @@ from typing import Any
 
 from tfbnn.export.files import num_bytes, num_gzip_bytes
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.prediction.answers import OUTPUTS
 from tfbnn.pruning.masks import num_weights, sparsity_of
-from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.weights import priors
 
 _PACKAGES = ("tfbnn", "tensorflow", "keras", "tensorflow-probability", "ai-edge-litert", "numpy")
@@ -44,12 +42,12 @@ def describe(
         "model": model.name,
         "input_shape": [None, *sizes],
         "likelihood": {
-            "kind": likelihood.kind,
+            "kind": likelihood.name,
             "loss": type(likelihood.loss).__name__,
             "temperature": likelihood.temperature,
             "mean_temperature": likelihood.mean_temperature,
         },
-        **meanings(likelihood),
+        **likelihood.meanings,
         "num_examples": model.num_examples,
         "priors": _distinct([priors.serialize(weight.prior) for weight in weights]),
         "kernel_weights": num_weights(model),
@@ -64,32 +62,6 @@ def describe(
 def write(manifest: dict[str, Any], path: pathlib.Path) -> None:
     """Write a manifest as JSON."""
     path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-
-
-def meanings(likelihood: AbstractLikelihood) -> dict[str, str]:
-    """What the three answers that every file gives are, by their names."""
-    kept = _TEMPERED if likelihood.tempers_mean else _MEANINGS
-    return dict(zip(OUTPUTS[likelihood.kind], kept[likelihood.kind], strict=True))
-
-
-_ENTROPIES = ("predictive entropy, nats", "mutual information of label and weights, nats")
-_MEANINGS = {
-    "categorical": ("mean probability of each class", *_ENTROPIES),
-    "bernoulli": ("mean probability of yes", *_ENTROPIES),
-    "normal": (
-        "mean of the target",
-        "total standard deviation, in the unit of the target",
-        "standard deviation of the mean",
-    ),
-}
-_TEMPERED_ENTROPIES = (
-    "entropy of the tempered mean, nats",
-    "mutual information of label and weights, nats, before the mean was tempered",
-)
-_TEMPERED = {
-    "categorical": ("mean probability of each class, tempered", *_TEMPERED_ENTROPIES),
-    "bernoulli": ("mean probability of yes, tempered", *_TEMPERED_ENTROPIES),
-}
 
 
 def _distinct(configs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ def checked_class_names(posterior: AbstractPosterior, names: Any) -> list[str] |
         return None
     checked = arguments.listed("class_names", names, arguments.text)
     shape = getattr(posterior.model, "output_shape", None)
-    classes = shape[-1] if shape and posterior.likelihoods[0].kind == "categorical" else None
+    classes = posterior.likelihoods[0].num_classes(shape) if shape else None
     if classes not in (None, len(checked)):
         raise ValueError(
             f"`class_names` must be the names of all {classes} classes. "

@@ -19,8 +19,7 @@ from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.mean_field import mean_field
-from tfbnn.prediction.answers import answer
-from tfbnn.training.requirements import reason_of
+from tfbnn.requirements import reason_of
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
 
@@ -211,7 +210,7 @@ class _Builder:
             return tf.cast(model(inputs, training=False), tf.float32)
 
     def _answer(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(self._posterior.likelihoods[0], outputs)
+        return self._posterior.likelihoods[0].answer(outputs)
 
 
 class _FixedRule:

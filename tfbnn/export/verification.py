@@ -13,13 +13,12 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.export.graph import Graph
+from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.prediction.answers import answer, names_of
 from tfbnn.prediction.predictive import outputs_of_one, sampled_blocks
 from tfbnn.training.data import check_arrays
-from tfbnn.training.likelihoods import AbstractLikelihood
 
-# The outputs in the order of `names_of`: prediction, uncertainty, and parts of it.
+# The outputs in the order of `answer_names`: prediction, uncertainty, and parts of it.
 Run = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 _MAX_ROWS = 256
@@ -213,7 +212,7 @@ def verify_mean(
     """
     inputs = tf.convert_to_tensor(rows if prepared is None else prepared)
     outputs = outputs_of_one(posterior, inputs, "check_data")
-    expected = answer(posterior.likelihoods[0], outputs[tf.newaxis])
+    expected = posterior.likelihoods[0].answer(outputs[tf.newaxis])
     return same_answers(listed(posterior, expected), run(rows), tolerance)
 
 
@@ -260,20 +259,14 @@ def draws_difference(
     in standard deviations. With 128 draws, chance alone makes a difference of up to
     `1 / sqrt(128) = 0.09` standard deviations.
     """
-    kind = posterior.likelihoods[0].kind
     block = next(iter(sampled_blocks(posterior, rows, _NUM_DRAWS, seed=0, verbose=0)))
     drawn = block.answers[0].prediction(keep_samples=False)
-    difference = np.abs(prediction - drawn.prediction)
-    if kind == "normal":
-        difference = difference / drawn.uncertainty
-    if kind == "categorical":
-        difference = 0.5 * difference.sum(axis=-1)
-    return float(difference.mean())
+    return float(posterior.likelihoods[0].difference(prediction, drawn).mean())
 
 
 def listed(posterior: AbstractPosterior, answers: Mapping[str, Any]) -> list[np.ndarray]:
-    """The outputs of a file, which come by their names, in the order of `names_of`."""
-    return [np.asarray(answers[name]) for name in names_of(posterior.likelihoods[0])]
+    """The outputs of a file, which come by their names, in the order of `answer_names`."""
+    return [np.asarray(answers[name]) for name in posterior.likelihoods[0].answer_names]
 
 
 def _in_tensorflow(graph: Graph, rows: np.ndarray) -> list[np.ndarray]:
@@ -352,7 +345,7 @@ def replicated_answers(
     blocks = sampled_blocks(posterior, rows, _GROUPS * num_samples, seed=0, verbose=0)
     outputs = np.concatenate([block.answers[0].outputs for block in blocks], axis=1)
     likelihood = posterior.likelihoods[0]
-    return _stacked(likelihood, [answer(likelihood, g) for g in np.split(outputs, _GROUPS)])
+    return _stacked(likelihood, [likelihood.answer(g) for g in np.split(outputs, _GROUPS)])
 
 
 def _replicated_answers(graph: Graph, prepared: np.ndarray) -> dict[str, np.ndarray]:
@@ -373,5 +366,5 @@ def _stacked(
 ) -> dict[str, np.ndarray]:
     return {
         name: np.stack([a[name].numpy() for a in answers]).astype(np.float64)
-        for name in names_of(likelihood)
+        for name in likelihood.answer_names
     }

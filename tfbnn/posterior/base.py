@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior import files
-from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
 

@@ -13,7 +13,7 @@ import keras
 
 from tfbnn import arguments
 from tfbnn.training.models import load_model
-from tfbnn.training.whole_files import whole_file
+from tfbnn.whole_files import whole_file
 
 _DESCRIPTION = "posterior.json"
 

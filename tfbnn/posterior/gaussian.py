@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.layers.variational import variational_weights
+from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior.base import AbstractPosterior, AbstractRandomVariables
-from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.weights import noise, priors
 from tfbnn.weights.families import NormalWeight
 

@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.layers.variational import variational_layers
+from tfbnn.likelihoods.normal import NormalNLL
+from tfbnn.likelihoods.table import likelihood_of
 from tfbnn.posterior.base import AbstractRandomNetwork
 from tfbnn.posterior.noisy_places import noisy_places
-from tfbnn.training.likelihoods import likelihood_of
-from tfbnn.training.losses import NormalNLL
 from tfbnn.training.plain_models import likelihoods_of
 from tfbnn.weights import noise
 

@@ -14,11 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.likelihoods.targets import spread
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.prediction.calibration import whole_labels
+from tfbnn.posterior.routes import posterior_of
 from tfbnn.prediction.predictive import Sampled, num_rows, sampled_blocks
-from tfbnn.prediction.regression_scores import as_shape
-from tfbnn.training.likelihoods import spread
 from tfbnn.training.objective import observations
 
 
@@ -44,6 +43,10 @@ class LabelledBlock:
         """Which labels count at all, booleans `(rows, *event)`."""
         return self.weights > 0
 
+    def those_that_count(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        """Arrays `(rows, *event, ...)`, the labels and their weights, without axes of the event."""
+        return [array[self.counted] for array in (*arrays, self.labels, self.weights)]
+
     def nll(self) -> float:
         """`-log(p(label | x))` of the prediction, times weight, summed over labels, in nats."""
         log_prob = self._log_prob()
@@ -59,6 +62,17 @@ class LabelledBlock:
             for outputs in self.answer.outputs
         ]
         return np.logaddexp.reduce(np.asarray(draws, np.float64)) - np.log(len(draws))
+
+
+def with_one_output(model: Any) -> AbstractPosterior:
+    """The posterior of a model, or a `ValueError` if it has several outputs."""
+    posterior = posterior_of(model)
+    if len(posterior.likelihoods) != 1:
+        raise ValueError(
+            "Scores are for one output: use `tfbnn.predict` and `tfbnn.scores` on each. "
+            f"Received: a model with {len(posterior.likelihoods)} outputs"
+        )
+    return posterior
 
 
 def labelled_blocks(
@@ -94,13 +108,25 @@ def labelled_blocks(
         _, targets, weights = zip(*block.batches, strict=True)
         if any(target is None for target in targets):
             raise ValueError("The data set has no targets: it must give `(x, y)` batches.")
-        weights = None if weights[0] is None else _joined(weights)
-        yield _labelled(block.answers[0], _joined(targets), weights)
+        weights = None if weights[0] is None else _concatenated(weights)
+        yield _labelled(block.answers[0], _concatenated(targets), weights)
+
+
+def joined(parts: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+    """The arrays of all blocks, each `(labels, ...)`."""
+    joined = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    if not len(joined[-1]):
+        raise ValueError(
+            "No label counts, so there is nothing to score. Received: masks or sample weights that "
+            "leave out every label"
+        )
+    return joined
 
 
 def _labelled(answer: Sampled, targets: np.ndarray, sample_weight: Any) -> LabelledBlock:
     weights = _weights(answer, sample_weight)
-    return LabelledBlock(answer, _labels(answer, targets, weights > 0), weights, targets)
+    labels = answer.likelihood.labels(targets, answer.outputs.shape[1:], weights > 0)
+    return LabelledBlock(answer, labels, weights, targets)
 
 
 def _checked(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
@@ -131,7 +157,7 @@ def _checked(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
     return x, *checked
 
 
-def _joined(batches: Any) -> np.ndarray:
+def _concatenated(batches: Any) -> np.ndarray:
     return np.concatenate([np.asarray(_only(batch)) for batch in batches])
 
 
@@ -139,38 +165,6 @@ def _only(value: Any) -> Any:
     """What is given for the one output, also by its name or in a list of one array."""
     leaves = tf.nest.flatten(value) if isinstance(value, dict | list | tuple) else []
     return leaves[0] if len(leaves) == 1 and hasattr(leaves[0], "__array__") else value
-
-
-def _labels(answer: Sampled, y: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """Targets as labels, in the shape of the likelihood's factors; an error if impossible."""
-    likelihood, shape = answer.likelihood, answer.outputs.shape[1:]
-    if likelihood.kind == "normal":
-        return as_shape("targets", y, answer.parameters[0].shape[1:])
-    if likelihood.kind == "bernoulli":
-        return whole_labels(_in_shape(y, shape, flat=True), (*shape, 2))
-    if not likelihood.sparse:
-        y = _from_one_hot(_in_shape(y, shape), counted)
-    return whole_labels(y, shape)
-
-
-def _in_shape(y: np.ndarray, shape: tuple[int, ...], flat: bool = False) -> np.ndarray:
-    """Targets that must have the shape of the outputs; `flat`: without a last axis of 1, too."""
-    if y.shape != shape and not (flat and (*y.shape, 1) == shape):
-        raise ValueError(
-            f"With this loss the targets must have the shape of the outputs, {shape}. "
-            f"Received: y of shape {y.shape}"
-        )
-    return y.reshape(shape)
-
-
-def _from_one_hot(y: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    # Those that do not count are often empty, as in `fit`.
-    rows = y[counted]
-    if not (((rows == 0) | (rows == 1)).all() and (rows.sum(axis=-1) == 1).all()):
-        raise ValueError(
-            "Only one-hot rows, a single 1 among zeros, can be scored. Received: other targets"
-        )
-    return y.argmax(axis=-1)
 
 
 def _weights(answer: Sampled, sample_weight: Any) -> np.ndarray:

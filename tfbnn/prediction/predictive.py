@@ -15,13 +15,13 @@ import tensorflow as tf
 import tqdm
 
 from tfbnn import arguments
+from tfbnn.likelihoods.base import AbstractLikelihood
+from tfbnn.likelihoods.results import Prediction
 from tfbnn.posterior.base import AbstractPosterior, mask_of
 from tfbnn.posterior.routes import posterior_of
-from tfbnn.prediction.summaries import Prediction, summarise
+from tfbnn.requirements import reason_of
 from tfbnn.training.data import check_arrays, is_arrays
 from tfbnn.training.feeding import without_autotuning
-from tfbnn.training.likelihoods import AbstractLikelihood
-from tfbnn.training.requirements import reason_of
 from tfbnn.weights import noise
 
 # What may be held at once, in bytes: drawn weights with what they compute, and samples of a block
@@ -121,7 +121,7 @@ class Sampled:
 
     def prediction(self, keep_samples: bool) -> Prediction:
         """The mean over the networks, and how unsure it is."""
-        return summarise(self.likelihood, self.parameters, keep_samples, self.mask)
+        return self.likelihood.prediction(self.parameters, keep_samples, self.mask)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tfbnn.pruning.prune import (
     ranking_of,
 )
 from tfbnn.training.models import BayesianModel
-from tfbnn.training.whole_files import picture_path, save_figure
+from tfbnn.whole_files import picture_path, save_figure
 
 DEFAULT_SPARSITIES = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98)
 
@@ -160,7 +160,7 @@ _PANELS = {
 }
 
 
-# As in `tfbnn.prediction.diagrams`: told apart by red-green blind readers.
+# As in `tfbnn.scores.diagrams`: told apart by red-green blind readers.
 _LINE, _INK = "#0072b2", "#333333"
 
 

@@ -10,22 +10,20 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.layers.steps import steps_of
+from tfbnn.likelihoods.base import AbstractLikelihood
+from tfbnn.likelihoods.results import Prediction
+from tfbnn.likelihoods.targets import sum_events
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.routes import model_of, posterior_of
 from tfbnn.prediction import moments
-from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.prediction.predictive import num_rows
-from tfbnn.prediction.summaries import NormalPrediction, Prediction
 from tfbnn.training.data import check_arrays
 from tfbnn.training.feeding import fed
-from tfbnn.training.likelihoods import AbstractLikelihood, sum_events
 from tfbnn.weights.sums import total
 
 _ROUTES = ("moments", "mean")
 # At so few points the mean of a softmax is right to 1e-3, which is enough for a gradient.
 _NUM_POINTS = 32
-# Under the logarithm of a probability and of a standard deviation.
-_TINY = 1e-12
 
 
 def distill(
@@ -142,7 +140,7 @@ class _Distillation(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         x, (*targets, mask) = data
         with tf.GradientTape() as tape:
-            terms = _terms(self._likelihood.kind, targets, self._answers(x))
+            terms = self._likelihood.distances(targets, self._answers(x))
             terms = [_mean_over_rows(term, mask) for term in terms[: len(self._means)]]
             loss = total(terms)
         variables = self.student.trainable_variables
@@ -159,31 +157,8 @@ class _Distillation(keras.Model):
         else:
             weights = moments.current_weights
             outputs = moments.outputs_at_points(self._steps, x, weights, _NUM_POINTS)
-        named = answer(self._likelihood, outputs)
-        return tuple(named[name] for name in OUTPUTS[self._likelihood.kind])
-
-
-def _terms(kind: str, targets: list[tf.Tensor], answers: tuple[tf.Tensor, ...]) -> list[tf.Tensor]:
-    """The two terms of the loss, `(batch, ...)`."""
-    if kind == "normal":
-        mean, total, epistemic = targets
-        other, other_total, other_epistemic = answers
-        pairs = ((total, other_total), (epistemic, other_epistemic))
-        return [_normal_cross_entropy(mean, a, other, b) for a, b in pairs]
-    p, information = targets
-    q, _, other_information = answers
-    difference = tf.square(information - other_information)
-    cross_entropy = -p * tf.math.log(q + _TINY)
-    if kind == "bernoulli":
-        cross_entropy -= (1 - p) * tf.math.log(1 - q + _TINY)
-    return [cross_entropy, difference]
-
-
-def _normal_cross_entropy(mean: Any, scale: Any, other: Any, other_scale: Any) -> tf.Tensor:
-    """`- E[log(N(y; other, other_scale**2))]` for `y ~ N(mean, scale**2)`, in nats."""
-    variance = tf.square(other_scale) + _TINY
-    squares = (tf.square(mean - other) + tf.square(scale)) / variance
-    return 0.5 * (squares + tf.math.log(2 * math.pi * variance))
+        named = self._likelihood.answer(outputs)
+        return tuple(named[name] for name in self._likelihood.meanings)
 
 
 def _mean_over_rows(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
@@ -201,18 +176,17 @@ def _checked(posterior: Any, x: Any, answers: Prediction) -> tuple[np.ndarray, t
     with np.errstate(over="ignore"):
         x = x.astype(np.float32)
     check_arrays("x", x)
-    names = OUTPUTS[posterior.likelihoods[0].kind]
-    real_numbers = isinstance(answers, NormalPrediction)
-    if real_numbers != (names[2] == "epistemic") or num_rows(x) != len(answers.prediction):
+    likelihood = posterior.likelihoods[0]
+    same_kind = isinstance(answers, likelihood.prediction_type)
+    if not same_kind or num_rows(x) != len(answers.prediction):
         raise ValueError(
-            "`answers` must be of the same rows and the same kind (classes or real numbers) as the "
-            f"model's. Received: {len(answers.prediction)} {type(answers).__name__}s for "
-            f"{num_rows(x)} rows and a likelihood of kind {posterior.likelihoods[0].kind!r}"
+            "`answers` must be of the same rows and the same kind, such as classes, as "
+            "the model's. "
+            f"Received: {len(answers.prediction)} {type(answers).__name__}s for "
+            f"{num_rows(x)} rows and a likelihood of kind {likelihood.name!r}"
         )
-    # The entropy of classes is a function of their probabilities, and no target of its own.
-    used = names if names[2] == "epistemic" else (names[0], names[2])
     mask = np.ones(len(x), bool) if answers.mask is None else answers.mask
-    return x, (*(getattr(answers, name) for name in used), mask)
+    return x, (*(getattr(answers, name) for name in likelihood.meanings), mask)
 
 
 def _checked_callback(name: str, value: Any) -> keras.callbacks.Callback:

@@ -12,7 +12,7 @@ from typing import Any
 from keras_tuner import Oracle
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from tfbnn.training.whole_files import whole_file
+from tfbnn.whole_files import whole_file
 
 _ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 

@@ -13,9 +13,9 @@ from keras_tuner.errors import FailedTrialError, FatalValueError
 
 import tfbnn.layers
 from tfbnn import arguments
+from tfbnn.likelihoods.table import likelihood_of
 from tfbnn.search.objectives import MonteCarloNLL
 from tfbnn.search.space import Space, choose, choose_prior
-from tfbnn.training.likelihoods import likelihood_of
 from tfbnn.training.models import Sequential
 from tfbnn.training.recipes import RECIPES, Recipe
 from tfbnn.weights.families import Normal

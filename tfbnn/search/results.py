@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfbnn import arguments
-from tfbnn.training.whole_files import picture_path, save_figure
+from tfbnn.whole_files import picture_path, save_figure
 
 Row = dict[str, Any]
 

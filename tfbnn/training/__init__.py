@@ -3,8 +3,6 @@
 * `models`: `tfbnn.Sequential` and `tfbnn.Model`.
 * `bayesian_model`: what they add to Keras; how they are compiled and trained.
 * `objective`: the loss per example; the only place that knows the number of training examples.
-* `likelihoods`: what a Keras loss says about `p(y | outputs)`.
-* `losses`: `NormalNLL`, for regression.
 * `noise_variables`: what a model keeps for a noise that it learns.
 * `target_units`: where that noise starts, and a warning of targets that are far off.
 * `held_out_noise`: what it is refit to on held-out rows.

@@ -11,12 +11,15 @@ from keras.src.trainers.data_adapters import array_slicing
 from tfbnn import arguments
 from tfbnn.layers import scopes
 from tfbnn.layers.variational import variational_layers, variational_weights
+from tfbnn.likelihoods.base import AbstractLikelihood
+from tfbnn.likelihoods.table import from_config as likelihood_from_config
+from tfbnn.likelihoods.table import likelihood_of
+from tfbnn.requirements import clear_errors, require_finite
 from tfbnn.training import (
     beta_choice,
     convergence,
     distribution,
     held_out_noise,
-    likelihoods,
     noise_variables,
     order,
     outputs,
@@ -33,8 +36,6 @@ from tfbnn.training.data import (
 from tfbnn.training.decay import exclude_from_decay
 from tfbnn.training.feeding import fed
 from tfbnn.training.last_steps import Observation
-from tfbnn.training.likelihoods import AbstractLikelihood
-from tfbnn.training.likelihoods import from_config as likelihood_from_config
 from tfbnn.training.noise_variables import learned_noise
 from tfbnn.training.objective import (
     Objective,
@@ -45,7 +46,6 @@ from tfbnn.training.objective import (
     require_observations,
     total_kl,
 )
-from tfbnn.training.requirements import clear_errors, require_finite
 from tfbnn.training.resuming import forget_resuming, resuming_callback
 from tfbnn.training.target_units import FirstTargets
 from tfbnn.training.terms import Term
@@ -149,7 +149,7 @@ class BayesianModel:
         # All checks come first: a model must not be left half compiled.
         new = self.likelihoods
         if loss is not None:
-            new = [likelihoods.likelihood_of(one) for one in outputs.flat_losses(self, loss)]
+            new = [likelihood_of(one) for one in outputs.flat_losses(self, loss)]
             self._check_number_of_losses(new)
             noise_variables.settle_numbers(self, new)
             loss = outputs.like(self, loss, [likelihood.loss for likelihood in new])

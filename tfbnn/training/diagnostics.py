@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.layers.variational import variational_weights
+from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.training import outputs
 from tfbnn.training.convergence import last_steps_of
 from tfbnn.training.data import check_arrays, is_arrays
 from tfbnn.training.elbo_report import ElboReport, LayerKL
 from tfbnn.training.feeding import without_autotuning
-from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.objective import global_batch_size, mean_nll
 from tfbnn.training.plain_models import KnownObjective, likelihoods_of, objective_of
 from tfbnn.training.sigma import named_layers
@@ -94,7 +94,8 @@ def check_elbo(
         beta=objective.beta,
         kl_weight=objective.kl_weight,
         loss_weights=tuple(objective.loss_weights),
-        kind=" + ".join(likelihood.kind for likelihood in objective.likelihoods),
+        likelihood=" + ".join(likelihood.name for likelihood in objective.likelihoods),
+        nll_in_words=_in_words(objective.likelihoods, nll),
         has_learnt_priors=any(
             isinstance(weight.prior, AutomaticRelevance) for weight in variational_weights(model)
         ),
@@ -156,17 +157,18 @@ def _likelihood_terms(
     return _LikelihoodTerms(noisy / rows, at_mean / rows, chance, rows)
 
 
+def _in_words(likelihoods: list[AbstractLikelihood], nll: float) -> str:
+    """What the NLL of one output says."""
+    return likelihoods[0].nll_in_words(nll) if len(likelihoods) == 1 and math.isfinite(nll) else ""
+
+
 def _blind_guess(likelihoods: list[AbstractLikelihood], outputs: Any) -> list[tf.Tensor] | None:
     """Outputs that give all classes the same probability; None where there are no classes."""
     guesses = []
     for likelihood, output in zip(likelihoods, tf.nest.flatten(outputs), strict=True):
-        if likelihood.kind not in ("categorical", "bernoulli"):
+        guess = likelihood.blind_guess(output)
+        if guess is None:
             return None
-        if likelihood.from_logits:
-            guess = tf.zeros_like(output)
-        else:
-            classes = output.shape[-1] if likelihood.kind == "categorical" else 2
-            guess = tf.ones_like(output) / classes
         mask = getattr(output, "_keras_mask", None)
         if mask is not None:
             guess._keras_mask = mask

@@ -38,7 +38,8 @@ class ElboReport:
         beta: Factor of the KL in the loss; 1 is the ELBO.
         kl_weight: Weight of the KL in the loss at this step of training.
         loss_weights: Weight of each output's log likelihood.
-        kind: The likelihood.
+        likelihood: The likelihood, by name.
+        nll_in_words: What `nll` says about a single answer, if it does.
         sigma_pull: How strongly the loss pulled at sigma at the end of the last `fit`, as a share
             of what the KL alone would: 0 where sigma has arrived; NaN where it is not known. See
             `tfbnn.training.convergence`.
@@ -60,7 +61,8 @@ class ElboReport:
     beta: float
     kl_weight: float
     loss_weights: tuple[float, ...]
-    kind: str
+    likelihood: str
+    nll_in_words: str = ""
     sigma_pull: float = math.nan
     sigma_pull_standard_error: float = math.nan
     has_learnt_priors: bool = False
@@ -153,16 +155,11 @@ def _table(report: ElboReport) -> list[str]:
 
 def _words(report: ElboReport) -> list[str]:
     nll = "NLL: what the data cost under networks drawn from the posterior, on average."
-    if report.kind == "categorical" and math.isfinite(report.nll):
-        nll += (
-            " The right answer gets a probability of exp(-NLL) = "
-            f"{math.exp(-report.nll):.3g}, as a geometric mean."
-        )
     gap = report.nll - report.nll_at_mean
     learnt = " Its priors were learnt from the same data: compare no models by it, which is "
     learnt += "what the prior `FanIn` is for."
     return [
-        nll,
+        nll + report.nll_in_words,
         f"Noise: drawing the weights costs {gap:.4f} nats per example against their mean.",
         "KL: how far the posterior has moved from the prior. The examples share it: it is "
         f"{_percent(report.weighted_kl, report.loss)} of the loss.",

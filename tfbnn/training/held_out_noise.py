@@ -16,11 +16,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.likelihoods.normal import NormalNLL
+from tfbnn.likelihoods.targets import matched, spread
 from tfbnn.training import distribution, outputs
 from tfbnn.training.convergence import ConvergenceWarning
 from tfbnn.training.held_out import drawn_outputs, is_repeatable, some_rows
-from tfbnn.training.likelihoods import spread
-from tfbnn.training.losses import NormalNLL, matched
 from tfbnn.training.noise_variables import learned_noise
 from tfbnn.training.objective import counted
 from tfbnn.training.target_units import numbers_in_words

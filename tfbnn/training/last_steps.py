@@ -32,8 +32,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.likelihoods.normal import SMALLEST_SCALE
 from tfbnn.training import distribution
-from tfbnn.training.losses import SMALLEST_SCALE
 from tfbnn.weights import noise
 from tfbnn.weights.families import NormalWeight
 from tfbnn.weights.realisation import masked, scale_of

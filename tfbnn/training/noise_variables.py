@@ -14,9 +14,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfbnn.likelihoods.base import AbstractLikelihood
+from tfbnn.likelihoods.normal import Normal, NormalNLL
 from tfbnn.training import outputs
-from tfbnn.training.likelihoods import AbstractLikelihood, Normal
-from tfbnn.training.losses import NormalNLL
 
 
 def learned_noise(likelihoods: list[AbstractLikelihood]) -> list[NormalNLL]:

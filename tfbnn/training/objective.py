@@ -19,13 +19,14 @@ import tensorflow as tf
 from tfbnn import arguments
 from tfbnn.layers.scopes import DrawCollector
 from tfbnn.layers.variational import variational_layers, variational_weights
-from tfbnn.training import likelihoods, noise_variables
+from tfbnn.likelihoods.base import AbstractLikelihood
+from tfbnn.likelihoods.targets import spread, sum_events
+from tfbnn.requirements import require
+from tfbnn.training import noise_variables
 from tfbnn.training.data import TrainingSize
 from tfbnn.training.last_steps import LastSteps, Observation
-from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.progress import FitProgress
 from tfbnn.training.recipes import Recipe
-from tfbnn.training.requirements import require
 from tfbnn.training.updates import StepFactors, batches_seen, inner_of, without_step_factors
 from tfbnn.weights import noise
 from tfbnn.weights.families import NormalWeight
@@ -262,7 +263,7 @@ def numbers_per_scale(
             continue
         counts = weight * tf.ones_like(tf.cast(likelihood.log_prob_like(output), tf.float32))
         for factor in factors:
-            counts *= tf.cast(likelihoods.spread(factor, counts), tf.float32)
+            counts *= tf.cast(spread(factor, counts), tf.float32)
         counts = tf.reshape(counts, [-1, likelihood.loss.num_scales])
         rows = tf.cast(tf.shape(output)[0], tf.float32)
         found.append(tf.reduce_sum(counts, axis=0) / rows)
@@ -284,7 +285,7 @@ def log_probs(
         output_likelihoods, targets, outputs, sample_weight
     ):
         y = likelihood.checked(y, output, factors)
-        yield likelihoods.sum_events(likelihood.log_prob(y, output), factors)
+        yield sum_events(likelihood.log_prob(y, output), factors)
 
 
 def counted(

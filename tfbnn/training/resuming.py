@@ -14,7 +14,7 @@ from tfbnn import arguments
 from tfbnn.training.data import TrainingSize, is_arrays
 from tfbnn.training.distribution import is_chief, local_part, same_on_all_workers
 from tfbnn.training.order import run_seed
-from tfbnn.training.whole_files import whole_file
+from tfbnn.whole_files import whole_file
 
 _FILE = "training.npz"
 _POSITION = "position"

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from tfbnn.training.sigma import nearest_normals, quantile_name
 from tfbnn.training.sigma_csv import Records
-from tfbnn.training.whole_files import save_figure
 from tfbnn.weights.families import NormalWeight
+from tfbnn.whole_files import save_figure
 
 _BLUE, _ORANGE, _GREY = "#1f5a94", "#c8553d", "#8a8a8a"
 _BINS = np.arange(-60.0, 62.0, 2.0)

@@ -14,11 +14,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.likelihoods.base import AbstractLikelihood
+from tfbnn.likelihoods.normal import Normal
+from tfbnn.likelihoods.targets import matched, spread
 from tfbnn.training import distribution, noise_variables, outputs
 from tfbnn.training.data import is_arrays, slices
 from tfbnn.training.feeding import without_autotuning
-from tfbnn.training.likelihoods import AbstractLikelihood, Normal, spread
-from tfbnn.training.losses import matched
 from tfbnn.training.updates import batches_seen
 
 # Enough for a standard deviation to a few per cent, its standard error being sd / sqrt(2 n).

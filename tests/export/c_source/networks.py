@@ -20,7 +20,6 @@ from tfbnn.export.variances import factorise
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.steps import steps_of
 from tfbnn.layers.variational import variational_layers
-from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.prediction.moments import current_weights, outputs_at_points
 
 ROWS = 100
@@ -89,8 +88,8 @@ def answers_of(model, x, uncertainty="moments", precision="float32", scale="full
     else:
         with forward_rule(MeanRule(frozen)):
             outputs = model(inputs, training=False)[tf.newaxis]
-    found = answer(model.likelihood, outputs)
-    return [found[name].numpy() for name in OUTPUTS[model.likelihood.kind]]
+    found = model.likelihood.answer(outputs)
+    return [found[name].numpy() for name in model.likelihood.meanings]
 
 
 def rounded_weights(model, precision, scale):

@@ -28,7 +28,6 @@ from tfbnn.layers.precision import in_float32
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.steps import Steps, steps_of
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.prediction.answers import OUTPUTS, answer
 from tfbnn.prediction.moments import outputs_at_points
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
@@ -108,8 +107,9 @@ def tight_limits(
 
 
 def _listed(posterior: AbstractPosterior, outputs: tf.Tensor) -> list[np.ndarray]:
-    answers = answer(posterior.likelihoods[0], outputs)
-    return [answers[name].numpy() for name in OUTPUTS[posterior.likelihoods[0].kind]]
+    likelihood = posterior.likelihoods[0]
+    answers = likelihood.answer(outputs)
+    return [answers[name].numpy() for name in likelihood.meanings]
 
 
 def _rounded_kernels(steps: Steps, settings: Settings) -> list[tuple[keras.Variable, np.ndarray]]:

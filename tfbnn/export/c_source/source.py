@@ -7,10 +7,9 @@ import textwrap
 
 import numpy as np
 
-from tfbnn.export.c_source.answers import Answer
+from tfbnn.export.c_source.abstract_answer import AbstractAnswer
 from tfbnn.export.c_source.program import Program
 from tfbnn.export.c_source.text import in_order
-from tfbnn.export.manifest import meanings
 
 C_TYPES = {"float32": "float", "uint8": "uint8_t"}
 FLAGS = (
@@ -42,7 +41,7 @@ class Source:
     remarks: tuple[str, ...]
 
     @property
-    def answer(self) -> Answer:
+    def answer(self) -> AbstractAnswer:
         """The last operation."""
         return self.program.operations[-1]
 
@@ -134,7 +133,7 @@ class Source:
         return f"{self._signature()}\n{{\n{textwrap.indent(body, '    ')}}}\n"
 
     def _meanings(self) -> dict[str, str]:
-        first, second, third = meanings(self.answer.likelihood).values()
+        first, second, third = self.answer.likelihood.meanings.values()
         return {
             "input": _shaped(self.program.input.shape),
             "prediction": f"{_shaped(self.answer.prediction_shape)}: {first}",

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tfbnn.export.c_source.answers import Answer
+from tfbnn.export.c_source.abstract_answer import AbstractAnswer
+from tfbnn.export.c_source.answers import answer_of
 from tfbnn.export.c_source.arrangement import Load
 from tfbnn.export.c_source.geometry import Window
 from tfbnn.export.c_source.linear import Linear, Weights
@@ -16,7 +17,7 @@ from tfbnn.export.variances import factorise
 from tfbnn.layers.activation_order import delayed_activations
 from tfbnn.layers.steps import Step, Steps
 from tfbnn.layers.variational import AbstractVariationalLayer
-from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.likelihoods.base import AbstractLikelihood
 
 SCALES = ("full", "rank_one", "unit")
 
@@ -57,6 +58,7 @@ class Translator:
         self.operations: list[AbstractOperation] = []
         self._steps = steps
         self._likelihood = likelihood
+        self._answer = answer_of(likelihood)
         self._settings = settings
         self._values = {steps.input: self.start}
         self._weights: dict[Any, Weights] = {}
@@ -117,14 +119,13 @@ class Translator:
 
     def ends_in(self, step: Step, activation: str) -> bool:
         """Whether a step is the last and its activation one that the answer applies."""
-        endings = ("sigmoid",) if self._likelihood.kind == "normal" else ("softmax", "sigmoid")
-        return step.output is self._steps.output and activation in endings
+        return step.output is self._steps.output and activation in self._answer.endings
 
     def end_with(self, activation: str) -> None:
         """Leave the last activation to the answer, which applies it at each point."""
         self._ending = activation
 
-    def answer(self) -> Answer:
+    def answer(self) -> AbstractAnswer:
         """The last operation.
 
         Raises:
@@ -139,7 +140,7 @@ class Translator:
                 "sigmoid, or be trained with `from_logits=True`. Received: a loss with "
                 f"from_logits=False and a last layer {self._steps.steps[-1].name}"
             )
-        return Answer(value, likelihood, self._ending, self._settings.num_points)
+        return self._answer(value, likelihood, self._ending, self._settings.num_points)
 
     def name_of(self, layer: Any) -> str:
         """Beginning of the names of a layer's arrays."""

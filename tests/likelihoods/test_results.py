@@ -1,12 +1,14 @@
-"""Summaries: the pair, and the rest that a prediction holds."""
+"""Results: the pair, and the rest that a prediction holds."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from tfbnn.prediction import uncertainty as measures
-from tfbnn.prediction.summaries import ClassPrediction, NormalPrediction, Prediction, summarise
-from tfbnn.training.likelihoods import likelihood_of
+from tfbnn.likelihoods.class_results import ClassPrediction
+from tfbnn.likelihoods.normal import NormalPrediction
+from tfbnn.likelihoods.results import Prediction
+from tfbnn.likelihoods.table import likelihood_of
+from tfbnn.scores import number_uncertainty
 
 CATEGORICAL = likelihood_of("sparse_categorical_crossentropy")
 BERNOULLI = likelihood_of("binary_crossentropy")
@@ -18,7 +20,7 @@ SCALE = RNG.uniform(0.5, 2.0, size=(6, 5, 2)).astype("float32")
 
 
 def test_classes():
-    result = summarise(CATEGORICAL, (PROBABILITIES,), keep_samples=True)
+    result = CATEGORICAL.prediction((PROBABILITIES,), keep_samples=True)
     prediction, uncertainty = result
     assert isinstance(result, ClassPrediction) and len(result) == 2
     assert result[0] is prediction and result[1] is result[-1] is uncertainty
@@ -46,7 +48,7 @@ def test_classes():
 
 
 def test_quantiles_of_probabilities():
-    result = summarise(CATEGORICAL, (PROBABILITIES,), keep_samples=True)
+    result = CATEGORICAL.prediction((PROBABILITIES,), keep_samples=True)
     np.testing.assert_allclose(result.quantile(0.3), np.quantile(PROBABILITIES, 0.3, axis=0))
     low, high = result.credible_interval(0.8)
     np.testing.assert_allclose([low, high], np.quantile(PROBABILITIES, [0.1, 0.9], axis=0))
@@ -55,7 +57,7 @@ def test_quantiles_of_probabilities():
 @pytest.mark.parametrize("shape", [(6, 5, 1), (6, 5, 3), (6, 5, 4, 2)])
 def test_yes_or_no_is_the_entropy_of_two_classes(shape):
     yes = RNG.uniform(size=shape).astype("float32")
-    result = summarise(BERNOULLI, (yes,), keep_samples=False)
+    result = BERNOULLI.prediction((yes,), keep_samples=False)
     assert result.prediction.shape == result.variance.shape == shape[1:]
     entropy = stats.entropy([yes.mean(0), 1 - yes.mean(0)])
     expected = entropy[..., 0] if shape[-1] == 1 else entropy
@@ -65,7 +67,7 @@ def test_yes_or_no_is_the_entropy_of_two_classes(shape):
 
 
 def test_real_numbers():
-    result = summarise(NORMAL, (LOC, SCALE), keep_samples=True)
+    result = NORMAL.prediction((LOC, SCALE), keep_samples=True)
     assert isinstance(result, NormalPrediction)
     np.testing.assert_allclose(result.prediction, LOC.mean(0), atol=1e-6)
     np.testing.assert_allclose(result.epistemic, LOC.std(0), rtol=1e-5)
@@ -77,7 +79,7 @@ def test_real_numbers():
     q = result.quantile(0.9)
     np.testing.assert_allclose(stats.norm.cdf((q - LOC) / SCALE).mean(0), 0.9, rtol=1e-6)
     low, high = result.credible_interval(0.5)
-    expected = measures.credible_interval(LOC, SCALE, 0.5)
+    expected = number_uncertainty.credible_interval(LOC, SCALE, 0.5)
     np.testing.assert_array_equal([low, high], expected)
 
 
@@ -86,9 +88,9 @@ def test_real_numbers():
 )
 def test_concatenate(likelihood, parameters):
     mask = np.array([True, False, True, True, False])
-    whole = summarise(likelihood, parameters, keep_samples=True, mask=mask)
+    whole = likelihood.prediction(parameters, keep_samples=True, mask=mask)
     parts = [
-        summarise(likelihood, tuple(p[:, rows] for p in parameters), True, mask[rows])
+        likelihood.prediction(tuple(p[:, rows] for p in parameters), True, mask[rows])
         for rows in (slice(0, 2), slice(2, 3), slice(3, 5))
     ]
     joined = Prediction.concatenate(parts)
@@ -98,14 +100,14 @@ def test_concatenate(likelihood, parameters):
 
 
 def test_answers_of_several_shapes_are_not_one_array():
-    parts = [summarise(CATEGORICAL, (p,), False) for p in (PROBABILITIES, PROBABILITIES[:, None])]
+    parts = [CATEGORICAL.prediction((p,), False) for p in (PROBABILITIES, PROBABILITIES[:, None])]
     with pytest.raises(ValueError, match=r"pad the sequences.*shapes \[\(3,\), \(5, 3\)\]"):
         Prediction.concatenate(parts)
 
 
 def test_samples_are_kept_whole_or_not_at_all():
-    kept = summarise(NORMAL, (LOC, SCALE), keep_samples=True)
-    dropped = summarise(NORMAL, (LOC, SCALE), keep_samples=False)
+    kept = NORMAL.prediction((LOC, SCALE), keep_samples=True)
+    dropped = NORMAL.prediction((LOC, SCALE), keep_samples=False)
     joined = Prediction.concatenate([kept, dropped])
     assert joined.samples is None
     with pytest.raises(ValueError, match="`keep_samples=True`. Received: samples=None"):
@@ -114,8 +116,8 @@ def test_samples_are_kept_whole_or_not_at_all():
 
 def test_arrays_are_float32_and_the_text_is_short():
     for result in (
-        summarise(CATEGORICAL, (PROBABILITIES,), True),
-        summarise(NORMAL, (LOC, SCALE), True),
+        CATEGORICAL.prediction((PROBABILITIES,), True),
+        NORMAL.prediction((LOC, SCALE), True),
     ):
         arrays = [value for value in vars(result).values() if isinstance(value, np.ndarray)]
         assert {array.dtype for array in arrays} == {np.dtype("float32")}

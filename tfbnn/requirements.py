@@ -37,7 +37,7 @@ def require(condition: Any, *message: Any) -> list[tf.Operation]:
     Example:
 
     >>> import tensorflow as tf
-    >>> from tfbnn.training.requirements import require
+    >>> from tfbnn.requirements import require
     >>> require(tf.constant([1, 2]) > 0, "Numbers must be positive.")
     []
     """

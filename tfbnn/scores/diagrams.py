@@ -1,7 +1,7 @@
 """Pictures of how far predictions can be trusted.
 
 * `reliability_diagram`: accuracy against confidence, bin by bin, from
-  `tfbnn.prediction.calibration.reliability`.
+  `tfbnn.scores.class_scores.reliability`.
 
 A figure is free of pyplot's global state: it opens no window, needs no closing and works without a
 display.
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tfbnn import arguments
-from tfbnn.prediction.calibration import Reliability, calibration_error, reliability
-from tfbnn.training.whole_files import picture_path, save_figure
+from tfbnn.scores.class_scores import Reliability, calibration_error, reliability
+from tfbnn.whole_files import picture_path, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def reliability_diagram(
 
     Example:
 
-    >>> from tfbnn.prediction import diagrams
+    >>> from tfbnn.scores import diagrams
     >>> figure = diagrams.reliability_diagram([[0.9, 0.1], [0.7, 0.3]], [0, 1])
     >>> len(figure.axes)
     2

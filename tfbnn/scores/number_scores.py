@@ -7,8 +7,7 @@
 | `interval_coverage` | share of targets inside their intervals | share, 0 to 1 | the mass |
 
 Compare models by the likelihood: a coverage equal to the mass is reached by wide intervals that
-know nothing about the inputs, too. Scores of class predictions are in
-`tfbnn.prediction.calibration`.
+know nothing about the inputs, too.
 
 `weights` say how much each target counts: 0 for a masked step.
 """
@@ -16,8 +15,8 @@ know nothing about the inputs, too. Scores of class predictions are in
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tfbnn.prediction.calibration import flat_weights
-from tfbnn.prediction.uncertainty import checked_normals, finite_array
+from tfbnn.scores.arrays import as_shape, finite_array, flat_weights
+from tfbnn.scores.number_uncertainty import checked_normals
 
 
 def normal_negative_log_likelihood(
@@ -42,8 +41,8 @@ def normal_negative_log_likelihood(
 
     Example:
 
-    >>> from tfbnn.prediction import regression_scores
-    >>> round(regression_scores.normal_negative_log_likelihood([[[0.0]]], 1.0, [[0.0]]), 4)
+    >>> from tfbnn.scores import number_scores
+    >>> round(number_scores.normal_negative_log_likelihood([[[0.0]]], 1.0, [[0.0]]), 4)
     0.9189
 
     Reference:
@@ -80,8 +79,8 @@ def root_mean_squared_error(
 
     Example:
 
-    >>> from tfbnn.prediction import regression_scores
-    >>> regression_scores.root_mean_squared_error([[0.0], [0.0]], [[3.0], [3.0]])
+    >>> from tfbnn.scores import number_scores
+    >>> number_scores.root_mean_squared_error([[0.0], [0.0]], [[3.0], [3.0]])
     3.0
     """
     checked = finite_array("predictions", predictions, min_rank=1)
@@ -111,8 +110,8 @@ def interval_coverage(
 
     Example:
 
-    >>> from tfbnn.prediction import regression_scores
-    >>> regression_scores.interval_coverage([0.0, 0.0], [1.0, 1.0], [0.5, 2.0])
+    >>> from tfbnn.scores import number_scores
+    >>> number_scores.interval_coverage([0.0, 0.0], [1.0, 1.0], [0.5, 2.0])
     0.5
     """
     checked_lower = finite_array("lower", lower, min_rank=1)
@@ -125,14 +124,3 @@ def interval_coverage(
         )
     inside = (checked_lower <= checked_targets) & (checked_targets <= checked_upper)
     return float(np.average(inside.reshape(-1), weights=flat_weights(weights, targets)))
-
-
-def as_shape(name: str, value: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """`value` in `shape`, which may have one more axis of length 1; nothing else broadcasts."""
-    array = finite_array(name, value, min_rank=1)
-    if array.shape != shape and (*array.shape, 1) != shape:
-        raise ValueError(
-            f"`{name}` must have the shape of the predictions, {shape}. "
-            f"Received: {name} shape={array.shape}"
-        )
-    return array.reshape(shape)

@@ -17,6 +17,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from tfbnn.scores.arrays import finite_array, flat_weights, whole_labels
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -72,7 +75,7 @@ class Examples(NamedTuple):
 
     def log_prob(self, log_temperature: "float | tf.Tensor") -> "tf.Tensor":
         """`log(mean(softmax(logits / T)[label], axis=draws))`, float64, `(examples,)`."""
-        # Here and not above: scores, which share a file with the fit, need NumPy only.
+        # Here and not above: the other scores need NumPy only.
         import tensorflow as tf
         import tensorflow_probability as tfp
 
@@ -95,6 +98,55 @@ class Examples(NamedTuple):
         """
         wrong = self.logits[0].argmax(axis=-1) != self.labels
         return int(np.count_nonzero(wrong & (self.weights > 0)))
+
+
+def fit_temperature(
+    logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None
+) -> Temperature:
+    """Temperature that makes the averaged prediction most likely on held-out data.
+
+    The minimum over T of the Monte Carlo predictive NLL,
+    `-mean(log(mean(softmax(logits / T)[label], axis=draws)))`, a mean over labels. With one draw
+    this is Guo's temperature scaling; with several, each draw is divided by the same T before the
+    average, so that T and the posterior are judged together. T above 1 softens an overconfident
+    model. For a temperature of the mean pass its logarithms as one draw,
+    `numpy.log(probabilities)[None]`.
+
+    Args:
+        logits: Shape `(num_samples, batch, ..., classes)`, or `(num_samples, batch, ..., 1)` for
+            binary logits. Held-out data: on the training data T comes out too small.
+        labels: Integers, shape `(batch, ...)`.
+        weights: How much each label counts, at least 0, in the shape of `labels`; None: alike.
+
+    Returns:
+        Temperature, without unit, between 1/20 and 20: a number that knows its `standard_error`.
+
+    Raises:
+        ValueError: If there is no minimum between 1/20 and 20, or the inputs are empty, not finite,
+            out of range or do not fit.
+
+    Example:
+
+    >>> from tfbnn.scores import temperature
+    >>> logits = [[[2.0, 0.0], [2.0, 0.0], [2.0, 0.0]]]
+    >>> round(temperature.fit_temperature(logits, labels=[0, 0, 1]), 4)  # 2 / log(2): p = 2/3
+    2.8854
+
+    Reference:
+        Guo et al. 2017, "On Calibration of Modern Neural Networks", sec. 4.2.
+    """
+    return fitted(examples_of(logits, labels, weights))
+
+
+def examples_of(logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None) -> Examples:
+    """What a temperature is fitted to; the arguments are those of `fit_temperature`."""
+    checked = finite_array("logits", logits, min_rank=3)
+    if checked.shape[-1] == 1:
+        # softmax([0, a]) = [1 - sigmoid(a), sigmoid(a)], at every temperature.
+        checked = np.concatenate([np.zeros_like(checked), checked], axis=-1)
+    flat = checked.reshape(len(checked), -1, checked.shape[-1])
+    flat_labels = whole_labels(labels, checked.shape[1:]).reshape(-1)
+    return Examples(flat, flat_labels, flat_weights(weights, labels))
 
 
 def fitted(examples: Examples, of: str = "draws") -> Temperature:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import tfbnn
 from tests.quiet import QUIET
-from tfbnn.training.requirements import clear_errors, require, require_finite
+from tfbnn.requirements import clear_errors, require, require_finite
 
 # A stream without a known end ends with Keras' warning.
 pytestmark = pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")

@@ -6,7 +6,7 @@ import os
 import matplotlib.figure
 import pytest
 
-from tfbnn.training.whole_files import save_figure, whole_file
+from tfbnn.whole_files import save_figure, whole_file
 
 WRITERS = pytest.mark.parametrize("several_writers", [False, True])
 

@@ -13,8 +13,8 @@ from scipy import special
 
 import tfbnn
 from tests.quiet import QUIET
-from tfbnn.prediction import calibration, temperature
-from tfbnn.training import likelihoods
+from tfbnn.likelihoods import table
+from tfbnn.scores import temperature
 
 SPARSE = keras.losses.SparseCategoricalCrossentropy
 ONE_HOT = keras.losses.CategoricalCrossentropy
@@ -53,12 +53,12 @@ def halves(x, y):
 def test_of_the_mean_it_is_a_power(value):
     p = np.random.default_rng(0).dirichlet(np.ones(4), size=(5, 2)).astype("float32")
     power = p.astype(np.float64) ** (1 / value)
-    classes = likelihoods.likelihood_of(SPARSE()).at(mean_temperature=value)
+    classes = table.likelihood_of(SPARSE()).at(mean_temperature=value)
     expected = power / power.sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(classes.tempered_mean(p), expected, rtol=1e-5)
     # Of two classes for each yes or no.
     yes, no = power, (1 - p.astype(np.float64)) ** (1 / value)
-    binary = likelihoods.likelihood_of(BINARY()).at(mean_temperature=value)
+    binary = table.likelihood_of(BINARY()).at(mean_temperature=value)
     np.testing.assert_allclose(binary.tempered_mean(p), yes / (yes + no), rtol=1e-5)
 
 
@@ -66,7 +66,7 @@ def test_of_the_mean_it_is_a_power(value):
 @pytest.mark.parametrize("value", [0.05, 20.0])
 def test_certain_means_stay_in_their_order_and_finite(loss, value):
     p = tf.constant([[0.0, 1.0], [1e-30, 1.0], [0.25, 0.75]])
-    likelihood = likelihoods.likelihood_of(loss()).at(mean_temperature=value)
+    likelihood = table.likelihood_of(loss()).at(mean_temperature=value)
     found = likelihood.tempered_mean(p).numpy()
     assert np.isfinite(found).all() and (found[:, 0] < found[:, 1]).all()
     assert (np.diff(found[:, 0]) >= 0).all()
@@ -76,10 +76,10 @@ def test_one_network_has_one_temperature():
     rng = np.random.default_rng(0)
     logits = 2 * rng.normal(size=(400, 3))
     labels = (logits / 2 + rng.gumbel(size=logits.shape)).argmax(axis=-1)
-    draws = calibration.fit_temperature(logits[None], labels)
-    mean = calibration.fit_temperature(np.log(special.softmax(logits, axis=-1))[None], labels)
+    draws = temperature.fit_temperature(logits[None], labels)
+    mean = temperature.fit_temperature(np.log(special.softmax(logits, axis=-1))[None], labels)
     assert mean == pytest.approx(draws, rel=1e-6)
-    both = {kind: calibration.examples_of(logits[None], labels, None) for kind in temperature.KINDS}
+    both = {kind: temperature.examples_of(logits[None], labels, None) for kind in temperature.KINDS}
     # A tie is the simpler one's.
     assert temperature.chosen(both, "best").of == "draws"
 
@@ -89,11 +89,11 @@ def test_value_and_standard_error_by_hand():
     # log(T) is n * logit(r)**2 * r * (1 - r).
     z, n, r = 3.0, 200, 0.9
     labels = (np.arange(n) < r * n).astype(int)
-    found = calibration.fit_temperature(np.full((1, n, 1), z), labels)
+    found = temperature.fit_temperature(np.full((1, n, 1), z), labels)
     logit = np.log(r / (1 - r))
     assert found == pytest.approx(z / logit, rel=1e-6)
     assert found.standard_error == pytest.approx((n * logit**2 * r * (1 - r)) ** -0.5, rel=1e-3)
-    weighted = calibration.fit_temperature(np.full((1, n, 1), z), labels, np.full(n, 4.0))
+    weighted = temperature.fit_temperature(np.full((1, n, 1), z), labels, np.full(n, 4.0))
     assert weighted.standard_error == pytest.approx(found.standard_error / 2, rel=1e-6)
 
 
@@ -158,8 +158,8 @@ def test_a_kind_that_has_none_is_left_out():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, size=300)
     right = np.where(labels == 1, 3.0, -3.0) * np.where(rng.uniform(size=300) < 0.9, 1, -1)
-    fits = calibration.examples_of(right[None, :, None], labels, None)
-    none = calibration.examples_of(np.zeros((1, 300, 1)), labels, None)
+    fits = temperature.examples_of(right[None, :, None], labels, None)
+    none = temperature.examples_of(np.zeros((1, 300, 1)), labels, None)
     for kind, other in (("draws", "mean"), ("mean", "draws")):
         assert temperature.chosen({kind: fits, other: none}, "best").of == kind
         with pytest.raises(ValueError, match="No temperature between 0.05 and 20 is best"):
@@ -191,12 +191,12 @@ def test_certain_probabilities_have_a_temperature():
 
 
 def test_a_configuration_from_before_has_no_temperature_of_the_mean():
-    likelihood = likelihoods.likelihood_of(SPARSE(from_logits=True)).at(1.7, 0.4)
+    likelihood = table.likelihood_of(SPARSE(from_logits=True)).at(1.7, 0.4)
     config = likelihood.get_config()
-    both = likelihoods.from_config(config)
+    both = table.from_config(config)
     assert (both.temperature, both.mean_temperature) == (1.7, 0.4)
     del config["mean_temperature"]
-    old = likelihoods.from_config(config)
+    old = table.from_config(config)
     assert (old.temperature, old.mean_temperature) == (1.7, 1.0)
 
 
@@ -264,7 +264,7 @@ def test_a_guess_from_few_rows_is_not_silent():
 
 def test_wrong_answers_are_counted_once_and_without_those_that_do_not_count():
     logits = np.array([[[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 2.0]]])
-    examples = calibration.examples_of(logits, [1, 0, 0, 0], [5.0, 1.0, 1.0, 0.0])
+    examples = temperature.examples_of(logits, [1, 0, 0, 0], [5.0, 1.0, 1.0, 0.0])
     assert examples.num_wrong() == 2
 
 

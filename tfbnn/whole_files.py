@@ -36,7 +36,7 @@ def whole_file(path: pathlib.Path, several_writers: bool = False) -> Iterator[Bi
     Example:
 
     >>> import pathlib, tempfile
-    >>> from tfbnn.training.whole_files import whole_file
+    >>> from tfbnn.whole_files import whole_file
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "state.json"
     >>> with whole_file(path) as file:
     ...     _ = file.write(b"{}")

@@ -6,9 +6,8 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
-from tfbnn.prediction import uncertainty
-from tfbnn.prediction.answers import OUTPUTS, answer
-from tfbnn.training.likelihoods import likelihood_of
+from tfbnn.likelihoods.table import LIKELIHOODS, likelihood_of
+from tfbnn.scores import class_uncertainty, number_uncertainty
 
 SPARSE = keras.losses.SparseCategoricalCrossentropy
 CATEGORICAL = keras.losses.CategoricalCrossentropy
@@ -34,16 +33,26 @@ def _sigmoid(x):
 def _check_classes(found, mean, categories):
     np.testing.assert_allclose(found["prediction"], mean, rtol=1e-5, atol=1e-7)
     expected = (
-        uncertainty.predictive_entropy(categories),
-        uncertainty.mutual_information(categories),
+        class_uncertainty.predictive_entropy(categories),
+        class_uncertainty.mutual_information(categories),
     )
     for name, value in zip(("uncertainty", "mutual_information"), expected, strict=True):
         assert found[name].shape == value.shape
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=2e-6)
 
 
-def test_every_kind_of_likelihood_has_names():
-    assert set(OUTPUTS) == {likelihood_of(loss).kind for loss in (SPARSE(), BINARY(), NLL(1.0))}
+@pytest.mark.parametrize("loss", LIKELIHOODS)
+def test_every_likelihood_has_a_name_and_three_answers(loss):
+    likelihood = likelihood_of(loss())
+    prediction, uncertainty, third = likelihood.meanings
+    assert (prediction, uncertainty) == ("prediction", "uncertainty")
+    assert third in ("mutual_information", "epistemic")
+    assert likelihood.answer_names == tuple(likelihood.meanings)
+    assert likelihood_of(loss.__name__).name == likelihood.name
+
+
+CLASSES = ("prediction", "uncertainty", "mutual_information")
+NUMBERS = ("prediction", "uncertainty", "epistemic")
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
@@ -55,8 +64,8 @@ def test_classes(shape, loss, from_logits, temperature):
     likelihood.temperature = temperature
     logits = _outputs(shape)
     outputs = logits if from_logits else _softmax(logits).astype("float32")
-    found = answer(likelihood, tf.constant(outputs))
-    assert tuple(found) == OUTPUTS["categorical"]
+    found = likelihood.answer(tf.constant(outputs))
+    assert tuple(found) == CLASSES
     probabilities = _softmax(logits / temperature)
     _check_classes(found, probabilities.mean(axis=0), probabilities)
 
@@ -69,8 +78,8 @@ def test_yes_or_no(shape, from_logits, temperature):
     likelihood.temperature = temperature
     logits = _outputs(shape)
     outputs = logits if from_logits else _sigmoid(logits).astype("float32")
-    found = answer(likelihood, tf.constant(outputs))
-    assert tuple(found) == OUTPUTS["bernoulli"]
+    found = likelihood.answer(tf.constant(outputs))
+    assert tuple(found) == CLASSES
     p = _sigmoid(logits / temperature)
     categories = np.stack([1 - p, p], axis=-1)
     # One question has one answer, without an axis for it.
@@ -94,13 +103,13 @@ def test_real_numbers(shape, kind):
         # A model makes it, when it is compiled.
         likelihood.loss.rho_variable = keras.Variable(np.log(np.expm1(0.3)), dtype="float32")
     outputs = _outputs(shape)
-    found = answer(likelihood, tf.constant(outputs))
-    assert tuple(found) == OUTPUTS["normal"]
+    found = likelihood.answer(tf.constant(outputs))
+    assert tuple(found) == NUMBERS
     loc, scale = _scales(kind, outputs)
     expected = {
         "prediction": loc.mean(axis=0),
-        "uncertainty": uncertainty.total_standard_deviation(loc, scale),
-        "epistemic": np.sqrt(uncertainty.epistemic_variance(loc)),
+        "uncertainty": number_uncertainty.total_standard_deviation(loc, scale),
+        "epistemic": np.sqrt(number_uncertainty.epistemic_variance(loc)),
     }
     for name, value in expected.items():
         assert found[name].shape == value.shape
@@ -112,8 +121,8 @@ def test_real_numbers(shape, kind):
 )
 def test_one_network_blames_nothing_on_the_weights(loss, outputs):
     likelihood = likelihood_of(loss)
-    found = answer(likelihood, tf.constant(_outputs((outputs,), num_samples=1)))
-    *_, last = OUTPUTS[likelihood.kind]
+    found = likelihood.answer(tf.constant(_outputs((outputs,), num_samples=1)))
+    *_, last = likelihood.meanings
     assert not found[last].numpy().any()
 
 
@@ -121,7 +130,7 @@ def test_one_network_blames_nothing_on_the_weights(loss, outputs):
 def test_certainty_is_zero_and_not_nan(loss):
     outputs = np.zeros((4, 2, 2), "float32")
     outputs[..., 0] = 1.0
-    found = answer(likelihood_of(loss), tf.constant(outputs))
+    found = likelihood_of(loss).answer(tf.constant(outputs))
     assert not found["uncertainty"].numpy().any()
     assert not found["mutual_information"].numpy().any()
 
@@ -129,7 +138,7 @@ def test_certainty_is_zero_and_not_nan(loss):
 def test_networks_that_agree_have_no_mutual_information_below_zero():
     one = np.random.default_rng(0).normal(size=(1, 1000, 10))
     outputs = tf.constant(np.repeat(one, 33, axis=0), tf.float32)
-    found = answer(likelihood_of(SPARSE(from_logits=True)), outputs)["mutual_information"].numpy()
+    found = likelihood_of(SPARSE(from_logits=True)).answer(outputs)["mutual_information"].numpy()
     assert found.min() >= 0 and found.max() < 1e-5
 
 
@@ -137,11 +146,11 @@ def test_networks_that_agree_have_no_mutual_information_below_zero():
 def test_in_a_graph_it_is_the_same(loss):
     likelihood = likelihood_of(loss)
     outputs = tf.constant(_outputs((2,)))
-    traced = tf.function(lambda x: answer(likelihood, x), autograph=False)(outputs)
-    for name, value in answer(likelihood, outputs).items():
+    traced = tf.function(lambda x: likelihood.answer(x), autograph=False)(outputs)
+    for name, value in likelihood.answer(outputs).items():
         np.testing.assert_allclose(traced[name], value, rtol=1e-5, atol=1e-7)
 
 
 def test_a_head_without_a_scale_for_each_target_is_an_error():
     with pytest.raises(ValueError, match="two outputs for each target"):
-        answer(likelihood_of(NLL("head")), tf.constant(_outputs((3,))))
+        likelihood_of(NLL("head")).answer(tf.constant(_outputs((3,))))

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from tfbnn.prediction import diagrams
+from tfbnn.scores import diagrams
 
 # Predicted class 0, 0, 1, 0; right, wrong, right, right.
 PROBABILITIES = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])

@@ -1,5 +1,6 @@
-"""Losses that are likelihoods and that Keras does not have."""
+"""Real numbers with normal noise, which is known, learned or predicted."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -8,53 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
-from tfbnn.training.requirements import require
+from tfbnn.likelihoods.real_numbers import AbstractRealNumbers, NumberPrediction
+from tfbnn.likelihoods.targets import matched
+from tfbnn.requirements import require_finite
+from tfbnn.scores import number_uncertainty
+from tfbnn.weights.softplus import inverse_softplus
 
 # Keeps a predicted scale away from 0, where the density has no maximum.
 SMALLEST_SCALE = 1e-6
-
-
-def matched(targets: Any, shape: Any, sizes: tf.Tensor | None = None) -> tf.Tensor:
-    """`targets` in `shape`, from which a last axis of size 1 may be missing or be too many.
-
-    Args:
-        targets: An array or a tensor.
-        shape: The shape that they should have, as far as it is known: `None` fits any size.
-        sizes: The whole shape, a tensor, where a step knows no more than `shape` when it is traced.
-
-    Raises:
-        ValueError: If they have another shape; broadcasting would make up observations. Inside a
-            graph see `requirements.clear_errors`.
-    """
-    targets, shape = tf.convert_to_tensor(targets), tf.TensorShape(shape)
-    if not (targets.dtype.is_floating or targets.dtype.is_integer or targets.dtype.is_bool):
-        raise ValueError(f"Targets must be numbers. Received: targets of type {targets.dtype.name}")
-    if targets.shape.rank is None:
-        return _reshaped(targets, shape, sizes)
-    if len(targets.shape) == len(shape) + 1 and targets.shape[-1] == 1:
-        targets = targets[..., 0]
-    if len(targets.shape) == len(shape) - 1 and shape[-1] == 1:
-        targets = targets[..., tf.newaxis]
-    if not targets.shape.is_compatible_with(shape):
-        received = tuple(targets.shape)
-        raise ValueError(f"{_ASKED} {tuple(shape)}. {_GOT} {received}")
-    if sizes is not None:
-        require(tf.equal(tf.shape(targets), sizes), _ASKED, sizes, _GOT, tf.shape(targets))
-    return targets
-
-
-def _reshaped(targets: tf.Tensor, shape: tf.TensorShape, sizes: tf.Tensor) -> tf.Tensor:
-    """`matched` where a step knows nothing of the targets: it has met some of either shape."""
-    given = tf.shape(targets)
-    axes = tf.minimum(tf.rank(targets), len(shape))
-    same = tf.reduce_all(tf.equal(given[:axes], sizes[:axes]))
-    fits = same & tf.equal(tf.size(targets), tf.reduce_prod(sizes))
-    with tf.control_dependencies(require(fits, _ASKED, sizes, _GOT, given)):
-        return tf.ensure_shape(tf.reshape(targets, sizes), shape)
-
-
-_ASKED = "The outputs of the network ask for targets of shape"
-_GOT = "Received: targets of shape"
 
 
 @keras.saving.register_keras_serializable("tfbnn.losses")
@@ -213,3 +175,58 @@ def _checked_scale(scale: Any) -> float | str:
         return arguments.standard_deviation("scale", scale)
     except ValueError as error:
         raise ValueError(f"'learned', 'head' or a number: {error}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalPrediction(NumberPrediction):
+    """Prediction of real numbers with normal noise; see `NumberPrediction`."""
+
+    def quantile(self, q: float) -> np.ndarray:
+        """Quantile of the predictive distribution of each target, noise included."""
+        return number_uncertainty.mixture_quantile(*self._kept_samples(), q)
+
+    def credible_interval(self, mass: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Central interval that holds a target with probability `mass`, noise included."""
+        return number_uncertainty.credible_interval(*self._kept_samples(), mass)
+
+
+class Normal(AbstractRealNumbers):
+    """A real number with normal noise. `parameters`: `loc` and `scale`, `(..., targets)`."""
+
+    name = "normal"
+    usage = "for real numbers `tfbnn.losses.NormalNLL(scale='learned')` (in place of 'mse')"
+    prediction_type = NormalPrediction
+
+    def __init__(self, loss: NormalNLL):
+        # A copy: each model, and each output, learns a scale of its own.
+        super().__init__(NormalNLL.from_config(loss.get_config()))
+
+    def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
+        return -self.loss.elementwise(targets, *self.loss.loc_and_scale(outputs))
+
+    def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return self.loss.loc_and_scale(outputs)
+
+    def mean_and_deviation(self, loc: Any, scale: Any) -> tuple[Any, Any]:
+        return loc, scale
+
+    def targets_shape(self, outputs_shape: Any) -> Any:
+        if self.loss.scale != "head" or outputs_shape[-1] is None:
+            return outputs_shape
+        return (*outputs_shape[:-1], outputs_shape[-1] // 2)
+
+    def in_common(self) -> "Normal":
+        return Normal(NormalNLL(scale="head"))
+
+    def outputs_in_common(self, outputs: tf.Tensor) -> tf.Tensor:
+        loc, scale = self.loss.loc_and_scale(outputs)
+        return tf.concat([loc, inverse_softplus(scale - SMALLEST_SCALE)], axis=-1)
+
+    def targets_like(self, outputs: tf.Tensor) -> tf.Tensor:
+        return self.loss.loc_and_scale(outputs)[0]
+
+    def require_possible(
+        self, targets: tf.Tensor, outputs_shape: Any, counts: tf.Tensor | None = None
+    ) -> list[tf.Operation]:
+        del outputs_shape, counts
+        return require_finite("y", targets)

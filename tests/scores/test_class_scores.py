@@ -5,13 +5,13 @@ import pytest
 from scipy import special
 from sklearn import metrics
 
-from tfbnn.prediction import calibration
+from tfbnn.scores import class_scores, temperature
 
 SCORES = [
-    calibration.negative_log_likelihood,
-    calibration.error,
-    calibration.brier_score,
-    calibration.expected_calibration_error,
+    class_scores.negative_log_likelihood,
+    class_scores.error,
+    class_scores.brier_score,
+    class_scores.expected_calibration_error,
 ]
 # Predicted class 0, 0, 1, 0; right, wrong, right, right.
 PROBABILITIES = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
@@ -32,17 +32,17 @@ def calibrated(seed, num_examples, classes=5, spread=1.5):
 def test_scores_by_hand():
     nll = -np.mean(np.log([0.9, 0.2, 0.7, 0.6]))
     brier = np.mean([2 * 0.1**2, 2 * 0.8**2, 2 * 0.3**2, 2 * 0.4**2])
-    assert calibration.negative_log_likelihood(PROBABILITIES, LABELS) == pytest.approx(nll)
-    assert calibration.error(PROBABILITIES, LABELS) == 0.25
-    assert calibration.brier_score(PROBABILITIES, LABELS) == pytest.approx(brier)
+    assert class_scores.negative_log_likelihood(PROBABILITIES, LABELS) == pytest.approx(nll)
+    assert class_scores.error(PROBABILITIES, LABELS) == 0.25
+    assert class_scores.brier_score(PROBABILITIES, LABELS) == pytest.approx(brier)
 
 
 def test_scores_match_scikit_learn():
     logits, labels = calibrated(0, 300)
     probabilities = special.softmax(logits, axis=-1)
-    nll = calibration.negative_log_likelihood(probabilities, labels)
-    brier = calibration.brier_score(probabilities, labels)
-    error = calibration.error(probabilities, labels)
+    nll = class_scores.negative_log_likelihood(probabilities, labels)
+    brier = class_scores.brier_score(probabilities, labels)
+    error = class_scores.error(probabilities, labels)
     one_hot = np.eye(5)[labels]
     assert nll == pytest.approx(metrics.log_loss(labels, probabilities))
     assert brier == pytest.approx(5 * metrics.mean_squared_error(one_hot, probabilities))
@@ -51,54 +51,54 @@ def test_scores_match_scikit_learn():
 
 def test_binary_brier_is_twice_the_one_class_score():
     one_class = metrics.brier_score_loss(LABELS, PROBABILITIES[:, 1])
-    brier = calibration.brier_score(PROBABILITIES[:, 1:], LABELS)
+    brier = class_scores.brier_score(PROBABILITIES[:, 1:], LABELS)
     assert brier == pytest.approx(2 * one_class)
 
 
 def test_brier_range():
-    assert calibration.brier_score(np.eye(2), [0, 1]) == 0.0
-    assert calibration.brier_score(np.eye(2), [1, 0]) == 2.0
+    assert class_scores.brier_score(np.eye(2), [0, 1]) == 0.0
+    assert class_scores.brier_score(np.eye(2), [1, 0]) == 2.0
 
 
 def test_negative_log_likelihood_of_an_impossible_label_is_finite():
-    value = calibration.negative_log_likelihood([[1.0, 0.0]], [1])
+    value = class_scores.negative_log_likelihood([[1.0, 0.0]], [1])
     assert value == pytest.approx(-np.log(np.finfo(np.float32).tiny))
 
 
 def test_reliability_by_hand():
-    bins = calibration.reliability(PROBABILITIES, LABELS, num_bins=4)
+    bins = class_scores.reliability(PROBABILITIES, LABELS, num_bins=4)
     assert bins.count.tolist() == [0, 0, 2, 2]
     np.testing.assert_allclose(bins.confidence, [np.nan, np.nan, 0.65, 0.85])
     np.testing.assert_allclose(bins.accuracy, [np.nan, np.nan, 1.0, 0.5])
-    value = calibration.expected_calibration_error(PROBABILITIES, LABELS, num_bins=4)
+    value = class_scores.expected_calibration_error(PROBABILITIES, LABELS, num_bins=4)
     assert value == pytest.approx(0.5 * 0.35 + 0.5 * 0.35)
 
 
 def test_one_bin_compares_the_means():
-    value = calibration.expected_calibration_error(PROBABILITIES, LABELS, num_bins=1)
+    value = class_scores.expected_calibration_error(PROBABILITIES, LABELS, num_bins=1)
     assert value == pytest.approx(0.75 - 0.75)
 
 
 def test_bins_include_their_right_edge():
-    bins = calibration.reliability([[0.5, 0.5], [1.0, 0.0]], [0, 0], num_bins=2)
+    bins = class_scores.reliability([[0.5, 0.5], [1.0, 0.0]], [0, 0], num_bins=2)
     assert bins.count.tolist() == [1, 1]
 
 
 def test_probability_just_above_one_is_in_the_last_bin():
-    bins = calibration.reliability([[1.0 + 1e-7, 0.0]], [0], num_bins=15)
+    bins = class_scores.reliability([[1.0 + 1e-7, 0.0]], [0], num_bins=15)
     assert bins.count[-1] == 1
 
 
 def test_calibrated_predictions_are_within_their_standard_errors():
     logits, labels = calibrated(1, 40_000)
     probabilities = special.softmax(logits, axis=-1)
-    bins = calibration.reliability(probabilities, labels)
+    bins = class_scores.reliability(probabilities, labels)
     filled = bins.count > 20
     accuracy, count = bins.confidence[filled], bins.count[filled]
     standard_error = np.sqrt(accuracy * (1 - accuracy) / count)
     assert (np.abs(bins.accuracy - bins.confidence)[filled] < 4 * standard_error).all()
     # The bound in the docstring, by which calibrated predictions err on average.
-    error = calibration.expected_calibration_error(probabilities, labels)
+    error = class_scores.expected_calibration_error(probabilities, labels)
     assert error < 2 * 0.4 * np.sqrt(15 / 40_000)
 
 
@@ -106,7 +106,7 @@ def test_calibration_error_of_a_known_bias():
     # Always 0.9 sure, right 70 times in 100.
     probabilities = np.tile([0.9, 0.1], (100, 1))
     labels = np.repeat([0, 1], [70, 30])
-    value = calibration.expected_calibration_error(probabilities, labels)
+    value = class_scores.expected_calibration_error(probabilities, labels)
     assert value == pytest.approx(0.2)
 
 
@@ -118,7 +118,7 @@ def test_event_axes_are_flattened(score):
     assert score(probabilities, labels[:, None]) == expected
     value = score(probabilities.reshape(10, 3, 2, 5), labels.reshape(10, 3, 2))
     # The likelihood is that of an example, which has six labels here.
-    per_example = 6 if score is calibration.negative_log_likelihood else 1
+    per_example = 6 if score is class_scores.negative_log_likelihood else 1
     assert value == pytest.approx(per_example * expected)
 
 
@@ -131,7 +131,7 @@ def test_a_weight_counts_labels(score):
     expected = score(probabilities[rows], labels[rows])
     value = score(probabilities, labels, weights=weights)
     # The mean likelihood divides by the number of examples, as the objective does.
-    per_example = len(rows) / 60 if score is calibration.negative_log_likelihood else 1
+    per_example = len(rows) / 60 if score is class_scores.negative_log_likelihood else 1
     assert value == pytest.approx(per_example * expected)
 
 
@@ -150,9 +150,9 @@ def test_binary_is_two_classes(score):
 
 
 def test_as_categorical():
-    assert calibration.as_categorical([[0.25]]).tolist() == [[0.75, 0.25]]
-    assert calibration.as_categorical(np.zeros((3, 2, 1))).shape == (3, 2, 2)
-    np.testing.assert_array_equal(calibration.as_categorical(PROBABILITIES), PROBABILITIES)
+    assert class_scores.as_categorical([[0.25]]).tolist() == [[0.75, 0.25]]
+    assert class_scores.as_categorical(np.zeros((3, 2, 1))).shape == (3, 2, 2)
+    np.testing.assert_array_equal(class_scores.as_categorical(PROBABILITIES), PROBABILITIES)
 
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda score: score.__name__)
@@ -180,7 +180,7 @@ def test_bad_data(score, probabilities, labels, message):
 @pytest.mark.parametrize("num_bins", [0, -1, 2.5, "many"])
 def test_bad_num_bins(num_bins):
     with pytest.raises(ValueError, match="`num_bins` must be a whole number.*Received: num_bins="):
-        calibration.reliability(PROBABILITIES, LABELS, num_bins)
+        class_scores.reliability(PROBABILITIES, LABELS, num_bins)
 
 
 # Temperature
@@ -189,7 +189,7 @@ def test_bad_num_bins(num_bins):
 @pytest.mark.parametrize("factor", [0.2, 1.0, 4.0])
 def test_temperature_recovers_a_factor(factor):
     logits, labels = calibrated(3, 4_000)
-    fitted = calibration.fit_temperature(logits[None] * factor, labels)
+    fitted = temperature.fit_temperature(logits[None] * factor, labels)
     # Fisher information about log(T) at T = 1: the variance of the logits under the softmax.
     probabilities = special.softmax(logits, axis=-1)
     mean = np.sum(probabilities * logits, axis=-1)
@@ -201,8 +201,8 @@ def test_temperature_scales_with_the_logits():
     rng = np.random.default_rng(4)
     logits, labels = calibrated(4, 500)
     samples = logits + rng.normal(size=(6, *logits.shape))
-    one = calibration.fit_temperature(samples, labels)
-    three = calibration.fit_temperature(3 * samples, labels)
+    one = temperature.fit_temperature(samples, labels)
+    three = temperature.fit_temperature(3 * samples, labels)
     assert three == pytest.approx(3 * one, rel=1e-6)
 
 
@@ -213,9 +213,9 @@ def test_temperature_minimises_the_monte_carlo_likelihood():
 
     def loss(temperature):
         mean = special.softmax(samples / temperature, axis=-1).mean(axis=0)
-        return calibration.negative_log_likelihood(mean, labels)
+        return class_scores.negative_log_likelihood(mean, labels)
 
-    fitted = calibration.fit_temperature(samples, labels)
+    fitted = temperature.fit_temperature(samples, labels)
     around = [loss(fitted * np.exp(step)) for step in np.linspace(-1, 1, 201)]
     assert np.argmin(around) == 100
 
@@ -223,14 +223,14 @@ def test_temperature_minimises_the_monte_carlo_likelihood():
 def test_temperature_of_binary_logits():
     logits, labels = calibrated(6, 500, classes=2)
     difference = (logits[:, 1] - logits[:, 0])[None, :, None]
-    expected = calibration.fit_temperature(logits[None], labels)
-    assert calibration.fit_temperature(difference, labels) == pytest.approx(expected, rel=1e-6)
+    expected = temperature.fit_temperature(logits[None], labels)
+    assert temperature.fit_temperature(difference, labels) == pytest.approx(expected, rel=1e-6)
 
 
 def test_temperature_flattens_event_axes():
     logits, labels = calibrated(7, 200)
-    expected = calibration.fit_temperature(logits[None], labels)
-    value = calibration.fit_temperature(logits.reshape(1, 20, 10, 5), labels.reshape(20, 10))
+    expected = temperature.fit_temperature(logits[None], labels)
+    value = temperature.fit_temperature(logits.reshape(1, 20, 10, 5), labels.reshape(20, 10))
     assert value == expected
 
 
@@ -238,8 +238,8 @@ def test_temperature_of_weighted_labels():
     logits, labels = calibrated(8, 200)
     weights = np.random.default_rng(0).integers(0, 4, size=200)
     rows = np.repeat(np.arange(200), weights)
-    expected = calibration.fit_temperature(logits[None, rows], labels[rows])
-    assert calibration.fit_temperature(logits[None], labels, weights) == pytest.approx(expected)
+    expected = temperature.fit_temperature(logits[None, rows], labels[rows])
+    assert temperature.fit_temperature(logits[None], labels, weights) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -255,4 +255,4 @@ def test_temperature_of_weighted_labels():
 )
 def test_temperature_without_an_answer(logits, message):
     with pytest.raises(ValueError, match=message):
-        calibration.fit_temperature(logits, labels=[0, 1])
+        temperature.fit_temperature(logits, labels=[0, 1])
