@@ -6,14 +6,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfbnn.layers.keras_internals import mask_of, put_mask
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
-
-
-def mask_of(output: tf.Tensor) -> tf.Tensor | None:
-    """The Keras mask of an output: True where a step counts; None if all do."""
-    return getattr(output, "_keras_mask", None)
 
 
 class AbstractPosterior(abc.ABC):
@@ -74,8 +70,7 @@ class AbstractPosterior(abc.ABC):
         """
         outputs, masks = self._outputs(draws, inputs)
         for output, mask in zip(tf.nest.flatten(outputs), masks, strict=True):
-            if mask is not None:
-                output._keras_mask = mask
+            put_mask(output, mask)
         return outputs
 
     def network(self, values: list[tf.Tensor], inputs: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfbnn.layers.keras_internals import all_layers, compiled_loss
 from tfbnn.layers.variational import variational_weights
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.training.bayesian_model import BayesianModel
@@ -74,9 +75,9 @@ def posterior_of(model: Any) -> AbstractPosterior:
             f"Received: model of type {type(model).__name__}"
         )
     # Another object after each compilation that changes the likelihoods.
-    compiled = model.likelihoods if isinstance(model, BayesianModel) else model._compile_loss
+    compiled = model.likelihoods if isinstance(model, BayesianModel) else compiled_loss(model)
     # A `Sequential` that gains or loses a layer is another network.
-    layers = list(model._flatten_layers())
+    layers = all_layers(model)
     # On the model, so that it lives as long as the model does; a plain dict entry, so that Keras
     # does not track the posterior's variables a second time.
     known, known_layers, posterior = model.__dict__.get("_posterior", (None, None, None))

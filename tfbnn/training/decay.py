@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from tfbnn.training.updates import inner_of
+from tfbnn.layers.keras_internals import inner_of, leave_out_of_decay
 
 # The numbers that pull weights to zero: of `Optimizer`, `Muon`, and the ones of `Ftrl`.
 _DECAYS = ("weight_decay", "adam_weight_decay")
@@ -51,8 +51,5 @@ def exclude_from_decay(optimizer: keras.optimizers.Optimizer, variables: list[An
         )
     if not any(getattr(optimizer, name, None) for name in _DECAYS):
         return False
-    # `exclude_from_weight_decay` replaces what the user has left out, and must come before `build`.
-    excluded = getattr(optimizer, "_exclude_from_weight_decay", set())
-    optimizer._exclude_from_weight_decay = excluded | {optimizer._var_key(v) for v in variables}
-    optimizer._exclude_from_weight_decay_cache = {}
+    leave_out_of_decay(optimizer, variables)
     return True

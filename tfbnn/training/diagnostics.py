@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.layers.keras_internals import mask_of, put_mask
 from tfbnn.layers.variational import variational_weights
 from tfbnn.training import outputs
 from tfbnn.training.convergence import last_steps_of
@@ -167,9 +168,7 @@ def _blind_guess(likelihoods: list[AbstractLikelihood], outputs: Any) -> list[tf
         else:
             classes = output.shape[-1] if likelihood.kind == "categorical" else 2
             guess = tf.ones_like(output) / classes
-        mask = getattr(output, "_keras_mask", None)
-        if mask is not None:
-            guess._keras_mask = mask
+        put_mask(guess, mask_of(output))
         guesses.append(guess)
     return guesses
 

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.layers.keras_internals import random_seed
+
 
 def shuffled_batches(
     arrays: Any, batch_size: int, seed: int, first_step: int = 0, shuffle: bool = True
@@ -82,7 +84,7 @@ def fit_data(data: dict[str, Any], num_batches: int, first_epoch: int) -> dict[s
 
 def run_seed() -> int:
     """The seed of `keras.utils.set_random_seed`; 0 without, because workers must agree about it."""
-    return keras.src.utils.rng_utils.get_random_seed() or 0
+    return random_seed() or 0
 
 
 def _plain(structure: Any) -> Any:

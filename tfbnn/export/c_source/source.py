@@ -7,7 +7,7 @@ import textwrap
 
 import numpy as np
 
-from tfbnn.export.c_source.answers import Answer
+from tfbnn.export.c_source.answer_text import Answer
 from tfbnn.export.c_source.program import Program
 from tfbnn.export.c_source.text import in_order
 from tfbnn.export.manifest import meanings
