@@ -14,11 +14,12 @@ from tfbnn.layers.keras_internals import mask_of, put_mask
 from tfbnn.layers.variational import variational_weights
 from tfbnn.training import outputs
 from tfbnn.training.convergence import last_steps_of
+from tfbnn.training.counts import global_batch_size
 from tfbnn.training.data import check_arrays, is_arrays
+from tfbnn.training.data_term import DataTerm
 from tfbnn.training.elbo_report import ElboReport, LayerKL
 from tfbnn.training.feeding import without_autotuning
 from tfbnn.training.likelihoods import AbstractLikelihood
-from tfbnn.training.objective import global_batch_size, mean_nll
 from tfbnn.training.plain_models import KnownObjective, likelihoods_of, objective_of
 from tfbnn.training.sigma import named_layers
 from tfbnn.weights import noise
@@ -132,15 +133,14 @@ def _likelihood_terms(
     noisy, at_mean, chance, rows = np.zeros(num_draws), 0.0, 0.0, 0
     # Updates of seeds and moving averages end up in the scope, not in the model.
     scope = keras.StatelessScope()
+    term = DataTerm(objective.likelihoods, objective.loss_weights)
     for x, *given in _batches(data, batch_size):
         check_arrays("x", x)
         check_arrays("y", given[0])
         y, sample_weight = (outputs.in_order(model, one) for one in given)
 
         def nll(answers: Any, y: Any = y, sample_weight: Any = sample_weight) -> float:
-            rows = global_batch_size(answers)
-            terms = (objective.likelihoods, objective.loss_weights)
-            return float(mean_nll(*terms, y, answers, rows, sample_weight))
+            return float(term.nll(y, answers, sample_weight, global_batch_size(answers)))
 
         size = int(tf.nest.flatten(x)[0].shape[0])
         rows += size

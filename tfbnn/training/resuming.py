@@ -14,6 +14,7 @@ from tfbnn import arguments
 from tfbnn.layers.keras_internals import build_metrics, start_at_epoch
 from tfbnn.training.data import TrainingSize, is_arrays
 from tfbnn.training.distribution import is_chief, local_part, same_on_all_workers
+from tfbnn.training.objective import Objective
 from tfbnn.training.order import run_seed
 from tfbnn.training.whole_files import whole_file
 
@@ -141,8 +142,9 @@ class ResumeTraining(keras.callbacks.Callback):
         self._restore(state)
         epoch, batch = _position(state)
         start_at_epoch(self.model, epoch)
-        if hasattr(self.model, "begin_schedules"):
-            self.model.begin_schedules(epoch, batch)
+        objective = getattr(self.model, "objective", None)
+        if isinstance(objective, Objective):
+            objective.begin_schedules(self.model.optimizer, epoch, batch)
         self._last_saved = batch
         before = epoch * (self.params.get("steps") or 0) if self._endless else 0
         if before or batch:
