@@ -270,7 +270,7 @@ def test_curves_and_distillation_of_all_kinds_at_once():
     assert {name: curve.rows[0][name] for name in scores} == pytest.approx(scores, rel=1e-5)
     pruned = tfbnn.prune(model, sparsity=0.5)
     answers = tfbnn.predict(model, X, num_samples=2, seed=0, verbose=0)
-    logs = tfbnn.distill(pruned, X, answers, route="mean", epochs=1, verbose=0).history
+    logs = tfbnn.distill(pruned, X, answers, uncertainty="none", epochs=1, verbose=0).history
     assert np.isfinite(logs["cross_entropy"]).all()
 
 
