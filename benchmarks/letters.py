@@ -16,10 +16,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import keras
-import numpy as np
 
 from benchmarks import measuring
 from benchmarks.device_parts import inputs, scores
+from trainers import means
 from trainers.data import load
 
 _COLUMNS = {
@@ -48,9 +48,7 @@ def main() -> None:
     pairs = zip(settings.models, found, strict=True)
     rows = [[path, *(f"{value:.4f}" for value in one)] for path, one in pairs]
     if len(found) > 1:
-        errors = np.std(found, 0, ddof=1) / np.sqrt(len(found))
-        pairs = zip(np.mean(found, 0), errors, strict=True)
-        rows.append(["mean", *(f"{mean:.4f} ± {error:.4f}" for mean, error in pairs)])
+        rows.append(["mean", *(means.in_words(one, 4) for one in zip(*found, strict=True))])
     print(measuring.table(["", *_COLUMNS], rows))
 
 

@@ -1,6 +1,8 @@
 """Every public name exists, also as a module."""
 
+import ast
 import importlib
+import pathlib
 
 import pytest
 
@@ -25,6 +27,15 @@ def test_all_twelve_layers_exist():
             layer = getattr(tfbnn.layers, linear_map + estimator)
             assert layer.__name__ == linear_map + estimator
             assert layer.estimator.replace("_", "") == estimator.lower()
+
+
+def test_editors_see_the_names_that_are_loaded_when_they_are_used():
+    tree = ast.parse(pathlib.Path(tfbnn.__file__).read_text())
+    blocks = [node for node in tree.body if isinstance(node, ast.If)]
+    imports = [one for block in blocks for one in block.body]
+    assert all(ast.unparse(block.test) == "TYPE_CHECKING" for block in blocks)
+    seen = {alias.name: one.module for one in imports for alias in one.names}
+    assert seen == {**tfbnn._HOMES, **dict.fromkeys(tfbnn._MODULES, "tfbnn")}
 
 
 def test_an_unknown_name_is_an_attribute_error():

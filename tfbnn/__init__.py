@@ -10,9 +10,36 @@ first used, so that `import tfbnn.lite` works on a device without TensorFlow.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfbnn import registration
+
+if TYPE_CHECKING:
+    # For editors and type checkers, which do not call `__getattr__`.
+    from tfbnn import callbacks as callbacks
+    from tfbnn import export as export
+    from tfbnn import families as families
+    from tfbnn import layers as layers
+    from tfbnn import lite as lite
+    from tfbnn import losses as losses
+    from tfbnn import priors as priors
+    from tfbnn import recipes as recipes
+    from tfbnn import schedules as schedules
+    from tfbnn import search as search
+    from tfbnn.prediction.evaluation import calibrate as calibrate
+    from tfbnn.prediction.evaluation import evaluate as evaluate
+    from tfbnn.prediction.predictive import predict as predict
+    from tfbnn.pruning.compaction import compact as compact
+    from tfbnn.pruning.curves import pruning_curve as pruning_curve
+    from tfbnn.pruning.distillation import distill as distill
+    from tfbnn.pruning.prune import prune as prune
+    from tfbnn.training.convergence import ConvergenceWarning as ConvergenceWarning
+    from tfbnn.training.diagnostics import check_elbo as check_elbo
+    from tfbnn.training.models import Model as Model
+    from tfbnn.training.models import Sequential as Sequential
+    from tfbnn.training.models import clone_model as clone_model
+    from tfbnn.training.models import load_model as load_model
+    from tfbnn.training.target_units import TargetsFarOffWarning as TargetsFarOffWarning
 
 __version__ = "0.1.0"
 
@@ -23,6 +50,8 @@ _HOMES = {
     "load_model": "tfbnn.training.models",
     "load_posterior": "tfbnn.posterior.routes",
     "check_elbo": "tfbnn.training.diagnostics",
+    "ConvergenceWarning": "tfbnn.training.convergence",
+    "TargetsFarOffWarning": "tfbnn.training.target_units",
     "predict": "tfbnn.prediction.predictive",
     "evaluate": "tfbnn.prediction.evaluation",
     "calibrate": "tfbnn.prediction.calibration",

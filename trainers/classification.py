@@ -75,7 +75,7 @@ def _run(
     # A curve on rows that were trained on would show no price. Where all are, nothing is chosen by
     # it: --sparsity was given before, and the table has the same scores.
     part = "test" if settings.train_on_all else "validation"
-    curve = tfbnn.pruning_curve(model, getattr(dataset, part), settings.all_sparsities, **draws)
+    curve = tfbnn.pruning_curve(model, *getattr(dataset, part), settings.all_sparsities, **draws)
     curve.plot(folder / "pruning_curve.png", dataset.title(part))
     shipped = _pruned(model, settings, dataset)
     shipped.save(folder / "pruned.keras")

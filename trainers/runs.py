@@ -18,6 +18,9 @@ _PROBE_BYTES = 64 * 2**20
 
 METRICS = "metrics.json"
 
+# Settings that earlier runs know by another name.
+_RENAMED = {"export_samples": "num_samples_in_file"}
+
 # They change where a run is, not what it is.
 PLACES = ("data_dir", "output", "name", "json", "strategy", "devices", "resume")
 
@@ -89,6 +92,7 @@ def refuse_other_settings(
         wanted: Settings, a dataclass.
         places: Those that may differ.
     """
+    there = {_RENAMED.get(name, name): value for name, value in there.items()}
     values = json.loads(json.dumps(dataclasses.asdict(wanted)))
     other = [name for name in values if name not in places and there.get(name) != values[name]]
     if other:

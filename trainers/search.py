@@ -90,7 +90,7 @@ def _objective(settings: SearchSettings) -> Any:
     return search.Bytes(
         settings.error_budget,
         num_samples=settings.num_samples,
-        export_samples=settings.export_samples,
+        num_samples_in_file=settings.num_samples_in_file,
         infeasible_bytes=_INFEASIBLE_BYTES,
     )
 
@@ -156,7 +156,7 @@ def _found(
     written = tfbnn.export.tflite(
         model,
         folder / "model.tflite",
-        num_samples=settings.export_samples,
+        num_samples=settings.num_samples_in_file,
         check_data=dataset.validation[0][:_CHECK_ROWS],
         class_names=dataset.class_names,
         preprocessing=dataset.preprocessing,

@@ -41,7 +41,7 @@ class SearchSettings:
         (), "factors of the KL, anything but 1 is not the ELBO; else those of the recipes"
     )
     num_samples: int = option(64, "networks drawn to score a model")
-    export_samples: int = option(16, "networks drawn inside the exported file")
+    num_samples_in_file: int = option(16, "networks drawn inside the exported file")
     baseline: bool = option(True, "train the default recipe too, to compare with")
     seed: int = option(1, "seed of the choice of trials; every trial trains with seed 0")
     strategy: str = option(
@@ -57,7 +57,7 @@ class SearchSettings:
         check_at_least(self, 1, "trials", "epochs", "batch_size", "widths", "seed")
         check_seeds(self, "seed")
         check_places(self, "output", "data_dir")
-        check_at_least(self, 1, "num_samples", "export_samples")
+        check_at_least(self, 1, "num_samples", "num_samples_in_file")
         check_at_least(self, 0, "depth", "filters")
         check(self, "beta", all(b >= 0 for b in self.beta), "at least 0")
         check(

@@ -13,9 +13,8 @@ import dataclasses
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from trainers import classification, command, runs
+from trainers.means import mean_and_error
 from trainers.settings import BY_DATASET, Settings, check, check_seeds, option
 
 
@@ -86,8 +85,8 @@ def summarise(tables: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         errors = [row["error"] for row in same]
         differences = [e - table[0]["error"] for e, table in zip(errors, tables, strict=True)]
         row = {"sparsity": same[0]["sparsity"], "errors": errors}
-        row |= {"error": _mean(errors), "difference": _mean(differences)}
-        row |= {score: _mean([other[score] for other in same]) for score in ("nll", "ece")}
+        row |= {"error": mean_and_error(errors), "difference": mean_and_error(differences)}
+        row |= {score: mean_and_error([other[score] for other in same]) for score in ("nll", "ece")}
         rows.append(row)
     return rows
 
@@ -108,12 +107,6 @@ def _metrics(one: Settings) -> dict[str, Any]:
     runs.refuse_other_settings(path.parent, metrics["settings"], one.effective(), places)
     print(f"{path.parent}: there already")
     return metrics
-
-
-def _mean(values: list[float]) -> tuple[float, float | None]:
-    if len(values) == 1:
-        return values[0], None
-    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def _as_text(rows: list[dict[str, Any]], num_runs: int) -> str:

@@ -147,7 +147,7 @@ class Settings:
     scale: str = option(
         "full", "how a .tflite file stores standard deviations", ("full", "rank_one", "unit")
     )
-    export_samples: int = option(16, "networks drawn inside an exported file")
+    num_samples_in_file: int = option(16, "networks drawn inside an exported file")
     precision: str = option(
         "float32", "of the .tflite files", ("float32", "float16", "int8", "posterior")
     )
@@ -166,7 +166,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_at_least(self, 1, "width", "epochs", "batch_size", "num_samples", "export_samples")
+        check_at_least(
+            self, 1, "width", "epochs", "batch_size", "num_samples", "num_samples_in_file"
+        )
         check_at_least(self, 0, "filters", "depth", "fine_tune_epochs")
         check_seeds(self, "seed")
         check_places(self, "output", "data_dir", "json", "resume")

@@ -55,7 +55,7 @@ def table_row(
             path,
             settings.uncertainty,
             # Moments are averaged over points, of which the exporter knows how many.
-            num_samples=None if settings.uncertainty == "moments" else settings.export_samples,
+            num_samples=None if settings.uncertainty == "moments" else settings.num_samples_in_file,
             precision=settings.precision,
             scale=settings.scale,
             **_facts(dataset),
@@ -69,7 +69,9 @@ def export_saved_model(
     model: tfbnn.Sequential, path: pathlib.Path, dataset: Dataset, settings: Settings
 ) -> None:
     """Write the SavedModel, with its manifest."""
-    tfbnn.export.saved_model(model, path, num_samples=settings.export_samples, **_facts(dataset))
+    tfbnn.export.saved_model(
+        model, path, num_samples=settings.num_samples_in_file, **_facts(dataset)
+    )
 
 
 def scores_of_file(path: pathlib.Path, part: Part) -> Row:

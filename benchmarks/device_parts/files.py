@@ -8,7 +8,7 @@ import numpy as np
 
 import tfbnn
 from benchmarks.device_parts.students import Students
-from tfbnn.export.c_source import compilation
+from tfbnn.export.c_source import c_compiler
 from tfbnn.export.files import num_gzip_bytes
 
 _CLASSES = 10
@@ -117,14 +117,14 @@ class Runner:
 
     def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Probabilities, entropy and mutual information."""
-        if isinstance(self._model, compilation.CompiledNetwork):
+        if isinstance(self._model, c_compiler.CompiledNetwork):
             return tuple(self._model.answers(rows))
         answer = self._model.predict(rows)
         return (*answer, answer.mutual_information)
 
 
-def compiled(path: str, build: pathlib.Path) -> compilation.CompiledNetwork:
+def compiled(path: str, build: pathlib.Path) -> c_compiler.CompiledNetwork:
     """The program of a folder of C code."""
     folder = pathlib.Path(path)
-    program = compilation.compile_network(folder, build, folder.name)
-    return compilation.CompiledNetwork(program, "float32", [(_CLASSES,), (), ()])
+    program = c_compiler.compile_network(folder, build, folder.name)
+    return c_compiler.CompiledNetwork(program, "float32", [(_CLASSES,), (), ()])

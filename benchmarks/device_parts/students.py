@@ -83,22 +83,22 @@ class Students:
         return self._taught if kind == "units" else self._taught_at_mean
 
     def _pruned(self, granularity: str, sparsity: float) -> tfbnn.Sequential:
-        return tfbnn.compact(tfbnn.prune(self.teacher, sparsity, granularity=granularity))
+        return tfbnn.prune(self.teacher, sparsity, granularity=granularity, compact=True)
 
     def _units(self) -> tfbnn.Sequential:
-        options = {"granularity": "unit", "criterion": self._recipe.criterion}
-        return tfbnn.compact(tfbnn.prune(self.teacher, self._recipe.sparsity, **options))
+        options = {"granularity": "unit", "criterion": self._recipe.criterion, "compact": True}
+        return tfbnn.prune(self.teacher, self._recipe.sparsity, **options)
 
     def _taught(self) -> tfbnn.Sequential:
         model = self._units()
         if self._recipe.mean_epochs:
-            self._distill(model, "mean", self._recipe.mean_epochs)
+            self._distill(model, "none", self._recipe.mean_epochs)
         self._distill(model, "moments", self._recipe.moments_epochs, self._recipe.moments_rows)
         return model
 
     def _thinned(self, sparsity: float) -> tfbnn.Sequential:
         """The taught network with fewer weights as well, taught again for a quarter as long."""
-        model = tfbnn.compact(tfbnn.prune(self.get("units"), sparsity))
+        model = tfbnn.prune(self.get("units"), sparsity, compact=True)
         epochs = max(1, self._recipe.moments_epochs // 4)
         self._distill(model, "moments", epochs, self._recipe.moments_rows)
         return model
@@ -106,7 +106,7 @@ class Students:
     def _taught_at_mean(self) -> tfbnn.Sequential:
         """The control: the same network, taught as long, without an uncertainty of its own."""
         model = self._units()
-        self._distill(model, "mean", self._recipe.mean_epochs + self._recipe.moments_epochs)
+        self._distill(model, "none", self._recipe.mean_epochs + self._recipe.moments_epochs)
         return model
 
     def _distill(

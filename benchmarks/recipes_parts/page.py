@@ -3,10 +3,9 @@
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from benchmarks import measuring
 from tfbnn.training import convergence
+from trainers import means
 
 Runs = list[dict[str, float]]
 
@@ -87,9 +86,4 @@ def _warned(runs: Runs) -> str:
 
 
 def _cell(values: list[Any]) -> str:
-    if not values:
-        return ""
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    error = np.std(values, ddof=1) / len(values) ** 0.5
-    return f"{np.mean(values):.3f} ± {error:.3f}"
+    return means.in_words(values, 3) if values else ""

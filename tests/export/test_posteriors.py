@@ -70,7 +70,7 @@ USES = {
     "prune": lambda given, _: kernels(tfbnn.prune(given, sparsity=0.5)),
     "compact": lambda given, _: kernels(tfbnn.compact(given)),
     "pruning_curve": lambda given, _: (
-        tfbnn.pruning_curve(given, (X, Y), [0.0, 0.5], verbose=0).rows
+        tfbnn.pruning_curve(given, X, Y, [0.0, 0.5], verbose=0).rows
     ),
     "distill": distilled,
     "tflite, moments": exported("tflite", "moments"),

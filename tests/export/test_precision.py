@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
-from tfbnn.export.c_source import compilation
+from tfbnn.export.c_source import c_compiler
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 K = keras.layers
@@ -72,7 +72,7 @@ def parts(model):
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_policy_with_every_target(target, model, tmp_path):
     name, options = TARGETS[target]
-    if name == "c" and compilation.compiler() is None:
+    if name == "c" and c_compiler.compiler() is None:
         pytest.skip("there is no C compiler `cc` to run the code")
     before = parts(model)
     path = tmp_path / "net"

@@ -79,7 +79,7 @@ class World:
         self.normal.compile(loss=tfbnn.losses.NormalNLL(1.0))
         self.answers = tfbnn.predict(self.model, self.x, num_samples=2, seed=0, verbose=0)
         self.predicted = tfbnn.predict(self.normal, self.x, num_samples=2, seed=0, verbose=0)
-        self.curve = tfbnn.pruning_curve(self.model, (self.x, self.y), [0.0], num_samples=1)
+        self.curve = tfbnn.pruning_curve(self.model, self.x, self.y, [0.0], num_samples=1)
         self.hypermodel = tfbnn.search.BayesianHyperModel((3,), outputs=2)
         self.tuner = tfbnn.search.open_tuner(
             "random", self.hypermodel, self.folder / "search", max_trials=1
@@ -340,9 +340,11 @@ def _training(made: World) -> list[Entry]:
             "tfbnn.check_elbo",
             tfbnn.check_elbo,
             made,
-            {"data": (made.x, made.y), "verbose": 0, "num_draws": 1},
+            {"x": made.x, "y": made.y, "verbose": 0, "num_draws": 1},
             {
-                "data": values.rows(),
+                "x": values.rows(),
+                "y": values.optional(values.array()),
+                "sample_weight": values.optional(values.array()),
                 "num_draws": values.whole(),
                 "batch_size": values.whole(),
                 "verbose": values.verbosity(),
@@ -578,6 +580,7 @@ def _pruning(made: World) -> list[Entry]:
         "block_size": Kind("4 or 16", lambda v: values.whole(4, 16).fits(v) and int(v) in (4, 16)),
     }
     small = _classifier()
+    labelled = {"x": made.x, "y": made.y}
     distilled = {"x": made.x, "answers": made.answers, "epochs": 1, "verbose": 0}
     return [
         _of_model(
@@ -589,6 +592,7 @@ def _pruning(made: World) -> list[Entry]:
                 "sparsity": _unless_none(share),
                 "threshold": Kind("None", lambda v: v is None),
                 **ranked,
+                "compact": values.boolean(),
             },
         ),
         _of_model("tfbnn.compact", tfbnn.compact, made, {}, {"fold": values.boolean()}),
@@ -596,16 +600,17 @@ def _pruning(made: World) -> list[Entry]:
             "tfbnn.pruning_curve",
             tfbnn.pruning_curve,
             made,
-            {"data": (made.x, made.y), "sparsities": [0.0], "num_samples": 1, "verbose": 0},
+            {**labelled, "sparsities": [0.0], "num_samples": 1, "verbose": 0},
             {
-                "data": values.rows(),
+                "x": values.rows(),
+                "y": values.optional(values.array()),
                 "sparsities": values.listed(share, empty=False),
                 "num_samples": values.whole(),
                 "seed": values.whole(-(2**63), 2**63 - 1),
                 "verbose": values.verbosity(),
-                **ranked,
+                "sample_weight": values.optional(values.array()),
             },
-            aliases=("x", "y"),
+            others=("ranking",),
         ),
         Entry(
             "PruningCurve.plot",
@@ -621,7 +626,7 @@ def _pruning(made: World) -> list[Entry]:
                 "model": values.thing(),
                 "x": values.array(),
                 "answers": values.thing(),
-                "route": values.choice("moments", "mean"),
+                "uncertainty": values.choice("moments", "none"),
                 "epochs": values.whole(),
                 "batch_size": values.whole(),
                 "learning_rate": values.real(0, inside=True),
@@ -738,7 +743,7 @@ def _search(made: World) -> list[Entry]:
                 "measure": values.choice("bytes", "gzip_bytes"),
                 "score": values.choice("error", "nll", "rmse"),
                 "num_samples": values.whole(),
-                "export_samples": values.whole(),
+                "num_samples_in_file": values.whole(),
                 "infeasible_bytes": positive,
                 "seed": seed,
             },

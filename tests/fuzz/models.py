@@ -9,6 +9,7 @@ import numpy as np
 import tfbnn
 from tests.fuzz import blocks
 from tests.fuzz.answers import Output
+from tfbnn.training.saved_state import restore
 
 _LAYERS = keras.layers
 MASK_VALUE = -9.0
@@ -41,7 +42,7 @@ class Subclassed(tfbnn.Model):
         state = config.pop("bayesian", None)
         model = cls(layers, name=config["name"])
         if state is not None:
-            model._restore(**state)
+            restore(model, state)
         return model
 
 

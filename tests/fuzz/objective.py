@@ -60,7 +60,7 @@ def own_nll(network: Network, values: list[np.ndarray], sample_weight: Any = Non
         network.targets,
         values,
         learned_scales(network.model),
-        network.model._loss_weights,
+        network.model.objective.data_term.weights,
         network.masks,
         sample_weight,
     )

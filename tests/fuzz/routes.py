@@ -57,7 +57,7 @@ def check(
         with checks.part("evaluate"):
             _check_evaluate(network, drawn, seed)
     with checks.part("check_elbo"):
-        report = tfbnn.check_elbo(network.model, (network.x, _targets(network)), 2, verbose=0)
+        report = tfbnn.check_elbo(network.model, network.x, _targets(network), 2, verbose=0)
         expected, tolerance = _mean_nll(network), max(2e-4, objective.tolerance(network.model))
         close("check_elbo: nll_at_mean", report.nll_at_mean, expected, tolerance)
     pruned = None

@@ -174,8 +174,8 @@ def test_curves_and_searches_leave_masked_steps_out():
     weight = np.random.default_rng(0).uniform(size=ROWS)
     wide = np.pad(x, [(0, 0), (0, 4), (0, 0)]), np.pad(y, [(0, 0), (0, 4)])
     options = {"sparsities": [0.0, 0.5], "num_samples": 3, "verbose": 0}
-    rows = tfbnn.pruning_curve(model, (x, y, weight), **options).rows
-    padded = tfbnn.pruning_curve(model, (*wide, weight), **options).rows
+    rows = tfbnn.pruning_curve(model, x, y, sample_weight=weight, **options).rows
+    padded = tfbnn.pruning_curve(model, *wide, sample_weight=weight, **options).rows
     scored = tfbnn.evaluate(model, x, y, 3, seed=0, sample_weight=weight).scores()
     for row, other in zip(rows, padded, strict=True):
         assert row == pytest.approx(other, rel=1e-5)

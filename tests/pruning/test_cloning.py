@@ -265,18 +265,18 @@ def test_curves_and_distillation_of_all_kinds_at_once():
     model = _compiled(layers, functional=True, **options)
     for name, copied in COPIES.items():
         _check(model, copied(model), name)
-    curve = tfbnn.pruning_curve(model, (X, Y), [0.0, 0.5], num_samples=2, verbose=0)
+    curve = tfbnn.pruning_curve(model, X, Y, [0.0, 0.5], num_samples=2, verbose=0)
     scores = tfbnn.evaluate(model, X, Y, num_samples=2, seed=0, verbose=0).scores()
     assert {name: curve.rows[0][name] for name in scores} == pytest.approx(scores, rel=1e-5)
     pruned = tfbnn.prune(model, sparsity=0.5)
     answers = tfbnn.predict(model, X, num_samples=2, seed=0, verbose=0)
-    logs = tfbnn.distill(pruned, X, answers, route="mean", epochs=1, verbose=0).history
+    logs = tfbnn.distill(pruned, X, answers, uncertainty="none", epochs=1, verbose=0).history
     assert np.isfinite(logs["cross_entropy"]).all()
 
 
 def test_a_curve_needs_no_optimizer():
     model = _compiled([], optimizer=Uncopyable(), metrics=[own_metric])
-    curve = tfbnn.pruning_curve(model, (X, Y), [0.0], num_samples=2, verbose=0)
+    curve = tfbnn.pruning_curve(model, X, Y, [0.0], num_samples=2, verbose=0)
     assert curve.rows[0]["weights"] == 42
     # A model to train again does.
     with pytest.raises(NotImplementedError, match="has no configuration"):

@@ -83,18 +83,18 @@ def test_the_mean_route_leaves_standard_deviations_alone(answers):
     student = network([8], seed=1)
     weights = variational_weights(student)
     scales = [weight.scale.numpy() for weight in weights]
-    history = tfbnn.distill(student, rows(), answers, "mean", epochs=20, verbose=0)
+    history = tfbnn.distill(student, rows(), answers, "none", epochs=20, verbose=0)
     for weight, scale in zip(weights, scales, strict=True):
         np.testing.assert_array_equal(weight.scale.numpy(), scale)
     assert list(history.history) == ["cross_entropy"]
     assert history.history["cross_entropy"][-1] < history.history["cross_entropy"][0]
 
 
-@pytest.mark.parametrize("route", ["moments", "mean"])
-def test_pruned_weights_stay_pruned(route, answers):
+@pytest.mark.parametrize("uncertainty", ["moments", "none"])
+def test_pruned_weights_stay_pruned(uncertainty, answers):
     student = tfbnn.prune(network([16], seed=1), sparsity=0.6)
     kept = [layer.kernel.mask.numpy() for layer in student.layers]
-    tfbnn.distill(student, rows(), answers, route, epochs=2, verbose=0)
+    tfbnn.distill(student, rows(), answers, uncertainty, epochs=2, verbose=0)
     assert masks.sparsity_of(student) == pytest.approx(0.6, abs=0.01)
     for layer, mask in zip(student.layers, kept, strict=True):
         assert not layer.kernel.loc.numpy()[mask == 0].any()
@@ -149,7 +149,7 @@ def test_binary_answers():
     [
         ({"answers": np.ones((256, 3))}, TypeError, "what `tfbnn.predict.*type ndarray"),
         ({"x": rows(5)}, ValueError, "of the same rows.*256 ClassPredictions for 5 rows"),
-        ({"route": "draws"}, ValueError, "`route` must be one of.*route='draws'"),
+        ({"uncertainty": "draws"}, ValueError, "`uncertainty` must be one of.*='draws'"),
         ({"epochs": 0}, ValueError, "`epochs` must be a whole number.*epochs=0"),
         ({"learning_rate": -1.0}, ValueError, "`learning_rate` must be a positive"),
         ({"x": np.full((256, 4), np.nan)}, ValueError, "`x` has NaN"),
@@ -169,4 +169,4 @@ def test_a_layer_without_moments_is_named(answers):
     model.compile(loss=LOGITS)
     with pytest.raises(ValueError, match="'norm'"):
         tfbnn.distill(model, rows(), answers, verbose=0)
-    tfbnn.distill(model, rows(), answers, "mean", epochs=1, verbose=0)
+    tfbnn.distill(model, rows(), answers, "none", epochs=1, verbose=0)

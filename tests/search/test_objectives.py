@@ -50,10 +50,12 @@ def test_bytes_are_those_of_the_file_at_the_largest_sparsity_in_the_budget(
 ):
     x, y = small_search.data()
     sparsities = (0.0, 0.5, 0.9)
-    rows = tfbnn.pruning_curve(trained, (x, y), sparsities, **DRAWS).rows
+    rows = tfbnn.pruning_curve(trained, x, y, sparsities, **DRAWS).rows
     budget = rows[1]["error"]
     assert budget < rows[2]["error"]  # So that the budget decides.
-    objective = search.Bytes(budget, sparsities, measure="bytes", num_samples=8, export_samples=2)
+    objective = search.Bytes(
+        budget, sparsities, measure="bytes", num_samples=8, num_samples_in_file=2
+    )
     scores = objective(trained, x, y)
     assert scores["sparsity"] == 0.5 and scores["feasible"] == 1.0
     assert scores["validation_error"] == pytest.approx(budget)
@@ -83,7 +85,7 @@ def test_nothing_stays_on_the_disk(trained, small_search, tmp_path, monkeypatch)
     monkeypatch.setattr(
         objectives, "tflite", lambda m, path, **k: seen.append(path) or real(m, path, **k)
     )
-    search.Bytes(1.0, (0.0,), num_samples=2, export_samples=2)(trained, *small_search.data())
+    search.Bytes(1.0, (0.0,), num_samples=2, num_samples_in_file=2)(trained, *small_search.data())
     assert pathlib.Path(seen[0]).is_relative_to(tmp_path)
     # What AutoGraph keeps until the process ends is TensorFlow's.
     left = [path.name for path in tmp_path.iterdir()]

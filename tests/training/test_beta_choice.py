@@ -8,6 +8,7 @@ import tensorflow as tf
 import tfbnn
 from tests.quiet import QUIET
 from tfbnn.training import beta_choice
+from tfbnn.training.training_run import TrainingRun
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 3)).astype("float32")
@@ -57,8 +58,8 @@ def test_the_best_of_the_candidates_is_taken_and_the_training_starts_anew(monkey
 def test_the_weights_are_put_back():
     model = make_model()
     before = model.get_weights()
-    run = {"x": X[:64], "y": Y[:64], "epochs": 1, "initial_epoch": 0}
-    beta_choice.choose(model, run, HELD_OUT, None, None, 0)
+    run = TrainingRun(X[:64], Y[:64], validation_data=HELD_OUT)
+    beta_choice.choose(model, run, None, 0)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert int(model.optimizer.iterations) == 0

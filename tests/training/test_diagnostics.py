@@ -29,7 +29,8 @@ def make_model(num_examples=64, units=2, loss=LOSS, compile_options=None, **opti
 
 
 def check(model, data=(X, Y), **options):
-    return tfbnn.check_elbo(model, data, verbose=0, **options)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    return tfbnn.check_elbo(model, x, y, verbose=0, sample_weight=sample_weight, **options)
 
 
 def softmax_nll(logits, y):
@@ -217,7 +218,7 @@ def test_the_model_is_not_changed():
 
 
 def test_it_prints_the_report(capsys):
-    result = tfbnn.check_elbo(make_model(), (X, Y), num_draws=2)
+    result = tfbnn.check_elbo(make_model(), X, Y, num_draws=2)
     printed = capsys.readouterr().out
     assert printed == str(result) + "\n"
     for part in ("NLL", "KL", "num_examples   64", "-ELBO", "dense", "What it means:"):
@@ -292,7 +293,7 @@ def test_models_that_have_no_elbo():
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        (X, TypeError, "`data` must be a tuple"),
+        (X, TypeError, "`x`, `y` and `sample_weight` must be arrays"),
         ((X, Y[:10]), ValueError, r"same number of rows. Received: \[10, 64\]"),
         ((X[:0], Y[:0]), ValueError, "no example"),
         ((np.where(X > 2, np.nan, X), Y), ValueError, "NaN or infinite"),
@@ -301,7 +302,7 @@ def test_models_that_have_no_elbo():
         (
             tf.data.Dataset.from_tensor_slices((X, Y)).batch(8).repeat(),
             ValueError,
-            r"never ends.*data.take",
+            r"never ends.*x.take",
         ),
     ],
 )

@@ -85,7 +85,7 @@ def test_it_is_used_as_a_model_of_tfbnn_with_the_same_weights(make):
 @pytest.mark.parametrize("make", MODELS)
 def test_check_elbo_reads_the_kl_weight(make):
     model = trained(make)
-    report, expected = (tfbnn.check_elbo(m, (X, Y), verbose=0) for m in (model, twin_of(model)))
+    report, expected = (tfbnn.check_elbo(m, X, Y, verbose=0) for m in (model, twin_of(model)))
     assert (report.num_examples, report.beta, report.likelihood) == (40, 1.0, "categorical")
     assert report.kl_weight == pytest.approx(1 / 40)
     assert report.kl == pytest.approx(expected.kl, rel=1e-5)
@@ -142,7 +142,7 @@ def test_losses_by_the_names_of_outputs():
     "function",
     [
         lambda model: tfbnn.predict(model, X),
-        lambda model: tfbnn.check_elbo(model, (X, Y)),
+        lambda model: tfbnn.check_elbo(model, X, Y),
     ],
     ids=["predict", "check_elbo"],
 )
@@ -165,12 +165,12 @@ def test_check_elbo_needs_one_kl_weight(kl_weights, received):
     with pytest.raises(
         ValueError, match=f"same `kl_weight=1 / num_examples`.*kl_weight={received}$"
     ):
-        tfbnn.check_elbo(model, (X, Y))
+        tfbnn.check_elbo(model, X, Y)
 
 
 NEED_OURS = {
     "prune": lambda model, path: tfbnn.prune(model, sparsity=0.5),
-    "pruning_curve": lambda model, path: tfbnn.pruning_curve(model, (X, Y)),
+    "pruning_curve": lambda model, path: tfbnn.pruning_curve(model, X, Y),
     "compact": lambda model, path: tfbnn.compact(model),
     "tflite": lambda model, path: tfbnn.export.tflite(model, path / "m.tflite", check_data=X),
     "saved_model": lambda model, path: tfbnn.export.saved_model(model, path / "m", check_data=X),

@@ -10,7 +10,8 @@ import tensorflow as tf
 import tfbnn
 from tfbnn.training import recipes
 from tfbnn.training.progress import FitProgress
-from tfbnn.training.updates import StepFactors, apply_gradients, without_step_factors
+from tfbnn.training.step_factors import StepFactors, without_step_factors
+from tfbnn.training.updates import apply_gradients
 from tfbnn.weights.compilation import traced
 
 RNG = np.random.default_rng(0)

@@ -19,6 +19,7 @@ from tfbnn.export.files import written_whole
 from tfbnn.export.graph import MODES, Graph
 from tfbnn.export.options import checked_class_names, checked_tolerance, checked_words
 from tfbnn.export.variances import FORMS
+from tfbnn.layers.keras_internals import all_layers
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction import moments
@@ -268,7 +269,7 @@ def _write_agreeing(
 def _check_no_loops(model: keras.Model, converted: bytes) -> None:
     if flatbuffer.num_graphs(converted) == 1:
         return
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
+    layers = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN)]
     names = [f"{layer.name!r} ({type(layer).__name__})" for layer in layers if not layer.unroll]
     raise ValueError(
         "The model computes in a loop, and a file with one is not written. Build recurrent layers "

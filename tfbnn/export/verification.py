@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.export.graph import Graph
+from tfbnn.layers.keras_internals import all_layers
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.predictive import outputs_of_one, sampled_blocks
@@ -98,7 +99,7 @@ def check_model(posterior: AbstractPosterior) -> None:
 
 def keras_tolerance(posterior: AbstractPosterior) -> float:
     """How far the Keras model itself may be from float32, if it computes in less."""
-    types = {layer.compute_dtype for layer in posterior.model._flatten_layers()}
+    types = {layer.compute_dtype for layer in all_layers(posterior.model)}
     return max(_KERAS_TOLERANCES.get(dtype, 0.0) for dtype in types)
 
 

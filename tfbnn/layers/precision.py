@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src import backend
+
+from tfbnn.layers import keras_internals
 
 
 @contextlib.contextmanager
@@ -31,14 +32,14 @@ def in_float32(*layers: Any) -> Iterator[None]:
     >>> layer.dtype_policy.name, layer.kernel.value.dtype
     ('float64', tf.float64)
     """
-    parts = dict.fromkeys(part for layer in layers for part in layer._flatten_layers())
+    parts = dict.fromkeys(part for layer in layers for part in keras_internals.all_layers(layer))
     changes = [change for part in parts for change in _changes(part)]
     before = [vars(owner)[name] for owner, name, _ in changes]
     try:
         for owner, name, value in changes:
             vars(owner)[name] = value
         # Layers cast their variables only if their policy has two types, or within this scope.
-        with backend.AutocastScope("float32"):
+        with keras_internals.casting("float32"):
             yield
     finally:
         for (owner, name, _), value in zip(changes, before, strict=True):
@@ -48,9 +49,9 @@ def in_float32(*layers: Any) -> Iterator[None]:
 def _changes(layer: keras.Layer) -> Iterator[tuple[Any, str, Any]]:
     """Attributes `(owner, name, value)` with which a layer computes in float32."""
     # Lookups compute in whole numbers.
-    if backend.is_float_dtype(layer.compute_dtype):
+    if keras.backend.is_float_dtype(layer.compute_dtype):
         # Not by `dtype_policy`: where it is a map of policies, setting it writes into the map.
-        yield layer, "_dtype_policy", keras.DTypePolicy("float32")
+        yield layer, keras_internals.POLICY, keras.DTypePolicy("float32")
         # An `Embedding` casts nothing by itself, so that its inputs stay numbers of rows.
         yield layer, "autocast", True
     # Constants in a layer's own type, such as the statistics of an adapted `Normalization`.
@@ -59,8 +60,7 @@ def _changes(layer: keras.Layer) -> Iterator[tuple[Any, str, Any]]:
         if isinstance(value, tf.Tensor) and value.dtype.is_floating and hasattr(value, "numpy"):
             yield layer, name, tf.cast(value, tf.float32)
     # A model casts its inputs to the types of these.
-    graph = getattr(layer, "_functional", None) or layer
     is_input = isinstance(layer, keras.layers.InputLayer)
-    for owner in [layer] if is_input else getattr(graph, "_inputs", None) or ():
-        if backend.is_float_dtype(owner.dtype):
-            yield owner, "_dtype", "float32"
+    for owner in [layer] if is_input else keras_internals.symbolic_inputs(layer):
+        if keras.backend.is_float_dtype(owner.dtype):
+            yield owner, keras_internals.TYPE, "float32"

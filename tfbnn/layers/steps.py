@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from tfbnn.layers.keras_internals import graph_of, layer_behind, nodes_of
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Value:
@@ -98,10 +100,9 @@ def steps_of(model: keras.Model) -> Steps:
 def _walk(graph: Any, start: Value, steps: list[Step], entries: list[Entry]) -> Value:
     """Append the steps of `graph` to `steps`, its models to `entries`; the value of its output."""
     values = {id(graph.inputs[0]): start}
-    for depth in sorted(graph._nodes_by_depth, reverse=True):
-        for node in graph._nodes_by_depth[depth]:
-            if not node.is_input:
-                values[id(_only(node.outputs, node))] = _called(node, values, steps, entries)
+    for node in nodes_of(graph):
+        if not node.is_input:
+            values[id(_only(node.outputs, node))] = _called(node, values, steps, entries)
     return values[id(graph.outputs[0])]
 
 
@@ -110,7 +111,7 @@ def _called(node: Any, values: dict[int, Value], steps: list[Step], entries: lis
     inputs = tuple(values[id(tensor)] for tensor in node.input_tensors)
     if isinstance(layer, keras.Model):
         graph, start = _graph(layer), _only(inputs, node)
-        entries.append(Entry(graph.inputs[0]._keras_history.operation, start))
+        entries.append(Entry(layer_behind(graph.inputs[0]), start))
         return _walk(graph, start, steps, entries)
     _check_values_alone(node)
     output = Value(tuple(_only(node.outputs, node).shape))
@@ -119,14 +120,13 @@ def _called(node: Any, values: dict[int, Value], steps: list[Step], entries: lis
 
 
 def _graph(model: keras.Model) -> Any:
-    # A Sequential keeps its graph in a functional model inside.
-    graph = getattr(model, "_functional", None) or model
+    graph = graph_of(model)
     if isinstance(model, keras.Sequential) and not model.built:
         raise ValueError(
             "The model has no graph yet: begin it with a `keras.Input`, or call it on a batch. "
             f"Received: model={model.name!r}, built=False"
         )
-    if not hasattr(graph, "_nodes_by_depth"):
+    if nodes_of(graph) is None:
         raise ValueError(
             f"The model {model.name!r} computes its outputs in a `call` of its own, so its layers "
             "cannot be told apart. Build it as a `tfbnn.Sequential`, or as `tfbnn.Model(inputs, "

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfbnn import arguments
 from tfbnn.layers import scopes
 from tfbnn.layers.estimators import ESTIMATORS, LinearMap, mean
+from tfbnn.layers.keras_internals import all_layers
 from tfbnn.weights import families, noise, priors
 from tfbnn.weights.families import NormalWeight, Weight, WeightSpecification
 
@@ -235,8 +236,7 @@ def variational_layers(model: keras.Layer) -> Iterator[AbstractVariationalLayer]
     True
     """
     arguments.instance("model", model, keras.Layer, "a Keras model or layer")
-    # Keras offers no public walk that also finds layers held as attributes of layers.
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, AbstractVariationalLayer):
             yield layer
 

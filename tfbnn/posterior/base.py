@@ -15,15 +15,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.layers.keras_internals import mask_of, put_mask, variables_as
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior import files
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
-
-
-def mask_of(output: tf.Tensor) -> tf.Tensor | None:
-    """The Keras mask of an output: True where a step counts; None if all do."""
-    return getattr(output, "_keras_mask", None)
 
 
 class AbstractPosterior(abc.ABC):
@@ -204,8 +200,7 @@ class AbstractRandomNetwork(AbstractPosterior):
     def outputs(self, draws: list[tf.Tensor], inputs: Any) -> Any:
         outputs, masks = self._cached("outputs", self._map_network)(draws, inputs)
         for output, mask in zip(tf.nest.flatten(outputs), masks, strict=True):
-            if mask is not None:
-                output._keras_mask = mask
+            put_mask(output, mask)
         return outputs
 
     def networks(self, draws: list[tf.Tensor]) -> list[list[tf.Tensor]]:
@@ -247,5 +242,5 @@ class AbstractRandomVariables(AbstractRandomNetwork):
 
     def network(self, values: list[tf.Tensor], inputs: Any) -> Any:
         mapping = list(zip(self.variables, values, strict=True))
-        with keras.StatelessScope(state_mapping=mapping):
+        with variables_as(mapping):
             return self.model(inputs, training=False)

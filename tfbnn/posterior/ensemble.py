@@ -7,8 +7,9 @@ import keras
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.layers.keras_internals import mask_of, put_mask
 from tfbnn.layers.variational import variational_layers
-from tfbnn.posterior.base import AbstractPosterior, mask_of
+from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.mean_field import MeanFieldPosterior
 from tfbnn.posterior.point import MAP
 from tfbnn.weights import noise
@@ -132,8 +133,7 @@ class Ensemble(AbstractPosterior):
         flat = tf.nest.flatten(outputs)
         changed = [one.outputs_in_common(o) for one, o in zip(likelihoods, flat, strict=True)]
         for output, other in zip(flat, changed, strict=True):
-            if mask_of(output) is not None:
-                other._keras_mask = mask_of(output)
+            put_mask(other, mask_of(output))
         return tf.nest.pack_sequence_as(outputs, changed)
 
 
@@ -174,5 +174,5 @@ def _joined(outputs: Sequence[tf.Tensor], places: tf.Tensor) -> tf.Tensor:
     joined = tf.gather(tf.concat(outputs, axis=0), places)
     masks = [mask_of(output) for output in outputs]
     if all(mask is not None for mask in masks):
-        joined._keras_mask = tf.gather(tf.concat(masks, axis=0), places)
+        put_mask(joined, tf.gather(tf.concat(masks, axis=0), places))
     return joined

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.layers.keras_internals import all_layers
 from tfbnn.layers.variational import variational_layers
 from tfbnn.likelihoods.normal import NormalNLL
 from tfbnn.likelihoods.table import likelihood_of
@@ -132,7 +133,7 @@ def _tied_noise(
     length_scale = arguments.real_number("length_scale", length_scale, 0, exclusive=True)
     num_examples = arguments.count("num_examples", num_examples)
     weight_decay = arguments.real_number("weight_decay", weight_decay, 0, exclusive=True)
-    layers = model._flatten_layers()
+    layers = all_layers(model)
     rates = {layer.rate for layer in layers if isinstance(layer, keras.layers.Dropout)}
     if len(rates) != 1:
         raise ValueError(

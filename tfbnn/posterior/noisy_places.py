@@ -14,6 +14,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.layers.keras_internals import (
+    all_layers,
+    dropout_masks,
+    inputs_structure,
+    variables_as,
+)
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
 
@@ -137,9 +143,8 @@ class NoisyCell(AbstractNoisyPlace):
         masks = {}
         for (name, shape), one in zip(self._shapes.items(), noise.split(seed, 2), strict=False):
             with _seeded(self._cell, one):
-                masks[name] = self._cell._create_dropout_mask(
-                    tf.ones(shape), getattr(self._cell, _RATES[name])
-                )
+                rate = getattr(self._cell, _RATES[name])
+                masks[name] = dropout_masks(self._cell, tf.ones(shape), rate)
         return masks
 
 
@@ -155,7 +160,7 @@ def noisy_places(model: keras.Model) -> list[AbstractNoisyPlace]:
     Raises:
         ValueError: If sizes of the noise are not known.
     """
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, _NOISE_LAYERS)]
+    layers = [layer for layer in all_layers(model) if isinstance(layer, _NOISE_LAYERS)]
     # A rate of zero draws nothing.
     layers = [layer for layer in layers if getattr(layer, "seed_generator", None) is not None]
     cells = list(_noisy_cells(model))
@@ -171,7 +176,7 @@ def noisy_places(model: keras.Model) -> list[AbstractNoisyPlace]:
 
 
 def _noisy_cells(model: keras.Model) -> Iterator[tuple[keras.Layer, Any]]:
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.RNN):
             for cell in getattr(layer.cell, "cells", [layer.cell]):
                 if any(getattr(cell, rate, 0) for rate in _RATES.values()):
@@ -225,10 +230,10 @@ def _known(owner: Any, shape: Any) -> tuple[int, ...]:
 
 def _inputs(model: keras.Model) -> Any:
     """Inputs of a model with an unknown number of rows, in its structure."""
-    if getattr(model, "inputs", None):
+    symbolic = inputs_structure(model)
+    if symbolic is not None:
         return tf.nest.map_structure(
-            lambda tensor: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype),
-            getattr(model, "_inputs_struct", model.inputs[0]),
+            lambda tensor: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype), symbolic
         )
     # A subclassed model remembers the batch that it was built on.
     shape = (model.get_build_config() or {}).get("input_shape", ())
@@ -250,7 +255,7 @@ def _training(layer: keras.Layer) -> Callable:
 def _seeded(owner: Any, seed: tf.Tensor) -> Iterator[None]:
     """What `owner` draws inside is a function of the seed."""
     state = owner.seed_generator.state
-    with keras.StatelessScope(state_mapping=[(state, tf.cast(seed, state.dtype))]):
+    with variables_as([(state, tf.cast(seed, state.dtype))]):
         yield
 
 

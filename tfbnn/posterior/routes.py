@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from tfbnn.layers.keras_internals import all_layers, compiled_loss
 from tfbnn.posterior import files
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.ensemble import Ensemble
@@ -54,9 +55,9 @@ def _(model: AbstractPosterior) -> AbstractPosterior:
 @posterior_of.register
 def _(model: keras.Model) -> AbstractPosterior:
     # Another object after each compilation that changes the likelihoods.
-    compiled = model.likelihoods if isinstance(model, BayesianModel) else model._compile_loss
+    compiled = model.likelihoods if isinstance(model, BayesianModel) else compiled_loss(model)
     # A `Sequential` that gains or loses a layer is another network.
-    layers = list(model._flatten_layers())
+    layers = all_layers(model)
     # On the model, so that it lives as long as the model does; a plain dict entry, so that Keras
     # does not track the posterior's variables a second time.
     known, known_layers, posterior = model.__dict__.get("_posterior", (None, None, None))

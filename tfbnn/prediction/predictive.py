@@ -15,9 +15,10 @@ import tensorflow as tf
 import tqdm
 
 from tfbnn import arguments
+from tfbnn.layers.keras_internals import mask_of, outputs_structure
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.likelihoods.results import Prediction
-from tfbnn.posterior.base import AbstractPosterior, mask_of
+from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.routes import posterior_of
 from tfbnn.requirements import reason_of
 from tfbnn.training.data import check_arrays, is_arrays
@@ -356,7 +357,7 @@ def _like_outputs(posterior: AbstractPosterior, predictions: list[Prediction]) -
     if len(predictions) == 1:
         return predictions[0]
     # A subclassed model does not know its outputs; its losses are in the same places.
-    structure = getattr(posterior.model, "_outputs_struct", None) or posterior.model.loss
+    structure = outputs_structure(posterior.model) or posterior.model.loss
     packed = tf.nest.pack_sequence_as(structure, predictions)
     # Keras keeps structures in wrappers of its own.
     return dict(packed) if isinstance(packed, dict) else list(packed)

@@ -5,8 +5,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import keras
-import tensorflow as tf
 from matplotlib.figure import Figure
 
 from tfbnn import arguments
@@ -14,13 +12,7 @@ from tfbnn.posterior.routes import model_of
 from tfbnn.prediction.evaluation import evaluate
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import num_weights, set_masks, sparsity_of
-from tfbnn.pruning.prune import (
-    check_ranking,
-    checked_blocks,
-    checked_sparsity,
-    emptied_layer,
-    ranking_of,
-)
+from tfbnn.pruning.prune import RankingOptions, checked_sparsity, emptied_layer
 from tfbnn.training.models import BayesianModel
 from tfbnn.whole_files import picture_path, save_figure
 
@@ -56,15 +48,14 @@ class PruningCurve:
 
 def pruning_curve(
     model: BayesianModel,
-    data: Any,
+    x: Any,
+    y: Any = None,
     sparsities: Sequence[float] = DEFAULT_SPARSITIES,
-    criterion: str = "snr",
-    scope: str = "global",
     num_samples: int = 32,
     seed: int = 0,
     verbose: Any = "auto",
-    granularity: str = "weight",
-    block_size: int = 4,
+    sample_weight: Any = None,
+    **ranking: Any,
 ) -> PruningCurve:
     """Error, NLL, calibration and mean entropy of the model pruned to each sparsity.
 
@@ -73,16 +64,15 @@ def pruning_curve(
 
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model`.
-        data: `(x, y)` or `(x, y, sample_weight)`, or a batched `tf.data.Dataset` of such tuples.
+        x: Inputs, or a batched `tf.data.Dataset` of `(x, y)` or `(x, y, sample_weight)`.
+        y: Targets, as in `tfbnn.evaluate`.
         sparsities: Shares of the kernel weights to remove, in [0, 1). Those below what the model
             has lost already stand for that.
-        criterion: As in `tfbnn.prune`.
-        scope: As in `tfbnn.prune`.
         num_samples: Number of networks.
         seed: Seed of the draws.
         verbose: As in `tfbnn.predict`.
-        granularity: As in `tfbnn.prune`.
-        block_size: As in `tfbnn.prune`.
+        sample_weight: As in `tfbnn.evaluate`.
+        **ranking: `criterion`, `scope`, `granularity` and `block_size`, as in `tfbnn.prune`.
 
     Returns:
         A `PruningCurve`.
@@ -96,49 +86,35 @@ def pruning_curve(
     >>> import keras, numpy as np, tfbnn
     >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
     >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    >>> curve = tfbnn.pruning_curve(model, (np.eye(3), np.array([0, 1, 1])), [0.0, 0.5])
+    >>> curve = tfbnn.pruning_curve(model, np.eye(3), np.array([0, 1, 1]), [0.0, 0.5])
     >>> [(row["sparsity"], row["weights"]) for row in curve.rows]
     [(0.0, 6), (0.5, 3)]
     """
-    check_ranking(criterion, scope)
-    block_size = checked_blocks(granularity, block_size)
+    options = RankingOptions(**ranking)
     num_samples, seed = arguments.count("num_samples", num_samples), arguments.seed("seed", seed)
     verbose = arguments.verbosity("verbose", verbose)
     model = model_of(model, "Pruning")
     sparsities = _checked(sparsities, sparsity_of(model))
-    x, y, sample_weight = _checked_data(data)
     pruned = masked_clone(model, for_training=False)
-    ranking = ranking_of(pruned, criterion, granularity, block_size)
+    ranking = options.ranking_of(pruned)
     rows = []
     for wanted in sparsities:
         # Upwards: setting a mask also clears the means behind it.
-        selection = ranking.at(wanted, scope)
+        selection = ranking.at(wanted, options.scope)
         if emptied_layer(pruned, selection) is not None:
             break
         set_masks(pruned, selection)
-        options = {"seed": seed, "verbose": verbose, "sample_weight": sample_weight}
-        evaluation = evaluate(pruned, x, y, num_samples, **options)
-        scored = evaluation.scores()
-        sparsity = wanted if granularity == "weight" else sparsity_of(pruned)
-        rows.append({"sparsity": sparsity, "weights": num_weights(pruned), **scored})
+        how = {"seed": seed, "verbose": verbose, "sample_weight": sample_weight}
+        evaluation = evaluate(pruned, x, y, num_samples, **how)
+        sparsity = wanted if options.granularity == "weight" else sparsity_of(pruned)
+        row = {"sparsity": sparsity, "weights": num_weights(pruned)}
+        rows.append({**row, **evaluation.scores()})
     if not rows:
         raise ValueError(
             "Every sparsity would leave a layer without a weight. Choose lower ones, or "
-            f"scope='layer'. Received: sparsities={sparsities}, scope={scope!r}"
+            f"scope='layer'. Received: sparsities={sparsities}, scope={options.scope!r}"
         )
     return PruningCurve(rows, f"{evaluation.num_rows:,} rows")
-
-
-def _checked_data(data: Any) -> tuple[Any, Any, Any]:
-    """Inputs, targets and weights; of a data set the first alone, which gives all."""
-    if isinstance(data, tf.data.Dataset):
-        return data, None, None
-    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-        raise ValueError(
-            "`data` must be `(x, y)` or `(x, y, sample_weight)`, or a batched `tf.data.Dataset` of "
-            f"such tuples. Received: data of type {type(data).__name__}"
-        )
-    return keras.utils.unpack_x_y_sample_weight(tuple(data))
 
 
 def _checked(sparsities: Sequence[float], removed: float) -> list[float]:

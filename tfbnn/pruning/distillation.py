@@ -21,7 +21,7 @@ from tfbnn.training.data import check_arrays
 from tfbnn.training.feeding import fed
 from tfbnn.weights.sums import total
 
-_ROUTES = ("moments", "mean")
+_MODES = ("moments", "none")
 # At so few points the mean of a softmax is right to 1e-3, which is enough for a gradient.
 _NUM_POINTS = 32
 
@@ -30,7 +30,7 @@ def distill(
     model: Any,
     x: Any,
     answers: Prediction,
-    route: str = "moments",
+    uncertainty: str = "moments",
     epochs: int = 20,
     batch_size: int = 256,
     learning_rate: float = 1e-3,
@@ -55,9 +55,9 @@ def distill(
         model: The small network: a `tfbnn.Sequential` or `tfbnn.Model` of one input and one output.
         x: Inputs `(rows, ...)`.
         answers: What the teacher says of them: `tfbnn.predict(teacher, x)`.
-        route: How `model` is run: `"moments"`, one pass of means and variances, which trains the
-            standard deviations as well; `"mean"`, the posterior mean alone, as a network without
-            uncertainty is.
+        uncertainty: How `model` is run, as in an exported file: `"moments"`, one pass of means and
+            variances, which trains the standard deviations as well; `"none"`, the posterior mean
+            alone.
         epochs: Passes over `x`.
         batch_size: Rows in a step.
         learning_rate: Of Adam at the start; it falls to zero along half a cosine.
@@ -89,7 +89,7 @@ def distill(
         Balan et al. 2015, "Bayesian Dark Knowledge"; Hinton et al. 2015, "Distilling the Knowledge
         in a Neural Network".
     """
-    arguments.one_of("route", route, _ROUTES)
+    arguments.one_of("uncertainty", uncertainty, _MODES)
     epochs, batch_size = (
         arguments.count("epochs", epochs),
         arguments.count("batch_size", batch_size),
@@ -99,8 +99,8 @@ def distill(
     verbose = arguments.verbosity("verbose", verbose)
     posterior = posterior_of(model)
     x, targets = _checked(posterior, x, answers)
-    student = _student(model, posterior, route)
-    trainer = _Distillation(student, posterior.likelihoods[0], route)
+    student = _student(model, posterior, uncertainty)
+    trainer = _Distillation(student, posterior.likelihoods[0], uncertainty)
     steps = epochs * math.ceil(len(x) / batch_size)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     trainer.compile(keras.optimizers.Adam(rate))
@@ -123,14 +123,16 @@ def _student(model: Any, posterior: AbstractPosterior, route: str) -> keras.Mode
 class _Distillation(keras.Model):
     """Trains the weights of `student`; Keras' loop, bars and callbacks around one step."""
 
-    def __init__(self, student: keras.Model, likelihood: AbstractLikelihood, route: str):
+    def __init__(self, student: keras.Model, likelihood: AbstractLikelihood, uncertainty: str):
         super().__init__()
         self.student = student
         self._likelihood = likelihood
-        self._steps = steps_of(student) if route == "moments" else None
+        self._steps = steps_of(student) if uncertainty == "moments" else None
         if self._steps is not None:
-            moments.check(self._steps, "Use `route='mean'`, which runs every layer as Keras does.")
-        names = ("cross_entropy", "epistemic") if route == "moments" else ("cross_entropy",)
+            moments.check(
+                self._steps, "Use `uncertainty='none'`, which runs every layer as Keras does."
+            )
+        names = ("cross_entropy", "epistemic") if uncertainty == "moments" else ("cross_entropy",)
         self._means = [keras.metrics.Mean(name=name) for name in names]
 
     @property

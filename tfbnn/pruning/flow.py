@@ -11,10 +11,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.ops import nn, numpy
 
 from tfbnn.layers.convolution import AbstractConvolution
 from tfbnn.layers.dense import AbstractDense
+from tfbnn.layers.keras_internals import nn_operations as nn
+from tfbnn.layers.keras_internals import numpy_operations
 from tfbnn.layers.steps import Step, Steps, Value
 
 _PLAIN = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -43,7 +44,7 @@ ACTIVATIONS = (
     nn.Silu,
     nn.Softplus,
     nn.Softsign,
-    numpy.Tanh,
+    numpy_operations.Tanh,
 )
 """Layers and operations that are a function of one number, beside `keras.layers.Activation`."""
 
@@ -77,15 +78,15 @@ TYING = {
     keras.layers.Minimum: lambda parts: np.min(parts, 0),
     keras.layers.Multiply: lambda parts: _product(parts),
     keras.layers.Subtract: lambda parts: parts[0] - parts[1],
-    numpy.Add: sum,
-    numpy.Maximum: lambda parts: np.max(parts, 0),
-    numpy.Minimum: lambda parts: np.min(parts, 0),
-    numpy.Multiply: lambda parts: _product(parts),
-    numpy.Subtract: lambda parts: parts[0] - parts[1],
+    numpy_operations.Add: sum,
+    numpy_operations.Maximum: lambda parts: np.max(parts, 0),
+    numpy_operations.Minimum: lambda parts: np.min(parts, 0),
+    numpy_operations.Multiply: lambda parts: _product(parts),
+    numpy_operations.Subtract: lambda parts: parts[0] - parts[1],
 }
 """Layers that combine the same features of their inputs, and how; NaN is a number not known."""
 
-_CONCATENATING = (keras.layers.Concatenate, numpy.Concatenate)
+_CONCATENATING = (keras.layers.Concatenate, numpy_operations.Concatenate)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """`tfbnn.prune`: a new model in which the weights that are worth least are exactly zero."""
 
+import dataclasses
 import warnings
 from typing import Any
 
@@ -8,6 +9,7 @@ import keras
 from tfbnn import arguments
 from tfbnn.layers.variational import variational_layers
 from tfbnn.posterior.routes import model_of
+from tfbnn.pruning import compaction
 from tfbnn.pruning.cloning import masked_clone
 from tfbnn.pruning.masks import Selection, mask_of, set_masks, sparsity_of
 from tfbnn.pruning.rankings import AbstractRanking, BlockRanking
@@ -30,6 +32,7 @@ def prune(
     scope: str = "global",
     granularity: str = "weight",
     block_size: int = 4,
+    compact: bool = False,
 ) -> BayesianModel:
     """A new model without the kernel weights that are worth least.
 
@@ -39,8 +42,7 @@ def prune(
 
     A unit is a neuron or a filter: its column of the kernel, its bias mean, and the rows of the
     kernels that read it. Units that are added up, as in a residual connection, go together. Output
-    units are kept, and so is what touches a layer that is not known. `tfbnn.compact` then makes the
-    model smaller.
+    units are kept, and so is what touches a layer that is not known.
 
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model` (a subclass needs `get_config`), or a
@@ -56,6 +58,8 @@ def prune(
         granularity: What is removed: `"weight"`, `"block"` or `"unit"`; see
             `tfbnn.pruning.rankings`.
         block_size: Number of consecutive inputs (or channels) in a block, 4 or 16.
+        compact: Whether units that do nothing any more are taken out, which makes the model
+            smaller: `tfbnn.compact` of the pruned model.
 
     Returns:
         A new model, compiled like `model` (with a new optimizer) if that was compiled. `model` is
@@ -85,10 +89,10 @@ def prune(
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 5.1 and table 2.
     """
     sparsity, threshold = _checked_amount(sparsity, threshold, criterion)
-    check_ranking(criterion, scope)
-    block_size = checked_blocks(granularity, block_size)
+    options = RankingOptions(criterion, scope, granularity, block_size)
+    compact = arguments.boolean("compact", compact)
     pruned = masked_clone(model_of(model, "Pruning"))
-    ranking = ranking_of(pruned, criterion, granularity, block_size)
+    ranking = options.ranking_of(pruned)
     if sparsity is None:
         selection = ranking.above(threshold)
         _check_threshold(pruned, selection, ranking, threshold)
@@ -98,16 +102,31 @@ def prune(
     set_masks(pruned, selection)
     if sparsity is not None and isinstance(ranking, UnitRanking):
         _warn_if_short(sparsity, sparsity_of(pruned), selection, ranking)
-    return pruned
+    return compaction.compact(pruned) if compact else pruned
 
 
-def ranking_of(
-    model: keras.Model, criterion: str, granularity: str, block_size: int
-) -> AbstractRanking:
-    """The ranking of the weights, the blocks or the units of a model."""
-    if granularity == "unit":
-        return UnitRanking(model, criterion)
-    return BlockRanking(model, criterion, block_size if granularity == "block" else 1)
+@dataclasses.dataclass(frozen=True)
+class RankingOptions:
+    """What is removed, and how it is compared: the arguments of `prune` of these names."""
+
+    criterion: str = "snr"
+    scope: str = "global"
+    granularity: str = "weight"
+    block_size: int = 4
+
+    def __post_init__(self) -> None:
+        arguments.one_of("criterion", self.criterion, tuple(CRITERIA))
+        arguments.one_of("scope", self.scope, ("global", "layer"))
+        arguments.one_of("granularity", self.granularity, ("weight", "block", "unit"))
+        number = arguments.count("block_size", self.block_size)
+        object.__setattr__(self, "block_size", arguments.one_of("block_size", number, _BLOCK_SIZES))
+
+    def ranking_of(self, model: keras.Model) -> AbstractRanking:
+        """The ranking of the weights, the blocks or the units of a model."""
+        if self.granularity == "unit":
+            return UnitRanking(model, self.criterion)
+        size = self.block_size if self.granularity == "block" else 1
+        return BlockRanking(model, self.criterion, size)
 
 
 def emptied_layer(model: keras.Model, selection: Selection) -> int | None:
@@ -187,16 +206,3 @@ def checked_sparsity(name: str, value: float) -> float:
             f"Received: {name}={value!r}"
         )
     return number
-
-
-def check_ranking(criterion: str, scope: str) -> None:
-    """Raise a `ValueError` if the criterion or the scope is unknown."""
-    arguments.one_of("criterion", criterion, tuple(CRITERIA))
-    arguments.one_of("scope", scope, ("global", "layer"))
-
-
-def checked_blocks(granularity: str, block_size: int) -> int:
-    """The block size, or a `ValueError` if it is not offered or the granularity is unknown."""
-    arguments.one_of("granularity", granularity, ("weight", "block", "unit"))
-    number = arguments.count("block_size", block_size)
-    return arguments.one_of("block_size", number, _BLOCK_SIZES)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfbnn.layers.keras_internals import all_layers, own_variables
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.pruning.cloning import copy_state
 from tfbnn.pruning.constants import LinearState
@@ -151,7 +152,7 @@ def _change(config: dict[str, Any], model: keras.Model, slices: dict[Any, Any]) 
             f"outputs)`. Received: model of type {type(model).__name__}"
         )
     # Unlike `layers`, these have the input layer of a Sequential among them.
-    own = model._flatten_layers(include_self=False, recursive=False)
+    own = all_layers(model, include_self=False, recursive=False)
     layers = {layer.name: layer for layer in own}
     for entry in entries:
         layer = layers.get(entry["config"].get("name"))
@@ -165,7 +166,7 @@ def _change(config: dict[str, Any], model: keras.Model, slices: dict[Any, Any]) 
 
 def _copy_variables(source: BayesianModel, target: BayesianModel, slices: dict[Any, Any]) -> None:
     copy_state(source, target)
-    pairs = zip(source._flatten_layers(), target._flatten_layers(), strict=True)
+    pairs = zip(all_layers(source), all_layers(target), strict=True)
     for old, new in pairs:
         if old in slices:
             slices[old].copy(new)
@@ -175,9 +176,8 @@ def _copy_variables(source: BayesianModel, target: BayesianModel, slices: dict[A
 
 def _copy_own(source: Any, target: Any) -> None:
     """Copy the variables of a layer (or the learned noise of a model) without those inside it."""
-    for kind in ("_trainable_variables", "_non_trainable_variables"):
-        for old, new in zip(getattr(source, kind), getattr(target, kind), strict=True):
-            new.assign(old)
+    for old, new in zip(own_variables(source), own_variables(target), strict=True):
+        new.assign(old)
 
 
 def _array(variable: keras.Variable) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfbnn.layers.keras_internals import all_layers
 from tfbnn.layers.steps import Step, Steps
 from tfbnn.pruning.flow import AbstractFlow, Features, treats_each_feature
 
@@ -90,7 +91,7 @@ class Units(AbstractFlow):
         for value in step.inputs:
             self._hold(self.features[value].numbers)
         if isinstance(step.layer, keras.layers.Layer):
-            self._held += step.layer._flatten_layers()
+            self._held += all_layers(step.layer)
 
     def _enter(self, layer: Any, features: Features) -> None:
         """Remember what enters a model; it has one input shape for all its calls."""

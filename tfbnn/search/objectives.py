@@ -80,7 +80,7 @@ class Bytes:
         score: Which score of `tfbnn.evaluate` has to be within the budget: `"error"`, or for a
             regression `"rmse"`, or `"nll"`.
         num_samples: Number of networks drawn to score a model.
-        export_samples: Number of networks drawn inside the file.
+        num_samples_in_file: Number of networks drawn inside the file.
         infeasible_bytes: More than any file of the search has. A factor of ten is enough; the
             further away, the less `"bayesian"` search can tell small files from each other.
         seed: Seed of the draws.
@@ -94,7 +94,7 @@ class Bytes:
     measure: str = "gzip_bytes"
     score: str = "error"
     num_samples: int = 32
-    export_samples: int = 16
+    num_samples_in_file: int = 16
     infeasible_bytes: float = 1e9
     seed: int = 0
     name = "deployment_bytes"
@@ -107,7 +107,7 @@ class Bytes:
             error_budget=lambda name, value: arguments.real_number(name, value, 0),
             sparsities=_checked_sparsities,
             num_samples=arguments.count,
-            export_samples=arguments.count,
+            num_samples_in_file=arguments.count,
             infeasible_bytes=arguments.positive,
             seed=arguments.seed,
         )
@@ -130,7 +130,9 @@ class Bytes:
         If there is none, the row with the best score.
         """
         draws = {"num_samples": self.num_samples, "seed": self.seed, "verbose": 0}
-        rows = pruning_curve(model, (x, y, sample_weight), self.sparsities, **draws).rows
+        rows = pruning_curve(
+            model, x, y, self.sparsities, sample_weight=sample_weight, **draws
+        ).rows
         within = [row for row in rows if row[self.score] <= self.error_budget]
         if within:
             return max(within, key=lambda row: row["sparsity"])
@@ -139,7 +141,8 @@ class Bytes:
     def _measured(self, model: Any, x: Any) -> int:
         with tempfile.TemporaryDirectory(prefix="tfbnn-search-") as folder:
             path = pathlib.Path(folder) / "model.tflite"
-            written = tflite(model, path, num_samples=self.export_samples, check_data=np.asarray(x))
+            options = {"num_samples": self.num_samples_in_file, "check_data": np.asarray(x)}
+            written = tflite(model, path, **options)
             return written[self.measure]
 
 

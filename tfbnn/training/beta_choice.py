@@ -17,9 +17,10 @@ import tensorflow as tf
 
 from tfbnn.training import distribution, outputs
 from tfbnn.training.convergence import ConvergenceWarning
+from tfbnn.training.data_term import log_probs
 from tfbnn.training.held_out import drawn_outputs, is_repeatable, some_rows
-from tfbnn.training.objective import log_probs
 from tfbnn.training.resuming import resuming_callback
+from tfbnn.training.training_run import TrainingRun
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
 from tfbnn.weights.sums import total
@@ -28,21 +29,12 @@ BETAS = (0.03, 0.1, 0.3, 1.0)
 _NUM_DRAWS = 32
 
 
-def choose(
-    model: keras.Model,
-    data: dict[str, Any],
-    validation_data: Any,
-    validation_steps: int | None,
-    callbacks: Any,
-    verbose: Any,
-) -> None:
+def choose(model: keras.Model, run: TrainingRun, callbacks: Any, verbose: Any) -> None:
     """Set the model's beta to the best of `BETAS`; its weights are what they were.
 
     Args:
         model: A built and compiled model.
-        data: Arguments of the `fit` that the choice is for.
-        validation_data: As in `fit`.
-        validation_steps: As in `fit`.
+        run: The `fit` that the choice is for.
         callbacks: Those of the `fit`; they do not see the runs of the choice.
         verbose: As in `fit`: one bar over all runs.
 
@@ -50,10 +42,10 @@ def choose(
         ValueError: If there are no held-out rows, the data can be read only once, or the model is
             not built, goes on with a training or is trained by several workers.
     """
-    _check(model, data, validation_data, callbacks)
+    _check(model, run, callbacks)
     start = _state(model)
     show = verbose not in (0, "0")
-    bar = keras.utils.Progbar(len(BETAS) * data["epochs"], verbose=int(show), unit_name="epoch")
+    bar = keras.utils.Progbar(len(BETAS) * run.epochs, verbose=int(show), unit_name="epoch")
     found, before = {}, model.objective.beta
     for beta in BETAS:
         model.objective.set_beta(beta)
@@ -62,14 +54,12 @@ def choose(
                 # That of the training proper will say it.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model.fit(
-                    **data,
-                    validation_data=validation_data,
-                    validation_steps=validation_steps,
-                    validation_freq=data["epochs"],
+                    **run.arguments,
+                    validation_freq=run.epochs,
                     callbacks=[_Advance(bar)],
                     verbose=0,
                 )
-            found[beta] = held_out_nll(model, validation_data, validation_steps)
+            found[beta] = held_out_nll(model, run.validation_data, run.validation_steps)
         finally:
             # Of a choice that does not come to its end nothing is left.
             for variable, value in start:
@@ -112,14 +102,13 @@ def _state(model: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:
     return [(v, keras.ops.convert_to_numpy(v)) for v in variables]
 
 
-def _check(model: keras.Model, data: dict[str, Any], validation_data: Any, callbacks: Any) -> None:
-    x = data["x"]
+def _check(model: keras.Model, run: TrainingRun, callbacks: Any) -> None:
     problems = {
-        "held-out rows: `validation_data` or `validation_split`": validation_data is None,
+        "held-out rows: `validation_data` or `validation_split`": not run.is_validated,
         "a built model: begin it with `keras.Input`": not model.built,
-        "data that can be read several times, arrays or data sets": not is_repeatable(x)
-        or not is_repeatable(keras.utils.unpack_x_y_sample_weight(validation_data)[0]),
-        "a training that begins: it cannot go on with an old one": bool(data["initial_epoch"])
+        "data that can be read several times, arrays or data sets": not is_repeatable(run.x)
+        or not is_repeatable(run.validation[0]),
+        "a training that begins: it cannot go on with an old one": bool(run.initial_epoch)
         or resuming_callback(callbacks) is not None,
         "one worker": distribution.is_multi_worker(model.distribute_strategy),
     }
@@ -127,8 +116,8 @@ def _check(model: keras.Model, data: dict[str, Any], validation_data: Any, callb
     if missing:
         raise ValueError(
             f"`beta='validation'` needs {missing[0]}; else give `beta` as a number. "
-            f"Received: x of type {type(x).__name__}, validation_data of type "
-            f"{type(validation_data).__name__}"
+            f"Received: x of type {type(run.x).__name__}, validation_data of type "
+            f"{type(run.validation_data).__name__}"
         )
 
 

@@ -29,7 +29,8 @@ def warn(steps: LastSteps) -> None:
     """Say so if what `fit` leaves is not what the objective wants."""
     for message in (_of_means(*steps.gain()), _of_sigma(*steps.mean_pull()), _of_noise(steps)):
         if message:
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+            # Of the caller of `fit`, which ends its run.
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
 
 
 def last_steps_of(model: Any) -> LastSteps | None:

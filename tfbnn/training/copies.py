@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
-from keras.src.saving.serialization_lib import SerializableDict
+
+from tfbnn.layers.keras_internals import REGISTERED_NAMES, SerializableDict, compile_arguments
 
 _NUMBERS = itertools.count()
 # Names belong to the process.
@@ -64,7 +64,7 @@ def compile_like(source: Any, target: Any, for_training: bool = True) -> None:
             config = serialized(source.get_compile_config())
         else:
             unused = {"optimizer": "sgd", "metrics": None, "weighted_metrics": None}
-            config = serialized({**source._compile_config.config, **unused})
+            config = serialized({**compile_arguments(source), **unused})
         target.compile_from_config(config)
 
 
@@ -86,11 +86,11 @@ def _named_code(model: Any) -> Iterator[Callable[[Any], Any]]:
 def _registered(code: Any) -> Iterator[str]:
     """A name that is this function's or class' alone, under which Keras finds it."""
     name = f"tfbnn_copy>{next(_NUMBERS)}"
-    before = GLOBAL_CUSTOM_NAMES.get(code)
+    before = REGISTERED_NAMES.get(code)
     own_name = getattr(code, "__name__", None)
     # Keras turns what is called `<lambda>` to bytes, and asks others for a name.
     nameless = own_name in (None, "<lambda>")
-    GLOBAL_CUSTOM_NAMES[code] = name
+    REGISTERED_NAMES[code] = name
     keras.saving.get_custom_objects()[name] = code
     if nameless:
         code.__name__ = "nameless"
@@ -101,9 +101,9 @@ def _registered(code: Any) -> Iterator[str]:
             del code.__name__
         elif nameless:
             code.__name__ = own_name
-        del keras.saving.get_custom_objects()[name], GLOBAL_CUSTOM_NAMES[code]
+        del keras.saving.get_custom_objects()[name], REGISTERED_NAMES[code]
         if before is not None:
-            GLOBAL_CUSTOM_NAMES[code] = before
+            REGISTERED_NAMES[code] = before
 
 
 def _code_to_name(model: Any) -> list[Any]:

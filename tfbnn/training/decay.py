@@ -10,7 +10,9 @@ from typing import Any
 
 import keras
 
-from tfbnn.training.updates import inner_of
+from tfbnn.layers.keras_internals import inner_of, leave_out_of_decay
+from tfbnn.layers.variational import variational_weights
+from tfbnn.training.noise_variables import learned_noise
 
 # The numbers that pull weights to zero: of `Optimizer`, `Muon`, and the ones of `Ftrl`.
 _DECAYS = ("weight_decay", "adam_weight_decay")
@@ -19,6 +21,14 @@ _PENALTIES = (
     "l2_regularization_strength",
     "l2_shrinkage_regularization_strength",
 )
+
+
+def spare_random_weights(model: keras.Model) -> bool:
+    """Leave all of a model that has a law out of its optimizer's decay; whether there is any."""
+    weights = variational_weights(model)
+    variables = [v for one in weights for v in (one.loc_variable, one.rho_variable)]
+    variables += [loss.rho_variable for loss in learned_noise(model.likelihoods)]
+    return model.optimizer is not None and exclude_from_decay(model.optimizer, variables)
 
 
 def exclude_from_decay(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> bool:
@@ -51,8 +61,5 @@ def exclude_from_decay(optimizer: keras.optimizers.Optimizer, variables: list[An
         )
     if not any(getattr(optimizer, name, None) for name in _DECAYS):
         return False
-    # `exclude_from_weight_decay` replaces what the user has left out, and must come before `build`.
-    excluded = getattr(optimizer, "_exclude_from_weight_decay", set())
-    optimizer._exclude_from_weight_decay = excluded | {optimizer._var_key(v) for v in variables}
-    optimizer._exclude_from_weight_decay_cache = {}
+    leave_out_of_decay(optimizer, variables)
     return True

@@ -10,14 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.layers.keras_internals import mask_of, put_mask
 from tfbnn.layers.variational import variational_weights
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.training import outputs
 from tfbnn.training.convergence import last_steps_of
-from tfbnn.training.data import check_arrays, is_arrays
+from tfbnn.training.counts import global_batch_size
+from tfbnn.training.data import check_arrays, is_arrays, slices
+from tfbnn.training.data_term import DataTerm
 from tfbnn.training.elbo_report import ElboReport, LayerKL
 from tfbnn.training.feeding import without_autotuning
-from tfbnn.training.objective import global_batch_size, mean_nll
 from tfbnn.training.plain_models import KnownObjective, likelihoods_of, objective_of
 from tfbnn.training.sigma import named_layers
 from tfbnn.weights import noise
@@ -25,7 +27,13 @@ from tfbnn.weights.priors import AutomaticRelevance
 
 
 def check_elbo(
-    model: Any, data: Any, num_draws: int = 8, batch_size: int = 256, verbose: int = 1
+    model: Any,
+    x: Any,
+    y: Any = None,
+    num_draws: int = 8,
+    batch_size: int = 256,
+    verbose: int = 1,
+    sample_weight: Any = None,
 ) -> ElboReport:
     """Compute both terms of the ELBO on data, and say in words what they mean.
 
@@ -40,17 +48,19 @@ def check_elbo(
         model: A built `tfbnn.Sequential` or `tfbnn.Model`, compiled with a loss; or a plain Keras
             model whose variational layers all have the same `kl_weight`, `1 / num_examples`, and
             whose loss is a likelihood.
-        data: `(x, y)` or `(x, y, sample_weight)`, arrays or structures of them, or a finite batched
-            `tf.data.Dataset` of such tuples. A sample of the training data will do.
+        x: Inputs, an array or a structure of them, or a finite batched `tf.data.Dataset` of
+            `(x, y)` or `(x, y, sample_weight)`. A sample of the training data will do.
+        y: Targets, as in `fit`.
         num_draws: Noise draws for each batch.
         batch_size: Rows at a time, for arrays.
         verbose: 0 to print nothing.
+        sample_weight: Weights of the examples, as in `fit`.
 
     Returns:
         An `ElboReport`; it is printed.
 
     Raises:
-        TypeError: If `model` is no model, or `data` is none of the above.
+        TypeError: If `model` is no model, or `x` is none of the above.
         ValueError: If the model is not built, not compiled, has no random weights or does not know
             `num_examples`; if the data are empty, infinite or cannot be learnt from.
 
@@ -59,7 +69,7 @@ def check_elbo(
     >>> import keras, numpy as np, tfbnn
     >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)], num_examples=3)
     >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    >>> report = tfbnn.check_elbo(model, (np.eye(3), np.array([0, 1, 1])), verbose=0)
+    >>> report = tfbnn.check_elbo(model, np.eye(3), np.array([0, 1, 1]), verbose=0)
     >>> report.num_examples, round(report.kl_weight, 3), round(report.chance_nll, 4)
     (3, 0.333, 0.6931)
 
@@ -78,7 +88,8 @@ def check_elbo(
     if all(layer.exact for layer, _ in layers):
         kl_error = 0.0
     objective = objective_of(model)
-    terms = _likelihood_terms(model, objective, data, num_draws, batch_size)
+    batches = _batches(x, y, sample_weight, batch_size)
+    terms = _likelihood_terms(model, objective, batches, num_draws)
     nll, nll_error = _mean_and_error(terms.noisy)
     report = ElboReport(
         nll=nll,
@@ -126,21 +137,23 @@ class _LikelihoodTerms:
 
 
 def _likelihood_terms(
-    model: keras.Model, objective: KnownObjective, data: Any, num_draws: int, batch_size: int
+    model: keras.Model,
+    objective: KnownObjective,
+    batches: Iterator[tuple[Any, Any, Any]],
+    num_draws: int,
 ) -> _LikelihoodTerms:
     check_arrays("the weights of the model", model.get_weights())
     noisy, at_mean, chance, rows = np.zeros(num_draws), 0.0, 0.0, 0
     # Updates of seeds and moving averages end up in the scope, not in the model.
     scope = keras.StatelessScope()
-    for x, *given in _batches(data, batch_size):
+    term = DataTerm(objective.likelihoods, objective.loss_weights)
+    for x, *given in batches:
         check_arrays("x", x)
         check_arrays("y", given[0])
         y, sample_weight = (outputs.in_order(model, one) for one in given)
 
         def nll(answers: Any, y: Any = y, sample_weight: Any = sample_weight) -> float:
-            rows = global_batch_size(answers)
-            terms = (objective.likelihoods, objective.loss_weights)
-            return float(mean_nll(*terms, y, answers, rows, sample_weight))
+            return float(term.nll(y, answers, sample_weight, global_batch_size(answers)))
 
         size = int(tf.nest.flatten(x)[0].shape[0])
         rows += size
@@ -169,9 +182,7 @@ def _blind_guess(likelihoods: list[AbstractLikelihood], outputs: Any) -> list[tf
         guess = likelihood.blind_guess(output)
         if guess is None:
             return None
-        mask = getattr(output, "_keras_mask", None)
-        if mask is not None:
-            guess._keras_mask = mask
+        put_mask(guess, mask_of(output))
         guesses.append(guess)
     return guesses
 
@@ -197,41 +208,35 @@ def _mean_and_error(draws: np.ndarray) -> tuple[float, float]:
     return float(draws.mean()), float(draws.std(ddof=1) / math.sqrt(len(draws)))
 
 
-def _batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
+def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
     """`(x, y, sample_weight)` tensors, batch by batch."""
-    if isinstance(data, tf.data.Dataset):
-        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+    given = (x, y) if sample_weight is None else (x, y, sample_weight)
+    if isinstance(x, tf.data.Dataset):
+        if x.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise ValueError(
-                "The data set never ends: pass a part of it, `data.take(number_of_batches)`. "
-                "Received: an infinite tf.data.Dataset"
+                "The data set never ends: pass a part of it, `x.take(number_of_batches)`. "
+                "Received: x, an infinite tf.data.Dataset"
             )
-        dataset = data
-    elif isinstance(data, tuple) and len(data) in (2, 3) and all(map(is_arrays, data)):
-        rows = sorted({len(leaf) for leaf in tf.nest.flatten(data)})
+        batches = map(keras.utils.unpack_x_y_sample_weight, without_autotuning(x))
+    elif all(map(is_arrays, given)):
+        rows = sorted({len(leaf) for leaf in tf.nest.flatten(given)})
         if len(rows) != 1:
             raise ValueError(
                 f"Inputs and targets must have the same number of rows. Received: {rows} rows"
             )
-        dataset = tf.data.Dataset.from_tensor_slices(_nested_tuples(data)).batch(batch_size)
+        batches = slices((x, y, sample_weight), batch_size)
     else:
         raise TypeError(
-            "`data` must be a tuple `(x, y)` or `(x, y, sample_weight)` of arrays, or a batched "
-            f"`tf.data.Dataset` of such tuples. Received: data of type {type(data).__name__}"
+            "`x`, `y` and `sample_weight` must be arrays or structures of them, or `x` a batched "
+            "`tf.data.Dataset` of `(x, y)` or `(x, y, sample_weight)`. Received: types "
+            + ", ".join(type(one).__name__ for one in given)
         )
-    for batch in without_autotuning(dataset):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        if y is None:
+    for batch in batches:
+        if batch[1] is None:
             raise ValueError("The data have no targets. Received: a data set of `x` alone")
-        yield x, y, sample_weight
-
-
-def _nested_tuples(structure: Any) -> Any:
-    # `from_tensor_slices` would stack the arrays of a list.
-    if isinstance(structure, list | tuple):
-        return tuple(map(_nested_tuples, structure))
-    if isinstance(structure, dict):
-        return {key: _nested_tuples(value) for key, value in structure.items()}
-    return structure
+        yield tf.nest.map_structure(
+            lambda one: None if one is None else tf.convert_to_tensor(one), batch
+        )
 
 
 def _check_model(model: Any) -> None:

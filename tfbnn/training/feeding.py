@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from keras.src.trainers import data_adapters
+
+from tfbnn.layers.keras_internals import get_data_adapter
 
 
 def without_autotuning(dataset: Any) -> Any:
@@ -71,9 +72,7 @@ def fed(
     """
     # Keras' own default is to shuffle, and Keras warns of it where it cannot.
     shuffle = shuffle and not isinstance(x, tf.data.Dataset | types.GeneratorType)
-    adapter = data_adapters.get_data_adapter(
-        x, y, sample_weight, batch_size, steps, shuffle, class_weight
-    )
+    adapter = get_data_adapter(x, y, sample_weight, batch_size, steps, shuffle, class_weight)
     dataset = adapter.get_tf_dataset
     adapter.get_tf_dataset = lambda: _checked(without_autotuning(dataset()), check)
     return adapter

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfbnn.layers.keras_internals import call_without_noise
 from tfbnn.layers.variational import variational_weights
 from tfbnn.training.data import is_arrays, slices
 from tfbnn.training.feeding import without_autotuning
@@ -25,7 +26,7 @@ def drawn_outputs(model: keras.Model, seed: tf.Tensor, x: Any) -> list[Any]:
     seeds = noise.split(seed, max(len(weights), 1))
     drawn = [(w.loc_variable, w.sample(s)) for w, s in zip(weights, seeds, strict=False)]
     with keras.StatelessScope(state_mapping=drawn):
-        return tf.nest.flatten(model._call_without_noise(x))
+        return tf.nest.flatten(call_without_noise(model, x))
 
 
 def some_rows(validation: Any, steps: int | None) -> Iterator[tuple[Any, Any, Any]]:

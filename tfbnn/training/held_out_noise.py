@@ -20,9 +20,9 @@ from tfbnn.likelihoods.normal import NormalNLL
 from tfbnn.likelihoods.targets import matched, spread
 from tfbnn.training import distribution, outputs
 from tfbnn.training.convergence import ConvergenceWarning
+from tfbnn.training.counts import counted
 from tfbnn.training.held_out import drawn_outputs, is_repeatable, some_rows
 from tfbnn.training.noise_variables import learned_noise
-from tfbnn.training.objective import counted
 from tfbnn.training.target_units import numbers_in_words
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
@@ -138,7 +138,7 @@ def _warn_of_overfitting(learned: Any, best: Any) -> None:
         "which refits the noise on `validation_data`. Received: a learned scale of "
         f"{numbers_in_words(learned)}, where {numbers_in_words(best)} fits held-out rows best",
         ConvergenceWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
 
 

@@ -4,9 +4,9 @@ import inspect
 from typing import Any
 
 import keras
-from keras.src.models.functional import Functional as KerasFunctional
 
 from tfbnn import arguments
+from tfbnn.layers.keras_internals import KerasFunctional
 from tfbnn.training import keras_files
 from tfbnn.training.bayesian_model import BayesianModel
 from tfbnn.training.copies import compile_like, rebuilt

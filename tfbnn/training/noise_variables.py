@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfbnn.layers.keras_internals import take_away, unlocked
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.likelihoods.normal import Normal, NormalNLL
 from tfbnn.training import outputs
@@ -71,13 +72,13 @@ def hand_over(
             _go_on(before, loss)
             left.append(before)
     for variable in (v for loss in left for v in loss.variables):
-        model._untrack_variable(variable)
+        take_away(model, variable)
 
 
 def split(model: keras.Model, loss: NormalNLL, num_scales: int) -> None:
     """Make of the one scale that nothing has been learnt about yet one for each target."""
     for variable in loss.variables:
-        model._untrack_variable(variable)
+        take_away(model, variable)
     loss.num_scales, loss.number_is_open = num_scales, False
     with model.distribute_strategy.scope():
         _make(model, loss)
@@ -113,20 +114,15 @@ def _make(model: keras.Model, loss: NormalNLL) -> None:
 def _variable(
     model: keras.Model, loss: NormalNLL, name: str, value: float, trainable: bool
 ) -> keras.Variable:
-    # Keras locks the state of a built model; compiling after building is the normal order.
-    locked = model._tracker.locked
-    model._tracker.unlock()
-    variable = model.add_weight(
-        name=name,
-        shape=() if loss.num_scales == 1 else (loss.num_scales,),
-        initializer=keras.initializers.Constant(value),
-        dtype="float32",
-        autocast=False,
-        trainable=trainable,
-    )
-    if locked:
-        model._tracker.lock()
-    return variable
+    with unlocked(model):
+        return model.add_weight(
+            name=name,
+            shape=() if loss.num_scales == 1 else (loss.num_scales,),
+            initializer=keras.initializers.Constant(value),
+            dtype="float32",
+            autocast=False,
+            trainable=trainable,
+        )
 
 
 def _go_on(before: NormalNLL, loss: NormalNLL) -> None:

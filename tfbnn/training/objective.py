@@ -9,39 +9,43 @@ never averaged. With `beta = 1` and no schedule this is the negative ELBO divide
 (Blundell et al. 2015, eq. 2).
 """
 
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfbnn import arguments
-from tfbnn.layers.scopes import DrawCollector
-from tfbnn.layers.variational import variational_layers, variational_weights
+from tfbnn.layers.keras_internals import batches_seen
+from tfbnn.layers.scopes import DrawCollector, active_collector
+from tfbnn.layers.variational import variational_layers
 from tfbnn.likelihoods.base import AbstractLikelihood
-from tfbnn.likelihoods.targets import spread, sum_events
-from tfbnn.requirements import require
-from tfbnn.training import noise_variables
+from tfbnn.likelihoods.table import likelihood_of
+from tfbnn.training import distribution, noise_variables, outputs, step_factors
+from tfbnn.training.counts import global_batch_size
 from tfbnn.training.data import TrainingSize
-from tfbnn.training.last_steps import LastSteps, Observation
+from tfbnn.training.data_term import DataTerm
+from tfbnn.training.last_steps import LastSteps
 from tfbnn.training.progress import FitProgress
-from tfbnn.training.recipes import Recipe
-from tfbnn.training.updates import StepFactors, batches_seen, inner_of, without_step_factors
+from tfbnn.training.recipes import Plan, Recipe
+from tfbnn.training.terms import TERMS, Term, record
 from tfbnn.weights import noise
-from tfbnn.weights.families import NormalWeight
 from tfbnn.weights.sums import total
 
 
 class Objective:
-    """Weights of the two terms of the loss, and their computation.
+    """The two terms of the loss of a model, their weights, and what `compile` said of them.
 
     `num_examples`, `beta` and `num_batches` are variables: Keras caches its train function, in
     which a Python number would be frozen.
     """
 
     def __init__(self, num_examples: int | None = None):
+        self.data_term = DataTerm()
+        self.terms = [Term(name=name) for name in TERMS]
         self.num_examples: int | None = None
+        # What the user said, as opposed to what a `fit` counted in its own data.
+        self.given_num_examples: int | None = None
         self.beta = 1.0
         # Whether the next `fit` chooses it by validation.
         self.beta_is_open = False
@@ -59,9 +63,61 @@ class Objective:
         if num_examples is not None:
             self.set_num_examples(num_examples)
 
-    def set_num_examples(self, num_examples: int) -> None:
-        """Set the number of training examples in the whole data set, over all workers."""
+    @property
+    def likelihoods(self) -> list[AbstractLikelihood]:
+        """One for each output of a compiled model."""
+        return self.data_term.likelihoods
+
+    def likelihood(self) -> AbstractLikelihood:
+        """That of the only output."""
+        if len(self.likelihoods) != 1:
+            raise ValueError(
+                "The model has no likelihood yet, or several: call `compile(loss=...)`, or use "
+                f"`likelihoods`. Received: {len(self.likelihoods)} likelihoods"
+            )
+        return self.likelihoods[0]
+
+    def interpreted(self, model: keras.Model, loss: Any) -> tuple[list[AbstractLikelihood], Any]:
+        """The likelihoods that `compile(loss=...)` asks for, and the losses for Keras.
+
+        Raises:
+            ValueError: If a loss is no likelihood, or there is not one for each output.
+        """
+        if loss is None:
+            return self.likelihoods, None
+        found = [likelihood_of(one) for one in outputs.flat_losses(model, loss)]
+        shapes = outputs.shapes(model)
+        if shapes is not None and len(shapes) != len(found):
+            raise ValueError(
+                "`loss` must have one loss for each output of the model, in a list or a dict. "
+                f"Received: {len(found)} losses for {len(shapes)} outputs"
+            )
+        noise_variables.settle_numbers(model, found)
+        return found, outputs.like(model, loss, [likelihood.loss for likelihood in found])
+
+    def follow(self, model: keras.Model, plan: Plan, new: list[AbstractLikelihood]) -> None:
+        """Take on what a model was compiled with."""
+        self.set_likelihoods(model, new)
+        self.data_term.weights = outputs.loss_weights(model)
+        self.set_beta(plan.beta, plan.beta_is_open)
+        self.set_recipe(model, plan.recipe, plan.recipe_is_given)
+        self.kl_schedule = plan.kl_schedule
+
+    def set_likelihoods(self, model: keras.Model, new: list[AbstractLikelihood]) -> None:
+        """Take on the likelihoods, with variables of the model for their noise."""
+        noise_variables.hand_over(model, self.likelihoods, new)
+        self.data_term.likelihoods = new
+
+    def set_num_examples(self, num_examples: int, is_given: bool = True) -> None:
+        """Set the number of training examples in the whole data set, over all workers.
+
+        Args:
+            num_examples: The number.
+            is_given: Whether the user says so, and it holds for data that cannot be counted.
+        """
         self.num_examples = arguments.count("num_examples", num_examples, most=2**63 - 1)
+        if is_given:
+            self.given_num_examples = self.num_examples
         self._variables["num_examples"].assign(float(self.num_examples))
 
     def set_beta(self, beta: float, is_open: bool = False) -> None:
@@ -74,9 +130,14 @@ class Objective:
         self.beta, self.beta_is_open = arguments.real_number("beta", beta, 0), is_open
         self._variables["beta"].assign(self.beta)
 
+    def set_recipe(self, model: keras.Model, recipe: Recipe | None, is_given: bool) -> None:
+        """Train by a recipe, with the optimizer that the model has."""
+        self.recipe, self.recipe_is_given = recipe, is_given
+        step_factors.install(recipe, self.progress, model)
+
     def set_size(self, size: TrainingSize, epochs: int) -> None:
         """Set the numbers of examples, of batches in an epoch, and of epochs."""
-        self.set_num_examples(size.num_examples)
+        self.set_num_examples(size.num_examples, is_given=False)
         self.num_batches = size.num_batches
         self.progress.num_steps = epochs * size.num_batches
         self._check_num_batches()
@@ -84,6 +145,50 @@ class Objective:
         if scheduled and self.recipe_is_given and not size.num_batches:
             raise ValueError(f"A recipe {_NEEDS_BATCHES}")
         self._variables["num_batches"].assign(float(size.num_batches))
+
+    def begin_schedules(self, optimizer: Any, epoch: int, batch: int = 0) -> None:
+        """Tell the schedules of the recipe that training goes on from here.
+
+        Args:
+            optimizer: That of the model.
+            epoch: The epoch, counted from 0, of all epochs that `fit` was asked for.
+            batch: The batch in it.
+        """
+        if optimizer is not None:
+            done = epoch * self.num_batches + batch
+            self.progress.begin(int(batches_seen(optimizer)) - done)
+
+    def loss(
+        self,
+        model: keras.Model,
+        y: Any,
+        y_pred: Any,
+        sample_weight: Any,
+        others: list[Any],
+        training: bool,
+    ) -> tf.Tensor:
+        """This replica's share of the loss of a batch, per example and in nats; see `terms`.
+
+        Args:
+            model: The model.
+            y: Targets, as `fit` takes them.
+            y_pred: What the model says.
+            sample_weight: Weights of the examples.
+            others: Losses of the model beside the KL.
+            training: Whether the KL is part of it.
+        """
+        rows, replicas = global_batch_size(y_pred), distribution.num_replicas()
+        y, sample_weight = (outputs.in_order(model, one) for one in (y, sample_weight))
+        nll = self.data_term.nll(y, y_pred, sample_weight, rows)
+        # Every replica counts the same, however few rows it has: its share knows.
+        record(self.terms, rows / replicas, nll=nll * replicas)
+        if training:
+            _check_noise(model)
+            kl, kl_weight = self.kl_and_weight(model)
+            record(self.terms, kl=kl, kl_weight=kl_weight, weighted_kl=kl_weight * kl)
+            others = [kl_weight * kl, *others]
+        others = [tf.reduce_sum(tf.cast(other, tf.float32)) for other in others]
+        return total([nll, *(other / replicas for other in others)])
 
     def kl_weight(self, step: Any) -> tf.Tensor:
         """`beta * schedule(step) * warm_up(step) / num_examples`, a float32 scalar.
@@ -100,67 +205,47 @@ class Objective:
             factor *= self.recipe.kl_factor(self.progress, step)
         return values["beta"] * factor / values["num_examples"]
 
-    def watch(self, weights: list[NormalWeight], noise_rhos: list[keras.Variable]) -> None:
-        """Have `observe` note what happens to these weights and scales of the noise."""
-        if self.last_steps is None or not self.last_steps.watches(weights, noise_rhos):
-            with tf.init_scope():
-                self.last_steps = LastSteps(weights, noise_rhos)
+    def weighted_kl(self, model: keras.Model) -> list[tf.Tensor]:
+        """The KL of a model times its weight; none where there is nothing random, or to train."""
+        layers = list(variational_layers(model))
+        is_trained = any(layer._called_with_noise for layer in layers)
+        if not layers or (self.num_examples is None and not is_trained):
+            return []
+        kl, kl_weight = self.kl_and_weight(model)
+        return [kl_weight * kl]
 
-    def observe(self, found: Callable[[], Observation], step: Any) -> None:
-        """Note what a training step found, in `last_steps`."""
-        if self.last_steps is not None and self.last_steps.weights:
-            self.last_steps.observe(
-                found,
-                lambda: self.kl_weight(step),
-                self.progress.steps_before(step),
-                self.progress.steps_in_all(),
+    def kl_and_weight(self, model: keras.Model) -> tuple[tf.Tensor, tf.Tensor]:
+        """The KL of a forward pass, as far as it was collected, and its weight in this step."""
+        if self.num_examples is None:
+            raise ValueError(
+                "The ELBO needs the number of training examples: use `fit`, or set it with "
+                "`model.num_examples = ...`. Received: num_examples=None"
             )
-
-    def install_step_factors(self, model: keras.Layer, optimizer: Any) -> None:
-        """Let the optimizer of a model take steps as long as the recipe says."""
-        if optimizer is None:
-            return
-        without_step_factors(optimizer)
-        if self.recipe is None:
-            return
-        # Not one for each variable of a step: all are functions of the same two numbers.
-        key_of = inner_of(optimizer)._var_key
-        known: Any = weakref.WeakKeyDictionary()
-
-        def factor_of(key: Any) -> Any:
-            graph = tf.compat.v1.get_default_graph()
-            if tf.executing_eagerly() or graph not in known:
-                shares = _shares_of_step(self.recipe, variational_weights(model), key_of)
-                known[graph] = (
-                    self.recipe.step_factor(self.progress, batches_seen(optimizer)),
-                    shares,
-                )
-            factor, shares = known[graph]
-            return factor * shares.get(key, 1.0)
-
-        StepFactors(optimizer, factor_of).install()
+        step = 0 if model.optimizer is None else batches_seen(model.optimizer)
+        return total_kl(model, active_collector()), self.kl_weight(step)
 
     def _check_num_batches(self) -> None:
         if self.kl_schedule is not None and self.num_batches == 0:
             raise ValueError(f"A KL schedule {_NEEDS_BATCHES}")
 
 
-def _shares_of_step(
-    recipe: Recipe, weights: list[NormalWeight], key_of: Callable[[keras.Variable], Any]
-) -> dict[Any, float]:
-    """For the variables of random weights what a recipe multiplies their steps with."""
-    shares = {}
-    for weight in weights:
-        share = recipe.share_of_step(weight.fan_in) if len(weight.shape) > 1 else 1.0
-        shares[key_of(weight.loc_variable)] = share
-        shares[key_of(weight.rho_variable)] = share * recipe.rho_factor
-    return shares
-
-
 _NEEDS_BATCHES = (
     "needs the number of batches in an epoch: use `fit`, with `steps_per_epoch=` where the data do "
     "not tell. Received: num_batches=0"
 )
+
+
+def _check_noise(model: keras.Model) -> None:
+    collector = active_collector()
+    layers = set(variational_layers(model))
+    # A step of the user's own need not collect: its KL is computed here, at a draw of its own.
+    noisy = {layer for layer in layers if layer._called_with_noise}
+    if layers and not (noisy if collector is None else collector.layers & layers):
+        raise ValueError(
+            "No variational layer was called with noise, so the model would be trained at the "
+            "posterior mean. Pass `training` on to the layers in the model's `call`. "
+            f"Received: model={model.name!r}"
+        )
 
 
 def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:
@@ -184,161 +269,3 @@ def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:
                 exact = weight.kl_is_exact
                 terms.append(weight.kl(None if exact else noise.next_seed(layer.seed_generator)))
     return total(terms)
-
-
-def mean_nll(
-    output_likelihoods: list[AbstractLikelihood],
-    weights: list[float],
-    targets: Any,
-    outputs: Any,
-    num_rows: tf.Tensor,
-    sample_weight: Any = None,
-) -> tf.Tensor:
-    """Negative log likelihood of a batch, summed over outputs and event axes, mean over examples.
-
-    The sum over a replica's examples is divided by the number of examples in the global batch, so
-    that replicas with fewer examples weigh less: the sum over replicas is what one device computes.
-
-    Args:
-        output_likelihoods: One for each output.
-        weights: Weight of each output's log likelihood; 1 is the ELBO.
-        targets: Targets, in the structure of the outputs.
-        outputs: Outputs of the network.
-        num_rows: Number of examples in the global batch.
-        sample_weight: How many observations an example counts as, or None. The mean divides by
-            the number of examples, not by the sum of the weights, as Keras does.
-
-    Returns:
-        A float32 scalar, in nats per example.
-    """
-    nll = 0.0
-    by_output = log_probs(output_likelihoods, targets, outputs, sample_weight)
-    for weight, log_prob in zip(weights, by_output, strict=True):
-        nll -= weight * tf.reduce_sum(log_prob)
-    return nll / num_rows
-
-
-def gain_from_inputs(
-    output_likelihoods: list[AbstractLikelihood],
-    weights: list[float],
-    targets: Any,
-    outputs: list[tf.Tensor],
-    num_rows: tf.Tensor,
-    sample_weight: Any = None,
-) -> tf.Tensor:
-    """How much lower the NLL of a batch is than with the outputs of other rows; see `mean_nll`.
-
-    Returns:
-        A float32 scalar, in nats per example; 0 where a mask would not be that of other rows.
-    """
-    if any(getattr(output, "_keras_mask", None) is not None for output in outputs):
-        return tf.zeros([])
-    # Of rows far apart: the next one may be alike where nothing was shuffled.
-    of_others = [tf.roll(output, tf.shape(output)[0] // 2, axis=0) for output in outputs]
-    own, other = (
-        mean_nll(output_likelihoods, weights, targets, one, num_rows, sample_weight)
-        for one in (outputs, of_others)
-    )
-    return other - own
-
-
-def numbers_per_scale(
-    output_likelihoods: list[AbstractLikelihood],
-    weights: list[float],
-    targets: Any,
-    outputs: Any,
-    sample_weight: Any = None,
-) -> list[tf.Tensor]:
-    """For each output with learned noise how much a row counts by which each scale is learned.
-
-    The arguments are those of `mean_nll`.
-
-    Returns:
-        Numbers of targets that share a scale, times their weights, the mean over a replica's rows.
-    """
-    found = []
-    by_output = counted(output_likelihoods, targets, outputs, sample_weight)
-    for weight, (likelihood, _, output, factors) in zip(weights, by_output, strict=True):
-        if not noise_variables.learned_noise([likelihood]):
-            continue
-        counts = weight * tf.ones_like(tf.cast(likelihood.log_prob_like(output), tf.float32))
-        for factor in factors:
-            counts *= tf.cast(spread(factor, counts), tf.float32)
-        counts = tf.reshape(counts, [-1, likelihood.loss.num_scales])
-        rows = tf.cast(tf.shape(output)[0], tf.float32)
-        found.append(tf.reduce_sum(counts, axis=0) / rows)
-    return found
-
-
-def log_probs(
-    output_likelihoods: list[AbstractLikelihood], targets: Any, outputs: Any, sample_weight: Any
-) -> Iterator[tf.Tensor]:
-    """Log likelihood of each example under each output, summed over event axes.
-
-    Args:
-        output_likelihoods: One for each output.
-        targets: Targets, in the structure of the outputs.
-        outputs: Outputs of the network.
-        sample_weight: As in `mean_nll`.
-    """
-    for likelihood, y, output, factors in counted(
-        output_likelihoods, targets, outputs, sample_weight
-    ):
-        y = likelihood.checked(y, output, factors)
-        yield sum_events(likelihood.log_prob(y, output), factors)
-
-
-def counted(
-    output_likelihoods: list[AbstractLikelihood], targets: Any, outputs: Any, sample_weight: Any
-) -> Iterator[tuple[AbstractLikelihood, Any, Any, list[Any]]]:
-    """For each output its likelihood, targets, the output, and what says how much they count.
-
-    The last are the output's mask and the weights of its rows, as far as there are any.
-    """
-    flat_outputs = tf.nest.flatten(outputs)
-    flat_targets = tf.nest.flatten(targets)
-    if len(flat_targets) != len(flat_outputs):
-        raise ValueError(
-            "There must be one array of targets for each output of the network. "
-            f"Received: {len(flat_targets)} targets for {len(flat_outputs)} outputs"
-        )
-    flat_weights = tf.nest.flatten(sample_weight)
-    if len(flat_weights) == 1:
-        flat_weights = flat_weights * len(flat_outputs)
-    for likelihood, y, output, rows in zip(
-        output_likelihoods, flat_targets, flat_outputs, flat_weights, strict=True
-    ):
-        mask = getattr(output, "_keras_mask", None)
-        yield likelihood, y, output, [f for f in (mask, observations(rows)) if f is not None]
-
-
-def global_batch_size(batch: Any) -> tf.Tensor:
-    """Number of examples in the batch, over all replicas, as a float32 scalar."""
-    local = tf.cast(tf.shape(tf.nest.flatten(batch)[0])[0], tf.float32)
-    replica = tf.distribute.get_replica_context()
-    if replica is None or replica.num_replicas_in_sync == 1:
-        return local
-    return replica.all_reduce(tf.distribute.ReduceOp.SUM, local)
-
-
-def observations(sample_weight: Any) -> tf.Tensor | None:
-    """Sample weights, each a number of observations, if there are any."""
-    if sample_weight is None:
-        return None
-    counts = tf.cast(tf.convert_to_tensor(sample_weight), tf.float32)
-    with tf.control_dependencies(require_observations(counts)):
-        return tf.identity(counts)
-
-
-def require_observations(sample_weight: Any) -> list[tf.Operation]:
-    """`requirements.require` that weights are numbers of observations; None passes."""
-    if sample_weight is None:
-        return []
-    counts = tf.cast(tf.convert_to_tensor(sample_weight), tf.float32)
-    return require(
-        tf.math.is_finite(counts) & (counts >= 0),
-        "Sample weights must be finite and not negative. Received: from",
-        tf.reduce_min(counts),
-        "to",
-        tf.reduce_max(counts),
-    )

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.layers.keras_internals import random_seed
+
 
 def shuffled_batches(
     arrays: Any, batch_size: int, seed: int, first_step: int = 0, shuffle: bool = True
@@ -58,31 +60,14 @@ def shuffled_batches(
     return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
-def fit_data(data: dict[str, Any], num_batches: int, first_epoch: int) -> dict[str, Any]:
-    """What `fit` trains on, given arrays, in an order made from Keras' seed.
-
-    Args:
-        data: Arguments of `feeding.fed`.
-        num_batches: Number of batches in an epoch.
-        first_epoch: The epoch to begin with.
-
-    Returns:
-        Arguments to take their place: an endless data set, and how to read it.
-    """
-    rows = keras.utils.pack_x_y_sample_weight(data["x"], data["y"], data["sample_weight"])
-    batches = shuffled_batches(
-        _plain(rows),
-        data["batch_size"] or 32,
-        run_seed(),
-        first_epoch * num_batches,
-        data["shuffle"],
-    )
-    return {"x": batches, "steps": num_batches, "class_weight": data["class_weight"]}
+def run_batches(rows: Any, batch_size: int, first_step: int, shuffle: bool) -> tf.data.Dataset:
+    """`shuffled_batches` of what `fit` is given, in an order made from Keras' seed."""
+    return shuffled_batches(_plain(rows), batch_size, run_seed(), first_step, shuffle)
 
 
 def run_seed() -> int:
     """The seed of `keras.utils.set_random_seed`; 0 without, because workers must agree about it."""
-    return keras.src.utils.rng_utils.get_random_seed() or 0
+    return random_seed() or 0
 
 
 def _plain(structure: Any) -> Any:

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.layers.keras_internals import all_layers, compile_arguments, outputs_structure
 
 
 def in_order(model: keras.Model, given: Any) -> Any:
@@ -59,7 +60,7 @@ def _weight(value: Any) -> float:
 
 def loss_weights(model: keras.Model) -> list[float]:
     """The weights of the losses of a compiled model, 1 where none is given."""
-    given = model._compile_config.config.get("loss_weights")
+    given = compile_arguments(model).get("loss_weights")
     if given is None:
         return [1.0] * len(flat_losses(model, model.loss))
     if isinstance(given, dict):
@@ -76,13 +77,13 @@ def shapes(model: keras.Model) -> list[tuple[int | None, ...]] | None:
 
 def input_type(model: keras.Model) -> str:
     """The type with the smallest range in which all layers of a model compute."""
-    types = {layer.compute_dtype for layer in model._flatten_layers(include_self=False)}
+    types = {layer.compute_dtype for layer in all_layers(model, include_self=False)}
     return "float16" if types == {"float16"} else "float32"
 
 
 def _names(model: keras.Model, by_name: dict[str, Any]) -> list[str]:
     """The keys of a dict in the order of the outputs."""
-    structure = getattr(model, "_outputs_struct", None)
+    structure = outputs_structure(model)
     if isinstance(structure, dict) or structure is None:
         return sorted(by_name)
     return [name for name in model.output_names if name in by_name]

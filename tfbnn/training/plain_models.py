@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import keras
 
+from tfbnn.layers.keras_internals import batches_seen
 from tfbnn.layers.variational import variational_layers
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.likelihoods.table import likelihood_of
 from tfbnn.training import outputs
 from tfbnn.training.bayesian_model import BayesianModel
-from tfbnn.training.updates import batches_seen
 
 
 class KnownObjective(NamedTuple):

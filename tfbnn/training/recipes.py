@@ -18,6 +18,8 @@ import keras
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.training import schedules
+from tfbnn.training.named_objects import named_object
 from tfbnn.training.progress import FitProgress
 
 # Inputs of a unit up to which the learning rates here were chosen.
@@ -136,14 +138,18 @@ class Plan:
     Attributes:
         optimizer: What Keras is given.
         recipe: The recipe, without what the user decided; None if nothing is left.
+        recipe_is_given: Whether the user has named it.
         beta: Factor of the KL.
         beta_is_open: Whether the next `fit` chooses it.
+        kl_schedule: In the place of the recipe's warm-up.
     """
 
     optimizer: Any
     recipe: Recipe | None
+    recipe_is_given: bool
     beta: float
-    beta_is_open: bool = False
+    beta_is_open: bool
+    kl_schedule: Any
 
 
 def plan(optimizer: Any, recipe: Any, beta: float | str | None, kl_schedule: Any) -> Plan:
@@ -161,24 +167,25 @@ def plan(optimizer: Any, recipe: Any, beta: float | str | None, kl_schedule: Any
     by_name = isinstance(optimizer, str) and optimizer.lower() == "adam"
     given = get(recipe)
     is_open = isinstance(beta, str) and beta == "validation"
-    if beta is not None and not is_open:
-        beta = _checked_beta(beta)
-    if given is None and not by_name:
-        return Plan(optimizer, None, 1.0 if beta is None or is_open else beta, is_open)
-    used = given or RECIPES["elbo"]
-    if given == RECIPES["elbo"] and beta not in (None, 1):
+    factor = None if beta is None or is_open else _checked_beta(beta)
+    if given == RECIPES["elbo"] and (is_open or factor not in (None, 1)):
         raise ValueError(
             "With this `beta` the objective is not the ELBO: leave one of them out, or take "
             f"another recipe. Received: recipe={recipe!r}, beta={beta!r}"
         )
-    beta = used.beta if beta is None or is_open else beta
+    kl_schedule = arguments.interpreted(
+        "kl_schedule", kl_schedule, schedules.get, "a schedule of the KL"
+    )
+    used = (given or RECIPES["elbo"]) if given or by_name else None
+    if factor is None:
+        factor = used.beta if used else 1.0
     if by_name:
         optimizer = keras.optimizers.Adam(used.learning_rate or RECIPES["elbo"].learning_rate)
-    else:
+    elif used:
         used = dataclasses.replace(used, learning_rate=None)
-    if kl_schedule is not None:
+    if used and kl_schedule is not None:
         used = dataclasses.replace(used, warm_up=0.0)
-    return Plan(optimizer, used, beta, is_open)
+    return Plan(optimizer, used, given is not None, factor, is_open, kl_schedule)
 
 
 def _checked_beta(beta: Any) -> float:
@@ -194,14 +201,10 @@ def get(identifier: Any) -> Recipe | None:
     Raises:
         ValueError: If it stands for none.
     """
-    if identifier is None or isinstance(identifier, Recipe):
-        return identifier
-    if isinstance(identifier, str) and identifier in RECIPES:
-        return RECIPES[identifier]
-    expected = f"one of the names {sorted(RECIPES)}, or an object of `tfbnn.recipes`"
-    if isinstance(identifier, dict):
-        deserialize = keras.saving.deserialize_keras_object
-        recipe = arguments.interpreted("recipe", identifier, deserialize, expected)
-        if isinstance(recipe, Recipe):
-            return recipe
-    raise ValueError(f"`recipe` must be {expected}. Received: recipe={identifier!r}")
+
+    def check(found: Any) -> Recipe:
+        if not isinstance(found, Recipe):
+            raise TypeError("it is no such object")
+        return found
+
+    return named_object("recipe", identifier, RECIPES, check, "tfbnn.recipes")

@@ -11,8 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.layers.keras_internals import build_metrics, start_at_epoch
 from tfbnn.training.data import TrainingSize, is_arrays
 from tfbnn.training.distribution import is_chief, local_part, same_on_all_workers
+from tfbnn.training.objective import Objective
 from tfbnn.training.order import run_seed
 from tfbnn.whole_files import whole_file
 
@@ -139,10 +141,10 @@ class ResumeTraining(keras.callbacks.Callback):
             return
         self._restore(state)
         epoch, batch = _position(state)
-        # Keras' own door for `BackupAndRestore`.
-        self.model._initial_epoch = epoch
-        if hasattr(self.model, "begin_schedules"):
-            self.model.begin_schedules(epoch, batch)
+        start_at_epoch(self.model, epoch)
+        objective = getattr(self.model, "objective", None)
+        if isinstance(objective, Objective):
+            objective.begin_schedules(self.model.optimizer, epoch, batch)
         self._last_saved = batch
         before = epoch * (self.params.get("steps") or 0) if self._endless else 0
         if before or batch:
@@ -160,7 +162,7 @@ class ResumeTraining(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         # Keras would start the next `fit` there too.
-        self.model._initial_epoch = None
+        start_at_epoch(self.model, None)
         if not self.keep and is_chief(self.model.distribute_strategy):
             self.path.unlink(missing_ok=True)
 
@@ -259,7 +261,7 @@ class ResumeTraining(keras.callbacks.Callback):
         if len(self._metrics()) < len(self._saved_metrics):
             # Keras makes the variables of the user's metrics when it first sees targets.
             with strategy.scope():
-                self.model._symbolic_build(data_batch=local_part(batch, strategy))
+                build_metrics(self.model, local_part(batch, strategy))
         if not _fit(self._saved_metrics, self._metrics()):
             raise ValueError(
                 f"{self.path} was saved with other metrics: compile the model with the same ones, "
@@ -285,7 +287,7 @@ def resuming_callback(callbacks: Any) -> ResumeTraining | None:
 
 def forget_resuming(model: keras.Model) -> None:
     """Undo what a `fit` that ended with an error has left on the model."""
-    model._initial_epoch = None
+    start_at_epoch(model, None)
     if getattr(model.train_function, "passes_over", False):
         model.train_function = None
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.training.named_objects import named_object
 
 # So many epochs, times as many batches, float32 can hold.
 _MOST_EPOCHS = 1e9
@@ -84,8 +85,8 @@ class MinibatchWeights:
         return cls(**config)
 
 
-SCHEDULES = {"minibatch_weights": MinibatchWeights}
-"""The schedules `get` knows by name; each can be made without arguments."""
+SCHEDULES = {"minibatch_weights": MinibatchWeights()}
+"""The schedules `get` knows by name."""
 
 
 def get(identifier: Any) -> Any:
@@ -97,18 +98,10 @@ def get(identifier: Any) -> Any:
     Raises:
         ValueError: If it stands for none.
     """
-    if identifier is None:
-        return None
-    if isinstance(identifier, str) and identifier in SCHEDULES:
-        return SCHEDULES[identifier]()
-    expected = f"None, one of the names {sorted(SCHEDULES)}, or an object of `tfbnn.schedules`"
-    return arguments.interpreted("identifier", identifier, _made, expected)
+    return named_object("identifier", identifier, SCHEDULES, _tried, "tfbnn.schedules")
 
 
-def _made(identifier: Any) -> Any:
-    schedule = identifier
-    if isinstance(identifier, dict):
-        schedule = keras.saving.deserialize_keras_object(identifier)
+def _tried(schedule: Any) -> Any:
     # A class is callable too.
     if isinstance(schedule, type) or not hasattr(schedule, "get_config"):
         raise TypeError("it is no such object")

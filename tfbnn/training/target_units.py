@@ -14,13 +14,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.layers.keras_internals import batches_seen, call_without_noise
 from tfbnn.likelihoods.base import AbstractLikelihood
-from tfbnn.likelihoods.normal import Normal
-from tfbnn.likelihoods.targets import matched, spread
+from tfbnn.likelihoods.normal import Normal, matched
+from tfbnn.likelihoods.targets import spread
 from tfbnn.training import distribution, noise_variables, outputs
 from tfbnn.training.data import is_arrays, slices
 from tfbnn.training.feeding import without_autotuning
-from tfbnn.training.updates import batches_seen
 
 # Enough for a standard deviation to a few per cent, its standard error being sd / sqrt(2 n).
 _FIRST_BATCHES = 64
@@ -183,7 +183,7 @@ class FirstTargets:
         likelihoods = self._model.likelihoods
         if not self._model.built:
             return [(0.0, 1.0)] * len(likelihoods)
-        answers = tf.nest.flatten(self._model._call_without_noise(self._rows))
+        answers = tf.nest.flatten(call_without_noise(self._model, self._rows))
         found = []
         for likelihood, answer in zip(likelihoods, answers, strict=True):
             loc = likelihood.parameters(answer)[0].numpy()

@@ -4,6 +4,12 @@ from typing import Any
 
 import keras
 
+from tfbnn.layers.keras_internals import loss_tracker
+from tfbnn.training import distribution
+
+TERMS = ("nll", "kl", "kl_weight", "weighted_kl")
+"""Their names."""
+
 
 class Term(keras.metrics.Mean):
     """The mean of a term of the objective over the batches of an epoch.
@@ -19,3 +25,17 @@ class Term(keras.metrics.Mean):
     def record(self, value: Any, weight: Any = None) -> None:
         """Note the value of the term on a batch, which counts `weight` times."""
         super().update_state(value, sample_weight=weight)
+
+
+def record(terms: list[Term], weight: Any = None, **values: Any) -> None:
+    """Note the values of some of the terms on a batch."""
+    for term in terms:
+        if term.name in values:
+            term.record(values[term.name], weight)
+
+
+def record_loss(model: keras.Model, loss: Any, rows: Any) -> None:
+    """Note a replica's share of the loss of a batch, which has so many rows on all of them."""
+    # Every replica counts the same, however few rows it has: its share knows.
+    replicas = distribution.num_replicas()
+    loss_tracker(model).update_state(loss * replicas, sample_weight=rows / replicas)

@@ -6,13 +6,14 @@ Keras (but not a user's own) is compiled by XLA, which makes one pass for each o
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfbnn.layers.keras_internals import adam_handles, inner_of
 from tfbnn.training import distribution
+from tfbnn.training.step_factors import step_factors
 from tfbnn.weights.compilation import LARGE, compiled, inside_xla
 
 # Options of Keras' optimizers that add to the update, and must be off for TensorFlow's kernel.
@@ -26,51 +27,6 @@ _EXTRAS = (
     "use_ema",
     "weight_decay",
 )
-
-
-class StepFactors:
-    """Factors of the learning rate, one for each variable, whoever calls the optimizer.
-
-    They work in `update_step`, where Keras' optimizers, and those that users derive from them, are
-    told the rate. What a user reads and sets as `learning_rate` stays what it was. Keras calls
-    `update_step` for all replicas of a variable, and in places of its own, so it is replaced on the
-    object, once, and not around a call.
-
-    Args:
-        optimizer: A Keras optimizer.
-        factor_of: Gives the factor of a variable, by the key that the optimizer knows it by.
-    """
-
-    def __init__(self, optimizer: keras.optimizers.Optimizer, factor_of: Callable[[Any], Any]):
-        self._optimizer = inner_of(optimizer)
-        self._factor_of = factor_of
-
-    def __call__(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
-        """`update_step` of Keras, at another rate."""
-        rate = tf.cast(learning_rate, tf.float32) * self.of(variable)
-        return type(self._optimizer).update_step(self._optimizer, gradient, variable, rate)
-
-    def of(self, variable: Any) -> Any:
-        """The factor of a variable."""
-        return self._factor_of(self._optimizer._var_key(variable))
-
-    def install(self) -> None:
-        """Let the optimizer work with these factors, and no others."""
-        # Not by way of `setattr`, which Keras has made to track what it sets.
-        self._optimizer.__dict__["update_step"] = self
-
-
-def step_factors(optimizer: keras.optimizers.Optimizer) -> StepFactors | None:
-    """The factors that are installed on an optimizer, if any are."""
-    # A user may have put a function of their own in its place.
-    found = vars(inner_of(optimizer)).get("update_step")
-    return found if isinstance(found, StepFactors) else None
-
-
-def without_step_factors(optimizer: keras.optimizers.Optimizer) -> None:
-    """Let the optimizer work without factors, such as those of another model."""
-    if step_factors(optimizer) is not None:
-        del inner_of(optimizer).__dict__["update_step"]
 
 
 def apply_gradients(
@@ -97,17 +53,6 @@ def apply_gradients(
         optimizer.apply(gradients, variables)
     else:
         compiled(lambda *tensors: optimizer.apply(list(tensors), variables))(*gradients)
-
-
-def inner_of(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The optimizer inside one that scales the loss, or the optimizer itself."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def batches_seen(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
-    """How many batches the optimizer was given, also where it adds up the gradients of several."""
-    # `iterations` counts updates, of which there is one for several batches then.
-    return tf.convert_to_tensor(inner_of(optimizer)._iterations)
 
 
 def _pays(gradients: list[Any], variables: list[Any]) -> bool:
@@ -143,17 +88,16 @@ def _apply_adam(optimizer: Any, gradients: list[tf.Tensor], variables: list[Any]
     if distribution.num_replicas() > 1:
         replica = tf.distribute.get_replica_context()
         gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-    optimizer._check_variables_are_known(variables)
     step = tf.cast(optimizer.iterations.value + 1, tf.float32)
     learning_rate = tf.cast(optimizer.learning_rate, tf.float32)
     factors = step_factors(optimizer)
-    for gradient, variable in zip(gradients, variables, strict=True):
+    handles = adam_handles(optimizer, variables)
+    for gradient, variable, (var, m, v) in zip(gradients, variables, handles, strict=True):
         factor = 1.0 if factors is None else factors.of(variable)
-        slot = optimizer._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
-            var=_handle(variable),
-            m=_handle(optimizer._momentums[slot]),
-            v=_handle(optimizer._velocities[slot]),
+            var=var,
+            m=m,
+            v=v,
             beta1_power=tf.pow(optimizer.beta_1, step),
             beta2_power=tf.pow(optimizer.beta_2, step),
             lr=learning_rate * factor,
@@ -163,7 +107,3 @@ def _apply_adam(optimizer: Any, gradients: list[tf.Tensor], variables: list[Any]
             grad=gradient,
         )
     optimizer.iterations.assign_add(1)
-
-
-def _handle(variable: Any) -> tf.Tensor:
-    return variable._value.handle

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tfbnn
 from tests.export.c_source import models
 from tfbnn.export import verification
-from tfbnn.export.c_source import compilation, exporter
+from tfbnn.export.c_source import c_compiler, exporter
 from tfbnn.export.freeze import FrozenLayer, FrozenWeight, MeanRule, MomentsRule
 from tfbnn.export.variances import factorise
 from tfbnn.layers.scopes import forward_rule
@@ -35,14 +35,14 @@ class Network:
     x: np.ndarray
     manifest: dict
     folder: pathlib.Path
-    network: compilation.CompiledNetwork
+    network: c_compiler.CompiledNetwork
 
     def __call__(self, x=None):
         return self.network.answers(self.x if x is None else x)
 
     def compiled(self, build, flags):
         """The answers of the same code, compiled in another way."""
-        program = compilation.compile_network(self.folder, build, self.folder.name, flags)
+        program = c_compiler.compile_network(self.folder, build, self.folder.name, flags)
         network = copy.copy(self.network)
         network.program = program
         return network.answers(self.x)
@@ -59,11 +59,11 @@ def written(model, folder, x, **options):
     networks = []
 
     def compile_network(sources, build, name):
-        program = compilation.compile_network(sources, build, name, QUICK)
+        program = c_compiler.compile_network(sources, build, name, QUICK)
         return shutil.copy(program, folder.parent / f"program_of_{name}")
 
     def network(*arguments):
-        networks.append(compilation.CompiledNetwork(*arguments))
+        networks.append(c_compiler.CompiledNetwork(*arguments))
         return networks[0]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -16,12 +16,12 @@ import pytest
 import tfbnn
 from tests.export.c_source import models
 from tests.export.c_source.networks import ROWS, answers_of, close, model_of, written
-from tfbnn.export.c_source import compilation, exporter
+from tfbnn.export.c_source import c_compiler, exporter
 from tfbnn.export.c_source.text import literals
 from tfbnn.prediction import moment_rules
 
 pytestmark = pytest.mark.skipif(
-    compilation.compiler() is None, reason="there is no C compiler `cc` to run the code"
+    c_compiler.compiler() is None, reason="there is no C compiler `cc` to run the code"
 )
 
 
@@ -160,7 +160,7 @@ GATES = {
     "predicted scale": {},
     "real numbers in an interval": {},
 }
-STRICT = [*compilation.FLAGS, "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual"]
+STRICT = [*c_compiler.FLAGS, "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual"]
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_gcc_does_not_warn(name, optimised):
 @pytest.mark.parametrize("name", GATES)
 def test_clang_does_not_warn(name, network, tmp_path, monkeypatch):
     found = network(name, **GATES[name])
-    monkeypatch.setattr(compilation, "compiler", lambda: shutil.which("clang"))
+    monkeypatch.setattr(c_compiler, "compiler", lambda: shutil.which("clang"))
     close(found.compiled(tmp_path, STRICT), found())
 
 

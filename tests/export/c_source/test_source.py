@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import tfbnn
 from tests.export.c_source import models
 from tests.export.c_source.networks import model_of
-from tfbnn.export.c_source import compilation, exporter
+from tfbnn.export.c_source import c_compiler, exporter
 from tfbnn.export.c_source.check_program import Expected, check_program
 from tfbnn.export.c_source.source import Source
 from tfbnn.export.c_source.text import in_comment
@@ -23,9 +23,9 @@ from tfbnn.export.c_source.translator import Settings
 from tfbnn.posterior import posterior_of
 
 pytestmark = pytest.mark.skipif(
-    compilation.compiler() is None, reason="there is no C compiler `cc` to run the code"
+    c_compiler.compiler() is None, reason="there is no C compiler `cc` to run the code"
 )
-SYNTAX = [*compilation.FLAGS, "-Wcomment", "-Wshadow", "-fsyntax-only"]
+SYNTAX = [*c_compiler.FLAGS, "-Wcomment", "-Wshadow", "-fsyntax-only"]
 # Words of the templates, of the code, of C and of make.
 WORDS = (
     "profile file arrays rows name NAME FILE ARRAYS INPUT_TYPE NUM_ROWS TOLERANCES third "

@@ -3,11 +3,11 @@
 * `exporter`: `tfbnn.export.c`.
 * `layers`, `translator`: from the layers of Keras to the operations of a program.
 * `program`, `buffers`: operations, values, and one scratch in which values share room.
-* `linear`, `products`, `geometry`, `activations`, `pooling`, `arrangement`, `answers`: the
+* `linear`, `products`, `geometry`, `activations`, `pooling`, `arrangement`, `answer_text`: the
   operations and their C.
 * `weights`: how kernels are stored.
 * `text`, `source`, `check_program`: the files.
-* `compilation`, `agreement`: running them, and the comparison with Keras.
+* `c_compiler`, `agreement`: running them, and the comparison with Keras.
 
 Most C functions take variances as a pointer that may be NULL: they then compute with plain
 numbers.

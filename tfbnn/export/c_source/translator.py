@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfbnn.export.c_source.abstract_answer import AbstractAnswer
-from tfbnn.export.c_source.answers import answer_of
+from tfbnn.export.c_source.answer_text import answer_of
 from tfbnn.export.c_source.arrangement import Load
 from tfbnn.export.c_source.geometry import Window
 from tfbnn.export.c_source.linear import Linear, Weights

@@ -17,8 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import tfbnn
 from tfbnn.callbacks import SigmaLogger, sigma_statistics
-from tfbnn.training import callbacks as callbacks_module
-from tfbnn.training import sigma, sigma_runs
+from tfbnn.training import sigma, sigma_logger, sigma_runs
 from tfbnn.weights import divergences
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -374,7 +373,7 @@ def test_append_continues_any_log_with_the_same_columns(tmp_path):
 
 
 def test_long_runs_keep_a_bounded_number_of_records(tmp_path, monkeypatch):
-    monkeypatch.setattr(callbacks_module, "_MOST_RECORDS", 4)
+    monkeypatch.setattr(sigma_logger, "_MOST_RECORDS", 4)
     logger = csv_logger(tmp_path, every=1)
     fit(new_model(), logger, epochs=2)
     assert steps_of(tmp_path) == list(range(9))
@@ -388,14 +387,14 @@ def test_a_full_disk_does_not_cost_the_training(tmp_path, monkeypatch):
 
     model = new_model()
     logger = csv_logger(tmp_path)
-    monkeypatch.setattr(callbacks_module.SigmaFile, "add", full)
+    monkeypatch.setattr(sigma_logger.SigmaFile, "add", full)
     with pytest.warns(UserWarning, match="training goes on. Received: .*No space left"):
         fit(model, logger, epochs=2)
     assert int(model.optimizer.iterations) == 8
 
 
 def test_other_workers_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(callbacks_module, "is_chief", lambda strategy: False)
+    monkeypatch.setattr(sigma_logger, "is_chief", lambda strategy: False)
     fit(new_model(learning_rate=0.0), SigmaLogger(tmp_path, every=1))
     assert os.listdir(tmp_path) == []
 

@@ -18,12 +18,12 @@ from tfbnn.training.distribution import is_chief
 from tfbnn.training.sigma import (
     checked_quantiles,
     named_weights,
+    sigma_statistics,
     sigma_values,
     sigma_warnings,
     snr_decibels,
     statistic_names,
 )
-from tfbnn.training.sigma import sigma_statistics as sigma_statistics
 from tfbnn.training.sigma_csv import Records, SigmaFile
 from tfbnn.training.sigma_runs import PICTURE, find_run
 from tfbnn.weights.families import NormalWeight

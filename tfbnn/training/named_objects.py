@@ -1,0 +1,34 @@
+"""Named objects: what a name, a configuration or an object of the user's stands for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from tfbnn import arguments
+
+
+def named_object(
+    name: str, value: Any, table: dict[str, Any], check: Callable[[Any], Any], module: str
+) -> Any:
+    """The object that `value` stands for; None for None.
+
+    Args:
+        name: Of the argument.
+        value: An object, a name in the table or a configuration of Keras.
+        table: Objects by name.
+        check: Gives an object back, or raises an error if it is none of the kind.
+        module: Where the objects are, for the message.
+
+    Raises:
+        ValueError: If it stands for none.
+    """
+    if value is None or (isinstance(value, str) and value in table):
+        return value and table[value]
+
+    def interpret(value: Any) -> Any:
+        deserialize = keras.saving.deserialize_keras_object
+        return check(deserialize(value) if isinstance(value, dict) else value)
+
+    expected = f"None, one of the names {sorted(table)}, or an object of `{module}`"
+    return arguments.interpreted(name, value, interpret, expected)
