@@ -139,12 +139,12 @@ class AbstractRealNumbers(AbstractLikelihood):
         mean, total, epistemic = targets
         other, other_total, other_epistemic = answers
         return (
-            _normal_cross_entropy(mean, total, other, other_total),
-            _normal_cross_entropy(mean, epistemic, other, other_epistemic),
+            normal_cross_entropy(mean, total, other, other_total),
+            normal_cross_entropy(mean, epistemic, other, other_epistemic),
         )
 
 
-def _normal_cross_entropy(mean: Any, scale: Any, other: Any, other_scale: Any) -> tf.Tensor:
+def normal_cross_entropy(mean: Any, scale: Any, other: Any, other_scale: Any) -> tf.Tensor:
     """`- E[log(N(y; other, other_scale**2))]` for `y ~ N(mean, scale**2)`, in nats."""
     variance = tf.square(other_scale) + _TINY
     squares = (tf.square(mean - other) + tf.square(scale)) / variance
