@@ -11,8 +11,8 @@ from scipy import special, stats
 import tfbnn
 from tests.quiet import QUIET
 from tfbnn.posterior import posterior_of
-from tfbnn.prediction import evaluation
 from tfbnn.prediction.predictive import sampled_blocks
+from tfbnn.scores import temperature
 
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 ONE_HOT = keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -221,7 +221,7 @@ def test_an_interrupted_calibration_changes_nothing(monkeypatch):
 
     model = make_model()
     model.likelihood.temperature = 1.7
-    monkeypatch.setattr(evaluation.temperature, "chosen", interrupt)
+    monkeypatch.setattr(temperature, "chosen", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tfbnn.calibrate(model, X, Y, **SETTINGS)
     assert model.likelihood.temperature == 1.7

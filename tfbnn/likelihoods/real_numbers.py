@@ -14,7 +14,7 @@ from tfbnn.likelihoods.results import Evaluation, Prediction, float32
 from tfbnn.scores import number_scores, number_uncertainty
 from tfbnn.scores.arrays import as_shape
 
-# Under the logarithm of a variance.
+# Under the logarithm of a variance, and under a standard deviation.
 _TINY = 1e-12
 
 
@@ -131,7 +131,7 @@ class AbstractRealNumbers(AbstractLikelihood):
         return (*prediction.credible_interval(0.95), *prediction)
 
     def difference(self, prediction: np.ndarray, other: Prediction) -> np.ndarray:
-        return np.abs(prediction - other.prediction) / other.uncertainty
+        return np.abs(prediction - other.prediction) / np.maximum(other.uncertainty, _TINY)
 
     def distances(
         self, targets: Sequence[tf.Tensor], answers: Sequence[tf.Tensor]
@@ -139,12 +139,12 @@ class AbstractRealNumbers(AbstractLikelihood):
         mean, total, epistemic = targets
         other, other_total, other_epistemic = answers
         return (
-            _normal_cross_entropy(mean, total, other, other_total),
-            _normal_cross_entropy(mean, epistemic, other, other_epistemic),
+            normal_cross_entropy(mean, total, other, other_total),
+            normal_cross_entropy(mean, epistemic, other, other_epistemic),
         )
 
 
-def _normal_cross_entropy(mean: Any, scale: Any, other: Any, other_scale: Any) -> tf.Tensor:
+def normal_cross_entropy(mean: Any, scale: Any, other: Any, other_scale: Any) -> tf.Tensor:
     """`- E[log(N(y; other, other_scale**2))]` for `y ~ N(mean, scale**2)`, in nats."""
     variance = tf.square(other_scale) + _TINY
     squares = (tf.square(mean - other) + tf.square(scale)) / variance

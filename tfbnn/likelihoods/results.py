@@ -94,23 +94,15 @@ class Evaluation(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def of(
-        cls,
-        judged: Sequence[np.ndarray],
-        labels: np.ndarray,
-        weights: np.ndarray,
-        nll: float,
-        num_samples: int,
-        num_rows: int,
+        cls, judged: Sequence[np.ndarray], labels: np.ndarray, weights: np.ndarray, **counts: Any
     ) -> Self:
         """The scores of all labels that count.
 
         Args:
             judged: What the likelihood's `judged` gave, `(labels, ...)` each.
-            labels: The labels.
+            labels: The labels `(labels,)`.
             weights: How many observations each of them counts as.
-            nll: In nats per example.
-            num_samples: Number of networks.
-            num_rows: Number of examples.
+            **counts: `nll` in nats per example, `num_samples` and `num_rows`.
         """
 
     def scores(self) -> dict[str, float]:

@@ -107,6 +107,11 @@ class AbstractAnswer(AbstractOperation):
         return self.value.shape[-1]
 
     @property
+    def width(self) -> int:
+        """Number of those that are answered for at once."""
+        return self.features
+
+    @property
     def prediction_shape(self) -> tuple[int, ...]:
         """Shape of the prediction for one example."""
         return self.value.shape
@@ -134,7 +139,16 @@ class AbstractAnswer(AbstractOperation):
     @property
     def sizes(self) -> Function:
         """Numbers of what there is."""
-        return Function("sizes", self._sizes())
+        sizes = {
+            "PLACES": int(np.prod(self.value.shape[:-1])),
+            "FEATURES": self.features,
+            "WIDTH": self.width,
+            "TARGETS": self.prediction_shape[-1],
+            "POINTS": self.num_points,
+        }
+        return Function(
+            "sizes", f"enum {{ {', '.join(f'{n} = {v}' for n, v in sizes.items())} }};\n"
+        )
 
     @property
     def point(self) -> Function:
@@ -149,12 +163,3 @@ class AbstractAnswer(AbstractOperation):
     def statement(self, places: Places) -> str:
         work = f", {places.workspace}" if self.workspace else ""
         return f"answer({places.moments(self.value)}, {', '.join(self.names)}{work});"
-
-    def _sizes(self) -> str:
-        sizes = {
-            "PLACES": int(np.prod(self.value.shape[:-1])),
-            "FEATURES": self.features,
-            "TARGETS": self.prediction_shape[-1],
-            "POINTS": self.num_points,
-        }
-        return f"enum {{ {', '.join(f'{n} = {v}' for n, v in sizes.items())} }};\n"
