@@ -18,7 +18,7 @@ MODULES = [
 # What nobody calls: abstract, made by others, or a helper of other files.
 NOT_CALLED = {
     *("tfbnn.priors.AbstractPrior", "tfbnn.layers.AbstractConvolution"),
-    *("tfbnn.layers.AbstractDense", "tfbnn.layers.AbstractVariationalLayer"),
+    *("tfbnn.layers.AbstractLinearLayer", "tfbnn.layers.AbstractVariationalLayer"),
     *("tfbnn.lite.Answer", "tfbnn.prediction.calibration.Reliability"),
     *("tfbnn.prediction.calibration.calibration_error", "tfbnn.prediction.diagrams.picture_path"),
     "tfbnn.prediction.calibration.examples_of",

@@ -15,8 +15,8 @@ LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 def network(units, loss=LOGITS, outputs=3, scale=0.3, seed=0):
     keras.utils.set_random_seed(seed)
     family = tfbnn.families.Normal(scale)
-    layers = [LAYERS.DenseFlipout(n, activation="relu", posterior=family) for n in units]
-    layers.append(LAYERS.DenseFlipout(outputs, posterior=family))
+    layers = [LAYERS.DenseFlipout(n, activation="relu", kernel_posterior=family) for n in units]
+    layers.append(LAYERS.DenseFlipout(outputs, kernel_posterior=family))
     model = tfbnn.Sequential([keras.Input((4,)), *layers])
     model.compile(loss=loss)
     return model

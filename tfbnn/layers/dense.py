@@ -1,4 +1,4 @@
-"""Dense layers: the dense map with each estimator."""
+"""Dense layers."""
 
 from typing import Any
 
@@ -6,15 +6,19 @@ import keras
 
 from tfbnn import arguments
 from tfbnn.layers import linear_maps
-from tfbnn.layers.variational import AbstractVariationalLayer
+from tfbnn.layers.linear_layer import AbstractLinearLayer
+
+_registered = keras.saving.register_keras_serializable("tfbnn")
 
 
-class AbstractDense(AbstractVariationalLayer):
+@_registered
+class Dense(AbstractLinearLayer):
     """`activation(inputs @ kernel + bias)` with a random kernel.
 
     Args:
         units: Number of outputs, positive.
-        **kwargs: Those of `tfbnn.layers.AbstractVariationalLayer`, the activation first.
+        activation: Activation function, as in Keras.
+        **kwargs: Those of `tfbnn.layers.AbstractLinearLayer`, such as `estimator="flipout"`.
 
     Input shape:
         `(batch, ..., inputs)`.
@@ -23,7 +27,16 @@ class AbstractDense(AbstractVariationalLayer):
         `(batch, ..., units)`.
 
     Raises:
+        TypeError: If the estimator is not that of the class, or an argument had another name.
         ValueError: If an argument is out of its range or a name is unknown.
+
+    Example:
+
+    >>> import numpy as np, tfbnn
+    >>> prior = tfbnn.priors.ScaleMixture(pi=0.5, sigma1=1.0, sigma2=0.0025)
+    >>> layer = tfbnn.layers.Dense(4, "relu", estimator="flipout", kernel_prior=prior)
+    >>> layer(np.ones((2, 3), "float32"), training=True).shape
+    TensorShape([2, 4])
     """
 
     def __init__(self, units: int, activation: Any = None, **kwargs: Any):
@@ -47,47 +60,22 @@ class AbstractDense(AbstractVariationalLayer):
         return {**super().get_config(), "units": self.units}
 
 
-@keras.saving.register_keras_serializable("tfbnn")
-class DenseReparameterization(AbstractDense):
-    """Dense layer trained with one weight draw per batch. See `AbstractDense`.
+@_registered
+class DenseReparameterization(Dense):
+    """`Dense` with `estimator="reparameterization"`."""
 
-    Example:
-
-    >>> import numpy as np, tfbnn
-    >>> layer = tfbnn.layers.DenseReparameterization(4, prior="laplace")
-    >>> layer(np.ones((2, 3), "float32"), training=True).shape
-    TensorShape([2, 4])
-    """
-
-    estimator = "reparameterization"
+    bound_to = "reparameterization"
 
 
-@keras.saving.register_keras_serializable("tfbnn")
-class DenseLocalReparameterization(AbstractDense):
-    """Dense layer trained with noise on the outputs. See `AbstractDense`.
+@_registered
+class DenseLocalReparameterization(Dense):
+    """`Dense` with `estimator="local_reparameterization"`."""
 
-    Example:
-
-    >>> import numpy as np, tfbnn
-    >>> layer = tfbnn.layers.DenseLocalReparameterization(4)
-    >>> layer(np.ones((2, 3), "float32"), training=True).shape
-    TensorShape([2, 4])
-    """
-
-    estimator = "local_reparameterization"
+    bound_to = "local_reparameterization"
 
 
-@keras.saving.register_keras_serializable("tfbnn")
-class DenseFlipout(AbstractDense):
-    """Dense layer trained with Flipout, pseudo-independent draws per example. See `AbstractDense`.
+@_registered
+class DenseFlipout(Dense):
+    """`Dense` with `estimator="flipout"`."""
 
-    Example:
-
-    >>> import numpy as np, tfbnn
-    >>> prior = tfbnn.priors.ScaleMixture(pi=0.5, sigma1=1.0, sigma2=0.0025)
-    >>> layer = tfbnn.layers.DenseFlipout(4, activation="relu", prior=prior)
-    >>> layer(np.ones((2, 3), "float32"), training=True).shape
-    TensorShape([2, 4])
-    """
-
-    estimator = "flipout"
+    bound_to = "flipout"

@@ -10,7 +10,7 @@ from keras.src.trainers.data_adapters import array_slicing
 
 from tfbnn import arguments
 from tfbnn.layers import scopes
-from tfbnn.layers.variational import variational_layers, variational_weights
+from tfbnn.layers.variational import random_maps, variational_layers, variational_weights
 from tfbnn.training import (
     beta_choice,
     convergence,
@@ -387,7 +387,7 @@ class BayesianModel:
         A training loop of one's own adds them to the mean NLL of a batch, as with a `keras.Model`.
         """
         layers = list(variational_layers(self))
-        trained = any(layer._called_with_noise for layer in layers)
+        trained = any(one.called_with_noise for one in random_maps(self))
         if not layers or (self.num_examples is None and not trained):
             return self._losses_but_kl()
         kl, kl_weight = self._kl_and_weight()
@@ -555,10 +555,11 @@ class BayesianModel:
     def _recorded_kl(self) -> tf.Tensor:
         """The weighted KL of a training step, whose terms are recorded."""
         collector = scopes.active_collector()
-        layers = set(variational_layers(self))
         # A step of the user's own need not collect: its KL is computed here, at a draw of its own.
-        noisy = {layer for layer in layers if layer._called_with_noise}
-        if layers and not (noisy if collector is None else collector.layers & layers):
+        noisy = {one for one in random_maps(self) if one.called_with_noise}
+        if collector is not None:
+            noisy = collector.maps.intersection(random_maps(self))
+        if not noisy and any(variational_layers(self)):
             raise ValueError(
                 "No variational layer was called with noise, so the model would be trained at the "
                 "posterior mean. Pass `training` on to the layers in the model's `call`. "

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.layers.scopes import DrawCollector
-from tfbnn.layers.variational import variational_layers, variational_weights
+from tfbnn.layers.variational import random_maps, variational_weights
 from tfbnn.training import likelihoods, noise_variables
 from tfbnn.training.data import TrainingSize
 from tfbnn.training.last_steps import LastSteps, Observation
@@ -27,7 +27,6 @@ from tfbnn.training.progress import FitProgress
 from tfbnn.training.recipes import Recipe
 from tfbnn.training.requirements import require
 from tfbnn.training.updates import StepFactors, batches_seen, inner_of, without_step_factors
-from tfbnn.weights import noise
 from tfbnn.weights.families import NormalWeight
 from tfbnn.weights.sums import total
 
@@ -175,13 +174,12 @@ def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:
     """
     known = {} if collector is None else collector.divergences
     terms = [tf.zeros([])]
-    for layer in variational_layers(model):
-        for weight in layer.variational_weights:
+    for one in random_maps(model):
+        for weight in one.variational_weights:
             if weight in known:
                 terms.append(known[weight])
             else:
-                exact = weight.kl_is_exact
-                terms.append(weight.kl(None if exact else noise.next_seed(layer.seed_generator)))
+                terms.append(weight.kl(None if weight.kl_is_exact else one.next_seed()))
     return total(terms)
 
 
