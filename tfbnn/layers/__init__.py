@@ -17,35 +17,35 @@ A layer of your own holds random maps: see `AbstractVariationalLayer`. Not offer
 transposed layers, and embeddings.
 """
 
+from tfbnn.layers.bindings import Convolution1DFlipout as Convolution1DFlipout
+from tfbnn.layers.bindings import (
+    Convolution1DLocalReparameterization as Convolution1DLocalReparameterization,
+)
+from tfbnn.layers.bindings import (
+    Convolution1DReparameterization as Convolution1DReparameterization,
+)
+from tfbnn.layers.bindings import Convolution2DFlipout as Convolution2DFlipout
+from tfbnn.layers.bindings import (
+    Convolution2DLocalReparameterization as Convolution2DLocalReparameterization,
+)
+from tfbnn.layers.bindings import (
+    Convolution2DReparameterization as Convolution2DReparameterization,
+)
+from tfbnn.layers.bindings import Convolution3DFlipout as Convolution3DFlipout
+from tfbnn.layers.bindings import (
+    Convolution3DLocalReparameterization as Convolution3DLocalReparameterization,
+)
+from tfbnn.layers.bindings import (
+    Convolution3DReparameterization as Convolution3DReparameterization,
+)
+from tfbnn.layers.bindings import DenseFlipout as DenseFlipout
+from tfbnn.layers.bindings import DenseLocalReparameterization as DenseLocalReparameterization
+from tfbnn.layers.bindings import DenseReparameterization as DenseReparameterization
 from tfbnn.layers.convolution import AbstractConvolution as AbstractConvolution
 from tfbnn.layers.convolution import Conv1D as Conv1D
 from tfbnn.layers.convolution import Conv2D as Conv2D
 from tfbnn.layers.convolution import Conv3D as Conv3D
-from tfbnn.layers.convolution import Convolution1DFlipout as Convolution1DFlipout
-from tfbnn.layers.convolution import (
-    Convolution1DLocalReparameterization as Convolution1DLocalReparameterization,
-)
-from tfbnn.layers.convolution import (
-    Convolution1DReparameterization as Convolution1DReparameterization,
-)
-from tfbnn.layers.convolution import Convolution2DFlipout as Convolution2DFlipout
-from tfbnn.layers.convolution import (
-    Convolution2DLocalReparameterization as Convolution2DLocalReparameterization,
-)
-from tfbnn.layers.convolution import (
-    Convolution2DReparameterization as Convolution2DReparameterization,
-)
-from tfbnn.layers.convolution import Convolution3DFlipout as Convolution3DFlipout
-from tfbnn.layers.convolution import (
-    Convolution3DLocalReparameterization as Convolution3DLocalReparameterization,
-)
-from tfbnn.layers.convolution import (
-    Convolution3DReparameterization as Convolution3DReparameterization,
-)
 from tfbnn.layers.dense import Dense as Dense
-from tfbnn.layers.dense import DenseFlipout as DenseFlipout
-from tfbnn.layers.dense import DenseLocalReparameterization as DenseLocalReparameterization
-from tfbnn.layers.dense import DenseReparameterization as DenseReparameterization
 from tfbnn.layers.linear_layer import AbstractLinearLayer as AbstractLinearLayer
 from tfbnn.layers.random_maps import RandomMap as RandomMap
 from tfbnn.layers.variational import AbstractVariationalLayer as AbstractVariationalLayer

@@ -24,11 +24,7 @@ class AbstractWindowed(AbstractLinearLayer):
         data_format: `"channels_last"` or `"channels_first"`; that of the Keras configuration by
             default. On a CPU `"channels_first"` needs `jit_compile=True`.
         dilation_rate: Spacing of the window, a whole number or one per spatial axis.
-        **kwargs: Those of `tfbnn.layers.AbstractLinearLayer`, the activation first.
-
-    Raises:
-        TypeError: If the estimator is not that of the class, or an argument had another name.
-        ValueError: If an argument is out of its range or a name is unknown.
+        **kwargs: Those of `AbstractLinearLayer`, the activation first.
     """
 
     rank: int
@@ -83,12 +79,7 @@ class AbstractConvolution(AbstractWindowed):
 
     Args:
         filters: Number of output channels, positive.
-        kernel_size: Size of the window, a whole number or one per spatial axis.
-        strides: Step of the window, likewise.
-        padding: `"valid"`, `"same"`, or in one dimension `"causal"`.
-        data_format: `"channels_last"` or `"channels_first"`; that of the Keras configuration by
-            default. On a CPU `"channels_first"` needs `jit_compile=True`.
-        dilation_rate: Spacing of the window, a whole number or one per spatial axis.
+        kernel_size, strides, padding, data_format, dilation_rate: See `AbstractWindowed`.
         groups: Number of groups that the channels are split into. On a CPU more than one needs
             `jit_compile=True` in training.
         activation: Activation function, as in Keras.
@@ -177,66 +168,3 @@ class Conv3D(AbstractConvolution):
     """Convolution over three spatial axes. See `AbstractConvolution`."""
 
     rank = 3
-
-
-@_registered
-class Convolution1DReparameterization(Conv1D):
-    """`Conv1D` with `estimator="reparameterization"`."""
-
-    bound_to = "reparameterization"
-
-
-@_registered
-class Convolution1DLocalReparameterization(Conv1D):
-    """`Conv1D` with `estimator="local_reparameterization"`."""
-
-    bound_to = "local_reparameterization"
-
-
-@_registered
-class Convolution1DFlipout(Conv1D):
-    """`Conv1D` with `estimator="flipout"`."""
-
-    bound_to = "flipout"
-
-
-@_registered
-class Convolution2DReparameterization(Conv2D):
-    """`Conv2D` with `estimator="reparameterization"`."""
-
-    bound_to = "reparameterization"
-
-
-@_registered
-class Convolution2DLocalReparameterization(Conv2D):
-    """`Conv2D` with `estimator="local_reparameterization"`."""
-
-    bound_to = "local_reparameterization"
-
-
-@_registered
-class Convolution2DFlipout(Conv2D):
-    """`Conv2D` with `estimator="flipout"`."""
-
-    bound_to = "flipout"
-
-
-@_registered
-class Convolution3DReparameterization(Conv3D):
-    """`Conv3D` with `estimator="reparameterization"`."""
-
-    bound_to = "reparameterization"
-
-
-@_registered
-class Convolution3DLocalReparameterization(Conv3D):
-    """`Conv3D` with `estimator="local_reparameterization"`."""
-
-    bound_to = "local_reparameterization"
-
-
-@_registered
-class Convolution3DFlipout(Conv3D):
-    """`Conv3D` with `estimator="flipout"`."""
-
-    bound_to = "flipout"

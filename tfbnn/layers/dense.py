@@ -8,10 +8,8 @@ from tfbnn import arguments
 from tfbnn.layers import linear_maps
 from tfbnn.layers.linear_layer import AbstractLinearLayer
 
-_registered = keras.saving.register_keras_serializable("tfbnn")
 
-
-@_registered
+@keras.saving.register_keras_serializable("tfbnn")
 class Dense(AbstractLinearLayer):
     """`activation(inputs @ kernel + bias)` with a random kernel.
 
@@ -58,24 +56,3 @@ class Dense(AbstractLinearLayer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}
-
-
-@_registered
-class DenseReparameterization(Dense):
-    """`Dense` with `estimator="reparameterization"`."""
-
-    bound_to = "reparameterization"
-
-
-@_registered
-class DenseLocalReparameterization(Dense):
-    """`Dense` with `estimator="local_reparameterization"`."""
-
-    bound_to = "local_reparameterization"
-
-
-@_registered
-class DenseFlipout(Dense):
-    """`Dense` with `estimator="flipout"`."""
-
-    bound_to = "flipout"

@@ -10,8 +10,7 @@ from tfbnn.layers.linear_maps import LinearMap
 from tfbnn.layers.random_maps import RandomMap
 from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.weights import families, priors
-from tfbnn.weights.families import NormalWeight, Weight
-from tfbnn.weights.laws import WeightLaw
+from tfbnn.weights.families import NormalWeight, Weight, WeightLaw
 
 # What is of the kernel in files written before it was named as Keras does.
 _FORMER_NAMES = {"prior": "kernel_prior", "posterior": "kernel_posterior"}

@@ -12,8 +12,7 @@ from tfbnn.layers.estimators import ESTIMATORS
 from tfbnn.layers.linear_maps import LinearMap
 from tfbnn.layers.random_maps import RandomMap
 from tfbnn.weights import noise
-from tfbnn.weights.families import NormalWeight
-from tfbnn.weights.laws import WeightLaw
+from tfbnn.weights.families import NormalWeight, Place, WeightLaw
 
 
 class AbstractVariationalLayer(keras.layers.Layer):
@@ -47,7 +46,7 @@ class AbstractVariationalLayer(keras.layers.Layer):
 
     >>> import numpy as np, tfbnn
     >>> from tfbnn.layers import linear_maps
-    >>> from tfbnn.weights.laws import WeightLaw
+    >>> from tfbnn.weights.families import WeightLaw
     >>> class Gated(tfbnn.layers.AbstractVariationalLayer):
     ...     def build(self, input_shape):
     ...         dense = linear_maps.Dense(2)
@@ -104,11 +103,13 @@ class AbstractVariationalLayer(keras.layers.Layer):
         """
         shape = linear_map.kernel_shape(input_shape)
         fan_in, size = linear_map.fan_in(shape), linear_map.num_outputs(shape)
-        weight = kernel.build(self.add_weight, name, shape, fan_in, self.masked)
+        place = Place(shape, fan_in, self.masked)
+        weights = [kernel.posterior.build(self.add_weight, name, kernel, place), None]
         if bias is not None:
             bias_name = f"{name.removesuffix('kernel').rstrip('_')}_bias".lstrip("_")
-            bias = bias.build(self.add_weight, bias_name, (size,), fan_in)
-        self.maps[name] = RandomMap(self, name, linear_map, weight, bias)
+            place = Place((size,), fan_in)
+            weights[1] = bias.posterior.build(self.add_weight, bias_name, bias, place)
+        self.maps[name] = RandomMap(self, name, linear_map, *weights)
         for random in self.maps[name].variational_weights:
             random.loc_variable.regularizer = _KLRegularizer(self.maps[name], random)
         return self.maps[name]

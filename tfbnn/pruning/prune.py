@@ -8,13 +8,7 @@ from tfbnn import arguments
 from tfbnn.layers.variational import random_maps
 from tfbnn.posterior.mean_field import mean_field
 from tfbnn.pruning.cloning import masked_clone
-from tfbnn.pruning.masks import (
-    Selection,
-    mask_of,
-    prunable_weights,
-    set_masks,
-    sparsity_of,
-)
+from tfbnn.pruning.masks import Selection, mask_of, prunable_weights, set_masks, sparsity_of
 from tfbnn.pruning.rankings import AbstractRanking, BlockRanking
 from tfbnn.pruning.scores import CRITERIA, NATURAL_THRESHOLDS
 from tfbnn.pruning.unit_ranking import UnitRanking
