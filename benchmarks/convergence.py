@@ -47,10 +47,10 @@ OPTIMIZERS: dict[str, Any] = {
 LAYERS: dict[str, Any] = {
     "defaults": {},
     "normal, from 0.0067": contenders.FORMER,
-    "normal": {"prior": "normal"},
-    "fan-in": {"prior": "fan_in"},
-    "mixture": {"prior": "scale_mixture"},
-    "Laplace": {"prior": "laplace"},
+    "normal": {"kernel_prior": "normal"},
+    "fan-in": {"kernel_prior": "fan_in"},
+    "mixture": {"kernel_prior": "scale_mixture"},
+    "Laplace": {"kernel_prior": "laplace"},
 }
 _TIMES = (1, 10, 100)
 # Of the shortest of three runs. The first settings are cheap, the others get further.

@@ -82,7 +82,10 @@ def _settings() -> argparse.Namespace:
 def _pruned(sizes: list[int], sparsity: float) -> tfbnn.Sequential:
     keras.utils.set_random_seed(0)
     # The sizes do not depend on the prior, but files hold the standard deviations.
-    laws = {"posterior": tfbnn.families.Normal(math.log1p(math.exp(-5))), "bias_posterior": "point"}
+    laws = {
+        "kernel_posterior": tfbnn.families.Normal(math.log1p(math.exp(-5))),
+        "bias_posterior": "point",
+    }
     layers = [
         tfbnn.layers.DenseFlipout(units, activation=activation, **laws)
         for units, activation in _units(sizes)

@@ -3,9 +3,9 @@
 import tfbnn
 
 QUIET = {
-    "prior": "normal",
+    "kernel_prior": "normal",
     # Where a test makes biases random.
     "bias_prior": "normal",
-    "posterior": tfbnn.families.Normal(initial_scale=0.0067),
+    "kernel_posterior": tfbnn.families.Normal(initial_scale=0.0067),
     "bias_posterior": "point",
 }

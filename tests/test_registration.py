@@ -117,7 +117,7 @@ else:
 
 def test_keras_loads_a_model_of_a_package_that_was_imported_before_it(tmp_path):
     prior = tfbnn.priors.Laplace()
-    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2, prior=prior)])
+    model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2, kernel_prior=prior)])
     model.save(tmp_path / "model.keras")
     for name in tfbnn.__all__:
         getattr(tfbnn, name)

@@ -110,7 +110,7 @@ PLACES = {
         "bias_regularizer",
         "activity_regularizer",
         "kernel_constraint",
-        "prior",
+        "kernel_prior",
         "bias_posterior",
         "dtype",
     )
@@ -161,7 +161,7 @@ def test_a_prior_evaluates_no_text(changed):
         "config": {"distribution": {"type": "Normal", "parameters": parameters}},
         "registered_name": "tfbnn.priors>Distribution",
     }
-    path = changed(lambda config: PLACES["prior"](config, prior))
+    path = changed(lambda config: PLACES["kernel_prior"](config, prior))
     with pytest.raises(ValueError, match="model.keras cannot be read as a model"):
         tfbnn.load_model(path)
 

@@ -27,8 +27,8 @@ def build(settings: Settings, dataset: Dataset) -> tfbnn.Sequential:
     dense = getattr(tfbnn.layers, f"Dense{settings.layer}")
     convolution = getattr(tfbnn.layers, f"Convolution2D{settings.layer}")
     options = {
-        "prior": _prior(settings),
-        "posterior": tfbnn.families.Normal(settings.initial_scale or "fan_in"),
+        "kernel_prior": _prior(settings),
+        "kernel_posterior": tfbnn.families.Normal(settings.initial_scale or "fan_in"),
     }
     layers = stack(
         functools.partial(dense, **options),

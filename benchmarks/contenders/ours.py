@@ -37,4 +37,4 @@ class Contender(deterministic.Contender):
         prior = tfbnn.priors.ScaleMixture(pi=0.25, sigma1=1.0, sigma2=math.exp(-6))
         if self.case["prior"] == "normal":
             prior = tfbnn.priors.Normal()
-        return {"prior": prior, "bias_posterior": "point"}
+        return {"kernel_prior": prior, "bias_posterior": "point"}

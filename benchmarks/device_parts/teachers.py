@@ -33,8 +33,8 @@ SETTINGS = {
 def lenet(settings: Settings) -> tfbnn.Sequential:
     """LeNet-5 as in the literature on pruning: 20 and 50 filters of 5 x 5, 500 units."""
     options = {
-        "prior": tfbnn.priors.ScaleMixture(settings.pi, settings.sigma1, settings.sigma2),
-        "posterior": tfbnn.families.Normal(initial_scale=settings.initial_scale),
+        "kernel_prior": tfbnn.priors.ScaleMixture(settings.pi, settings.sigma1, settings.sigma2),
+        "kernel_posterior": tfbnn.families.Normal(initial_scale=settings.initial_scale),
     }
     dense = getattr(tfbnn.layers, f"Dense{settings.layer}")
     convolution = getattr(tfbnn.layers, f"Convolution2D{settings.layer}")

@@ -181,8 +181,8 @@ def _together(answers: list[Answer], x: Any) -> Answers:
 _RATES = tuple({"learning_rate": rate} for rate in (1e-3, 3e-3, 1e-2))
 # What a layer was before its defaults were chosen here.
 FORMER = {
-    "prior": "normal",
-    "posterior": tfbnn.families.Normal(0.0067),
+    "kernel_prior": "normal",
+    "kernel_posterior": tfbnn.families.Normal(0.0067),
     "bias_posterior": "point",
 }
 
@@ -201,5 +201,5 @@ CONTENDERS: dict[str, Any] = {
     "elbo": Bayesian({"recipe": "elbo"}),
     "sparse": Bayesian({"recipe": "sparse"}),
     "calibrated, beta 0.1": Bayesian({"recipe": "calibrated", "beta": 0.1}),
-    "calibrated, normal prior": Bayesian({"recipe": "calibrated"}, {"prior": "fan_in"}),
+    "calibrated, normal prior": Bayesian({"recipe": "calibrated"}, {"kernel_prior": "fan_in"}),
 }

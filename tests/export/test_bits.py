@@ -15,10 +15,10 @@ LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 def network(*scales):
     keras.utils.set_random_seed(0)
     layers = [
-        tfbnn.layers.DenseFlipout(32, "relu", posterior=tfbnn.families.Normal(scale))
+        tfbnn.layers.DenseFlipout(32, "relu", kernel_posterior=tfbnn.families.Normal(scale))
         for scale in scales
     ]
-    layers.append(tfbnn.layers.DenseFlipout(3, posterior=tfbnn.families.Normal(1e-4)))
+    layers.append(tfbnn.layers.DenseFlipout(3, kernel_posterior=tfbnn.families.Normal(1e-4)))
     model = tfbnn.Sequential([keras.Input((48,)), *layers])
     model.compile(loss=LOGITS)
     return model

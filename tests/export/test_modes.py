@@ -26,11 +26,13 @@ def family():
 def classifier():
     keras.utils.set_random_seed(0)
     layers = [
-        LAYERS.Convolution2DFlipout(4, 3, activation="relu", posterior=family()),
+        LAYERS.Convolution2DFlipout(4, 3, activation="relu", kernel_posterior=family()),
         keras.layers.MaxPooling2D(),
         keras.layers.Flatten(),
-        LAYERS.DenseFlipout(24, activation="relu", posterior=family(), bias_posterior="normal"),
-        LAYERS.DenseFlipout(3, posterior=family()),
+        LAYERS.DenseFlipout(
+            24, activation="relu", kernel_posterior=family(), bias_posterior="normal"
+        ),
+        LAYERS.DenseFlipout(3, kernel_posterior=family()),
     ]
     model = tfbnn.Sequential([keras.Input((8, 8, 1)), *layers])
     model.compile(loss=LOGITS)
@@ -41,8 +43,8 @@ def wide(num_hidden):
     """A classifier whose layers are large beside what else is in a file."""
     keras.utils.set_random_seed(0)
     units = [64] * num_hidden
-    layers = [LAYERS.DenseFlipout(n, activation="relu", posterior=family()) for n in units]
-    layers.append(LAYERS.DenseFlipout(3, posterior=family()))
+    layers = [LAYERS.DenseFlipout(n, activation="relu", kernel_posterior=family()) for n in units]
+    layers.append(LAYERS.DenseFlipout(3, kernel_posterior=family()))
     model = tfbnn.Sequential([keras.Input((64,)), *layers])
     model.compile(loss=LOGITS)
     return model
@@ -51,8 +53,8 @@ def wide(num_hidden):
 def regression(scale):
     keras.utils.set_random_seed(0)
     outputs = 4 if scale == "head" else 2
-    layers = [LAYERS.DenseFlipout(16, activation="tanh", posterior=family())]
-    layers.append(LAYERS.DenseFlipout(outputs, posterior=family()))
+    layers = [LAYERS.DenseFlipout(16, activation="tanh", kernel_posterior=family())]
+    layers.append(LAYERS.DenseFlipout(outputs, kernel_posterior=family()))
     model = tfbnn.Sequential([keras.Input((5,)), *layers])
     model.compile(loss=tfbnn.losses.NormalNLL(scale=scale))
     return model
@@ -278,8 +280,8 @@ SMALL = [(20, 10, 3), (3, 8, 2)]
 def pruned_network(sizes, granularity):
     keras.utils.set_random_seed(0)
     layers = [
-        LAYERS.DenseFlipout(sizes[1], activation="relu", posterior=family()),
-        LAYERS.DenseFlipout(sizes[2], posterior=family()),
+        LAYERS.DenseFlipout(sizes[1], activation="relu", kernel_posterior=family()),
+        LAYERS.DenseFlipout(sizes[2], kernel_posterior=family()),
     ]
     model = tfbnn.Sequential([keras.Input(sizes[:1]), *layers])
     model.compile(loss=LOGITS)
@@ -328,7 +330,7 @@ def test_small_kernels_with_few_weights_left(mode, sizes, tmp_path):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("output", ["prediction", "uncertainty", "mutual_information"])
 def test_each_output_is_checked(output, mode, tmp_path, monkeypatch):
-    model = tfbnn.Sequential([keras.Input((5,)), LAYERS.DenseFlipout(3, posterior=family())])
+    model = tfbnn.Sequential([keras.Input((5,)), LAYERS.DenseFlipout(3, kernel_posterior=family())])
     model.compile(loss=LOGITS)
     original = graph.answer
 
@@ -391,10 +393,10 @@ def test_pixels_must_be_pixels(name, model, tmp_path):
 def test_a_product_of_variances_is_stored_as_one_in_convolutions_too(tmp_path):
     keras.utils.set_random_seed(0)
     layers = [
-        LAYERS.Convolution2DFlipout(16, 3, activation="relu", posterior=family()),
-        LAYERS.Convolution2DFlipout(32, 3, activation="relu", posterior=family()),
+        LAYERS.Convolution2DFlipout(16, 3, activation="relu", kernel_posterior=family()),
+        LAYERS.Convolution2DFlipout(32, 3, activation="relu", kernel_posterior=family()),
         keras.layers.GlobalAveragePooling2D(),
-        LAYERS.DenseFlipout(3, posterior=family()),
+        LAYERS.DenseFlipout(3, kernel_posterior=family()),
     ]
     model = tfbnn.Sequential([keras.Input((8, 8, 8)), *layers])
     model.compile(loss=LOGITS)

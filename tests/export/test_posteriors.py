@@ -41,7 +41,8 @@ def model():
     keras.utils.set_random_seed(0)
     family = tfbnn.families.Normal(0.3)
     layers = [
-        tfbnn.layers.DenseFlipout(n, "relu" if n > 3 else None, posterior=family) for n in (8, 3)
+        tfbnn.layers.DenseFlipout(n, "relu" if n > 3 else None, kernel_posterior=family)
+        for n in (8, 3)
     ]
     model = tfbnn.Sequential([keras.Input((5,)), *layers])
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -23,8 +23,8 @@ def network(dtype):
         K.Rescaling(0.5, 0.1, dtype=dtype(1)),
         K.Dense(7, activation="relu", dtype=dtype(2)),
         K.BatchNormalization(dtype=dtype(3)),
-        tfbnn.layers.DenseFlipout(5, activation="tanh", posterior=family, dtype=dtype(4)),
-        tfbnn.layers.DenseFlipout(3, posterior=family, dtype=dtype(5)),
+        tfbnn.layers.DenseFlipout(5, activation="tanh", kernel_posterior=family, dtype=dtype(4)),
+        tfbnn.layers.DenseFlipout(3, kernel_posterior=family, dtype=dtype(5)),
         K.Softmax(dtype=dtype(6)),
     ]
     inputs = keras.Input((6,), dtype="float64" if dtype(0) == "float64" else None)

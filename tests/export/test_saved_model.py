@@ -31,9 +31,9 @@ def randomised(model):
 def network(loss=LOGITS, outputs=3):
     family = tfbnn.families.Normal(0.3)
     inputs = keras.Input((8, 8, 2))
-    x = tfbnn.layers.Convolution2DFlipout(4, 3, activation="relu", posterior=family)(inputs)
+    x = tfbnn.layers.Convolution2DFlipout(4, 3, activation="relu", kernel_posterior=family)(inputs)
     x = keras.layers.Flatten()(keras.layers.BatchNormalization()(x))
-    x = tfbnn.layers.DenseFlipout(outputs, posterior=family, bias_posterior="normal")(x)
+    x = tfbnn.layers.DenseFlipout(outputs, kernel_posterior=family, bias_posterior="normal")(x)
     model = tfbnn.Model(inputs, x)
     model.compile(loss=loss)
     return randomised(model)
@@ -224,10 +224,10 @@ def test_sparse_weight_that_is_all_zero():
 def test_sizes_that_vary_vary_in_the_folder_too(tmp_path):
     family = tfbnn.families.Normal(0.3)
     layers = [
-        tfbnn.layers.Convolution1DFlipout(4, 2, posterior=family),
+        tfbnn.layers.Convolution1DFlipout(4, 2, kernel_posterior=family),
         keras.layers.GlobalMaxPooling1D(),
     ]
-    layers += [tfbnn.layers.DenseFlipout(3, posterior=family)]
+    layers += [tfbnn.layers.DenseFlipout(3, kernel_posterior=family)]
     model = tfbnn.Sequential([keras.Input((None, 2)), *layers])
     model.compile(loss=LOGITS)
     manifest = tfbnn.export.saved_model(

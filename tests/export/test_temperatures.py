@@ -28,7 +28,7 @@ def model_of(name, mean_temperature, scale=0.5):
     keras.utils.set_random_seed(0)
     loss, units, activation = LOSSES[name]
     family = tfbnn.families.Normal(scale)
-    options = {"posterior": family, "bias_posterior": family}
+    options = {"kernel_posterior": family, "bias_posterior": family}
     layers = [
         tfbnn.layers.DenseFlipout(8, activation="relu", **options),
         tfbnn.layers.DenseFlipout(units, activation=activation, **options),

@@ -28,12 +28,12 @@ def family():
 
 
 def dense(units, **options):
-    return LAYERS.DenseFlipout(units, posterior=family(), **options)
+    return LAYERS.DenseFlipout(units, kernel_posterior=family(), **options)
 
 
 def convolution(rank, *arguments, **options):
     layer = getattr(LAYERS, f"Convolution{rank}DReparameterization")
-    return layer(*arguments, posterior=family(), **options)
+    return layer(*arguments, kernel_posterior=family(), **options)
 
 
 def sequential(shape, *layers, loss=LOGITS):
@@ -559,7 +559,9 @@ def test_batch_size(tmp_path):
 
 def test_manifest(tmp_path):
     prior = tfbnn.priors.ScaleMixture(pi=0.5, sigma1=1.0, sigma2=0.01)
-    layer = LAYERS.DenseFlipout(3, prior=prior, bias_prior="laplace", bias_posterior="normal")
+    layer = LAYERS.DenseFlipout(
+        3, kernel_prior=prior, bias_prior="laplace", bias_posterior="normal"
+    )
     model = tfbnn.Sequential([keras.Input((4,)), layer])
     model.compile(loss=LOGITS)
     x = inputs_of((4,), 20)

@@ -39,8 +39,8 @@ _ANYWHERE = (
 def variational_options(random: np.random.Generator) -> dict[str, Any]:
     """Random arguments that all variational layers take; the laws of kernel and bias are noted."""
     options: dict[str, Any] = {
-        "prior": laws.random_prior(random),
-        "posterior": tfbnn.families.Normal(float(np.exp(random.uniform(-6, -1)))),
+        "kernel_prior": laws.random_prior(random),
+        "kernel_posterior": tfbnn.families.Normal(float(np.exp(random.uniform(-6, -1)))),
         "seed": int(random.integers(1000)),
     }
     if random.random() < 0.3:

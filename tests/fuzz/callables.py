@@ -189,7 +189,9 @@ def _priors_and_families() -> list[Entry]:
                 "smallest_scale": values.any_of(values.scale(), values.choice("fan_in")),
                 "largest_scale": values.any_of(values.scale(), values.choice("fan_in")),
             },
-            after=lambda prior: _use_layer(tfbnn.layers.DenseFlipout(2, prior=prior), (2, 3)),
+            after=lambda prior: _use_layer(
+                tfbnn.layers.DenseFlipout(2, kernel_prior=prior), (2, 3)
+            ),
         ),
         _one("tfbnn.priors.get", tfbnn.priors.get, "identifier", "normal", after=_use_prior),
         _one("tfbnn.families.get", families.get, "identifier", "normal", after=_use_family),
@@ -215,8 +217,8 @@ def _layers(made: World) -> list[Entry]:
         "activity_regularizer": values.anything(),
         "kernel_constraint": values.anything(),
         "bias_constraint": values.anything(),
-        "prior": _NAMED,
-        "posterior": _NAMED,
+        "kernel_prior": _NAMED,
+        "kernel_posterior": _NAMED,
         "bias_prior": _NAMED,
         "bias_posterior": _NAMED,
         "kl_weight": values.optional(values.real(0)),
@@ -892,7 +894,7 @@ def _use_prior(prior: Any) -> None:
 def _use_family(family: Any) -> None:
     json.dumps(_serialized(family))
     if isinstance(family, tfbnn.families.Normal):
-        _use_layer(tfbnn.layers.DenseFlipout(2, posterior=family), (2, 3))
+        _use_layer(tfbnn.layers.DenseFlipout(2, kernel_posterior=family), (2, 3))
 
 
 def _use_layer(layer: Any, shape: tuple[int, ...]) -> None:

@@ -161,7 +161,7 @@ def _model() -> Any:
     model = tfbnn.Sequential(
         [
             keras.Input((5,)),
-            tfbnn.layers.DenseFlipout(4, activation="relu", prior="scale_mixture", seed=1),
+            tfbnn.layers.DenseFlipout(4, activation="relu", kernel_prior="scale_mixture", seed=1),
             keras.layers.BatchNormalization(),
             tfbnn.layers.DenseReparameterization(3, seed=2),
         ]

@@ -167,7 +167,7 @@ def _model(seed: int = 1) -> Any:
             keras.Input((5,)),
             tfbnn.layers.DenseFlipout(6, activation="relu", seed=1),
             keras.layers.Dropout(0.2, seed=2),
-            tfbnn.layers.DenseReparameterization(3, prior="scale_mixture", seed=3),
+            tfbnn.layers.DenseReparameterization(3, kernel_prior="scale_mixture", seed=3),
         ]
     )
     model.compile(keras.optimizers.Adam(0.01), loss=_LOSS, run_eagerly=True)

@@ -53,7 +53,7 @@ _TOLD += ("use_bias", "pool_size", "seed", "target_shape", "dims", "unroll", "re
 
 def _config(layer: Any) -> dict[str, Any]:
     config = {k: v for k, v in layer.get_config().items() if k in _TOLD}
-    for name in ("prior", "bias_prior", "posterior", "bias_posterior"):
+    for name in ("kernel_prior", "bias_prior", "kernel_posterior", "bias_posterior"):
         if hasattr(layer, name):
             value = getattr(layer, name)
             config[name] = f"{type(value).__name__}{value.get_config()}"

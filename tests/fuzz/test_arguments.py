@@ -26,7 +26,7 @@ MODULES = [
 # What nobody calls: abstract, made by others, or a helper of other files.
 NOT_CALLED = {
     *("tfbnn.priors.AbstractPrior", "tfbnn.layers.AbstractConvolution"),
-    *("tfbnn.layers.AbstractDense", "tfbnn.layers.AbstractVariationalLayer"),
+    *("tfbnn.layers.AbstractLinearLayer", "tfbnn.layers.AbstractVariationalLayer"),
     *("tfbnn.lite.Answer", "tfbnn.scores.class_scores.Reliability"),
     *("tfbnn.scores.class_scores.calibration_error", "tfbnn.scores.temperature.examples_of"),
     *("tfbnn.scores.temperature.Temperature", "tfbnn.scores.temperature.Examples"),

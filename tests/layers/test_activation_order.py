@@ -88,7 +88,7 @@ def test_moments_are_nearer_to_draws():
     # An identity in between keeps the activation where it is.
     for between in ([], [K.Identity()]):
         layer = tfbnn.layers.Convolution2DReparameterization(
-            4, 3, activation="relu", posterior=family
+            4, 3, activation="relu", kernel_posterior=family
         )
         layers = [keras.Input((8, 8, 1)), layer, *between, K.MaxPooling2D()]
         model = tfbnn.Sequential(layers)

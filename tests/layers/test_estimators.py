@@ -193,7 +193,7 @@ def test_a_layer_called_twice_goes_through_the_same_weights(estimator):
 @pytest.mark.parametrize("prior", ["normal", "automatic_relevance", "scale_mixture"])
 def test_the_kl_that_comes_up_is_that_of_the_weights_drawn(estimator, prior):
     x = np.eye(3, dtype="float32")
-    layer = _layer("Dense", estimator, x, prior=prior, bias_posterior="point")
+    layer = _layer("Dense", estimator, x, kernel_prior=prior, bias_posterior="point")
     with scopes.collect_draws() as collector:
         outputs = layer(x, training=True)
     assert set(collector.divergences) == {layer.kernel}
@@ -204,7 +204,7 @@ def test_the_kl_that_comes_up_is_that_of_the_weights_drawn(estimator, prior):
         # With unit vectors for inputs the outputs are the rows of the drawn kernel.
         draw = outputs - layer.bias.loc
         scale = layer.kernel.scale
-        expected = tf.reduce_sum(divergences.monte_carlo(scale, layer.prior, draw))
+        expected = tf.reduce_sum(divergences.monte_carlo(scale, layer.kernel_prior, draw))
         assert kl == pytest.approx(float(expected), rel=1e-4)
     else:
 

@@ -27,7 +27,7 @@ def _layer(linear_map, estimator, bias_posterior):
     arguments = {"units": 3} if linear_map == "Dense" else {"filters": 3, "kernel_size": 2}
     return getattr(tfbnn.layers, linear_map + estimator)(
         **arguments,
-        posterior=tfbnn.families.Normal(initial_scale=0.3),
+        kernel_posterior=tfbnn.families.Normal(initial_scale=0.3),
         bias_posterior=bias_posterior,
         kernel_initializer=keras.initializers.RandomNormal(seed=1),
         bias_initializer=keras.initializers.RandomNormal(seed=2),

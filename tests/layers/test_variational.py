@@ -45,8 +45,8 @@ def test_a_model_with_it_trains_saves_and_loads(tmp_path, linear_map):
             linear_map,
             estimator,
             activation="relu",
-            prior=tfbnn.priors.ScaleMixture(0.25, 1.0, 0.01),
-            posterior=tfbnn.families.Normal(0.05),
+            kernel_prior=tfbnn.priors.ScaleMixture(0.25, 1.0, 0.01),
+            kernel_posterior=tfbnn.families.Normal(0.05),
             bias_prior="laplace",
             bias_posterior="normal",
             kernel_constraint=keras.constraints.MaxNorm(1.0),
@@ -104,7 +104,7 @@ def test_without_noise_it_is_its_keras_namesake(linear_map, options, jit_compile
     namesake = KERAS_NAMESAKES[linear_map](**{**size, **options})
     namesake.build(x.shape)
     family = tfbnn.families.Normal(1e-12)
-    laws = {"posterior": family, "bias_posterior": family}
+    laws = {"kernel_posterior": family, "bias_posterior": family}
     layers = [_layer(linear_map, name, **laws, **options) for name in ESTIMATORS]
     for layer in layers:
         layer.build(x.shape)
@@ -153,7 +153,7 @@ def test_mixed_precision(policy):
 
 def test_all_estimators_and_their_gradients_run_under_xla():
     layers = [
-        _layer("Convolution2D", estimator, prior="scale_mixture", bias_posterior="normal")
+        _layer("Convolution2D", estimator, kernel_prior="scale_mixture", bias_posterior="normal")
         for estimator in ESTIMATORS
     ]
     model = tfbnn.Sequential(
@@ -171,7 +171,7 @@ def test_all_estimators_and_their_gradients_run_under_xla():
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_whole_numbers_are_inputs_like_any_other(estimator):
     family = tfbnn.families.Normal(1e-9)
-    layer = _layer("Dense", estimator, posterior=family, bias_posterior=family)
+    layer = _layer("Dense", estimator, kernel_posterior=family, bias_posterior=family)
     x = np.arange(12, dtype="uint8").reshape(2, 6)
     assert np.allclose(layer(x), layer(x.astype("float32")))
     assert np.allclose(layer(x, training=True), layer(x.astype("float32")), atol=1e-5)
@@ -209,7 +209,9 @@ def test_a_frozen_layer_is_not_trained():
 def test_in_a_plain_keras_model_the_kl_weight_is_exact_and_counts_once():
     x, y = _inputs("Dense"), np.array([0, 1, 0, 1])
     family = tfbnn.families.Normal(1e-9)
-    shared = tfbnn.layers.DenseFlipout(6, kl_weight=0.25, posterior=family, bias_posterior=family)
+    shared = tfbnn.layers.DenseFlipout(
+        6, kl_weight=0.25, kernel_posterior=family, bias_posterior=family
+    )
     inputs = keras.Input((6,))
     model = keras.Model(inputs, shared(shared(inputs)))
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
@@ -233,9 +235,9 @@ def test_in_a_plain_keras_model_without_a_kl_weight_fit_is_an_error():
     "options, words",
     [
         ({"kernel_regularizer": "l2"}, "second prior"),
-        ({"posterior": "point"}, "must be random"),
-        ({"posterior": "cauchy"}, "family"),
-        ({"prior": "flat"}, "scale_mixture"),
+        ({"kernel_posterior": "point"}, "must be random"),
+        ({"kernel_posterior": "cauchy"}, "family"),
+        ({"kernel_prior": "flat"}, "scale_mixture"),
         ({"kl_weight": -1.0}, "kl_weight"),
         ({"units": 0}, "units"),
     ],
@@ -272,7 +274,7 @@ def test_numbers_of_numpy_are_kept_as_plain_ones(tmp_path):
         keras.layers.Flatten(),
         tfbnn.layers.DenseFlipout(
             np.int64(4),
-            prior=tfbnn.priors.Normal(np.float32(0), np.float16(0.5)),
+            kernel_prior=tfbnn.priors.Normal(np.float32(0), np.float16(0.5)),
             use_bias=np.True_,
         ),
     ]

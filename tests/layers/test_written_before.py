@@ -43,8 +43,8 @@ def _configurations():
 
 
 def _check_laws(layer):
-    assert layer.prior == layer.bias_prior == priors.Normal(0.0, 1.0)
-    assert layer.posterior.initial_scale == pytest.approx(SCALE)
+    assert layer.kernel_prior == layer.bias_prior == priors.Normal(0.0, 1.0)
+    assert layer.kernel_posterior.initial_scale == pytest.approx(SCALE)
     assert isinstance(layer.bias_posterior, families.Point)
 
 
@@ -53,9 +53,14 @@ def test_a_configuration_stands_for_the_layer_it_was_written_of():
         layer = tfbnn.layers.DenseFlipout.from_config(config)
         _check_laws(layer)
         written_again = layer.get_config()
-        for name in ("prior", "bias_prior", "posterior", "bias_posterior"):
-            before, after = (c[name]["config"] for c in (config, written_again))
-            assert before == after, name
+        # Those of the kernel had shorter names.
+        for name, former in (
+            ("kernel_prior", "prior"),
+            ("bias_prior", "bias_prior"),
+            ("kernel_posterior", "posterior"),
+            ("bias_posterior", "bias_posterior"),
+        ):
+            assert written_again[name]["config"] == config[former]["config"], name
         layer.build((None, 3))
         assert [v.name for v in layer.weights] == ["kernel_loc", "kernel_rho", "bias"]
         assert layer.variational_weights == (layer.kernel,)

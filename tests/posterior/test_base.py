@@ -148,8 +148,10 @@ def _trained():
     layers = [
         tfbnn.layers.DenseFlipout(4, activation="relu"),
         # Large enough to be compiled.
-        tfbnn.layers.DenseReparameterization(LARGE // 4, prior="scale_mixture"),
-        tfbnn.layers.DenseLocalReparameterization(2, prior="laplace", bias_posterior="normal"),
+        tfbnn.layers.DenseReparameterization(LARGE // 4, kernel_prior="scale_mixture"),
+        tfbnn.layers.DenseLocalReparameterization(
+            2, kernel_prior="laplace", bias_posterior="normal"
+        ),
     ]
     model = tfbnn.Sequential([keras.Input((3,)), *layers])
     model.compile(loss=LOSS)

@@ -332,10 +332,10 @@ def test_variational_layers_are_exact(name, shape, options, bias_posterior):
     (x,) = _given([shape])
     squares, spread = layer.kernel.loc.numpy() ** 2, layer.kernel.scale.numpy() ** 2
     mean, variance = _closed_form(layer, terms, x, spread, squares)
-    found = current_weights(layer, x)
+    found = current_weights(layer.random_map, x)
     np.testing.assert_allclose(found.mean[0], mean, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found.variance[0], variance, rtol=1e-5)
-    certain = current_weights(layer, Moments(x.mean, None))
+    certain = current_weights(layer.random_map, Moments(x.mean, None))
     _, variance = _closed_form(
         layer, terms, Moments(x.mean, tf.zeros_like(x.mean)), spread, squares
     )
@@ -356,7 +356,7 @@ def test_variational_layers_against_samples(name, shape):
     # A kernel as large as its input: one product for each unit.
     flat = kernels.reshape(SAMPLES, -1, 2)
     samples = np.einsum("ni,niu->nu", inputs.numpy().reshape(SAMPLES, -1), flat) + biases
-    mean, variance = (tensor.numpy().ravel() for tensor in current_weights(layer, x))
+    mean, variance = (tensor.numpy().ravel() for tensor in current_weights(layer.random_map, x))
     fourth = np.mean((samples - samples.mean(axis=0)) ** 4, axis=0)
     assert (np.abs(samples.mean(axis=0) - mean) < 5 * np.sqrt(variance / SAMPLES)).all()
     spread = np.sqrt((fourth - variance**2) / SAMPLES)
@@ -408,7 +408,7 @@ NLL = tfbnn.losses.NormalNLL
 
 def _convolution(filters, size, **options):
     family = tfbnn.families.Normal(0.1)
-    return tfbnn.layers.Convolution2DFlipout(filters, size, posterior=family, **options)
+    return tfbnn.layers.Convolution2DFlipout(filters, size, kernel_posterior=family, **options)
 
 
 def _residual(x):
@@ -526,7 +526,7 @@ def test_probabilities_at_the_end_are_of_points_not_of_moments(name, finish):
     # As if the network ended before.
     before = keras.Model(model.inputs, model.layers[-2].output)
     hidden = propagate(steps_of(before), x, current_weights)
-    expected = current_weights(model.layers[-1], hidden)
+    expected = current_weights(model.layers[-1].random_map, hidden)
     np.testing.assert_allclose(mean, expected.mean, rtol=1e-6)
     np.testing.assert_allclose(variance, expected.variance, rtol=1e-6)
     points = standard_points(16, mean.shape[-1])[:, np.newaxis]

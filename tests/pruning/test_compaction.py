@@ -663,7 +663,7 @@ def test_no_model_of_ours():
 
 @pytest.mark.filterwarnings(UNREACHED)
 def test_weights_keep_the_prior_that_they_were_trained_with():
-    fan_in = {"prior": "fan_in", "bias_posterior": "normal"}
+    fan_in = {"kernel_prior": "fan_in", "bias_posterior": "normal"}
     layers = [Dense(16, "relu", **fan_in), Dense(8, "relu", **fan_in), Dense(3, **fan_in)]
     model = compiled(tfbnn.Sequential([keras.Input((6,)), *layers]))
     small = tfbnn.compact(tfbnn.prune(model, 0.7, granularity="unit"))

@@ -22,8 +22,8 @@ SETTINGS = {"num_samples": 4, "seed": 3}
 def make_model(loss=SPARSE, units=3):
     layers = [
         keras.Input((6,)),
-        tfbnn.layers.DenseFlipout(8, "relu", prior="normal"),
-        tfbnn.layers.DenseFlipout(units, prior="normal"),
+        tfbnn.layers.DenseFlipout(8, "relu", kernel_prior="normal"),
+        tfbnn.layers.DenseFlipout(units, kernel_prior="normal"),
     ]
     model = tfbnn.Sequential(layers)
     model.compile("adam", loss)

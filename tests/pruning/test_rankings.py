@@ -14,7 +14,7 @@ Dense = tfbnn.layers.DenseFlipout
 
 
 def make_model(*layers):
-    layers = layers or [Dense(18, "relu", prior="normal"), Dense(5, prior="normal")]
+    layers = layers or [Dense(18, "relu", kernel_prior="normal"), Dense(5, kernel_prior="normal")]
     model = tfbnn.Sequential([keras.Input((10,)), *layers])
     model.compile("adam", SPARSE)
     return spread(model)

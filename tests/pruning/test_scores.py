@@ -14,7 +14,7 @@ SCALE = np.exp(RNG.uniform(np.log(1e-3), np.log(3.0), size=(20, 10)))
 
 
 def make_weight(prior="normal"):
-    layer = tfbnn.layers.DenseFlipout(10, prior=prior)
+    layer = tfbnn.layers.DenseFlipout(10, kernel_prior=prior)
     layer.build((None, 20))
     layer.kernel.loc_variable.assign(LOC)
     layer.kernel.rho_variable.assign(np.log(np.expm1(SCALE)))

@@ -31,7 +31,7 @@ def model_of(strategy):
                 keras.Input((3,)),
                 tfbnn.layers.DenseFlipout(8, activation="relu", seed=1),
                 keras.layers.Dropout(0.3, seed=2),
-                tfbnn.layers.DenseReparameterization(2, seed=3, prior="scale_mixture"),
+                tfbnn.layers.DenseReparameterization(2, seed=3, kernel_prior="scale_mixture"),
             ]
         )
         # Without metrics, which would have TensorFlow trace the step twice, in every process.

@@ -92,7 +92,7 @@ def test_the_score_is_that_of_tfbnn_evaluate():
 
 
 def test_the_score_averages_probabilities_over_networks():
-    model = make_model(0.1, posterior=tfbnn.families.Normal(2.0))
+    model = make_model(0.1, kernel_posterior=tfbnn.families.Normal(2.0))
     found = beta_choice.held_out_nll(model, HELD_OUT)
     scores = [
         tfbnn.evaluate(model, *HELD_OUT, seed=s, num_samples=32, verbose=0).nll for s in range(8)

@@ -15,8 +15,8 @@ def _fit(x, y, layer):
     layer = layer(
         1,
         use_bias=False,
-        prior=tfbnn.priors.Normal(scale=PRIOR_SCALE),
-        posterior=tfbnn.families.Normal(initial_scale=0.1),
+        kernel_prior=tfbnn.priors.Normal(scale=PRIOR_SCALE),
+        kernel_posterior=tfbnn.families.Normal(initial_scale=0.1),
         seed=0,
     )
     model = tfbnn.Sequential([keras.Input((x.shape[1],)), layer])

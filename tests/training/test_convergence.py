@@ -28,7 +28,7 @@ def pulls_of(
 ):
     keras.utils.set_random_seed(0)
     posterior = tfbnn.families.Normal(initial_scale)
-    one = layer(1, posterior=posterior, use_bias=False, **options)
+    one = layer(1, kernel_posterior=posterior, use_bias=False, **options)
     model = tfbnn.Sequential([keras.Input((FEATURES,)), one])
     if loc is not None:
         one.kernel.loc_variable.assign(loc)
@@ -84,7 +84,7 @@ def test_a_mixture_is_judged_by_its_own_kl():
 def test_pruned_weights_are_left_out():
     keras.utils.set_random_seed(0)
     model = tfbnn.Sequential(
-        [keras.Input((FEATURES,)), tfbnn.layers.DenseFlipout(4, posterior=SMALL)]
+        [keras.Input((FEATURES,)), tfbnn.layers.DenseFlipout(4, kernel_posterior=SMALL)]
     )
     model.compile(keras.optimizers.Adam(1e-5), loss=NOISE)
     model.fit(X, np.repeat(Y, 4, axis=1), epochs=2, verbose=0)
@@ -114,7 +114,7 @@ def test_a_scaled_loss_makes_no_difference():
 
 def test_a_model_that_its_first_batch_builds_is_watched_too():
     keras.utils.set_random_seed(0)
-    model = tfbnn.Sequential([tfbnn.layers.DenseFlipout(1, posterior=SMALL)])
+    model = tfbnn.Sequential([tfbnn.layers.DenseFlipout(1, kernel_posterior=SMALL)])
     model.compile(keras.optimizers.Adam(1e-3), loss=NOISE)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -137,7 +137,7 @@ def test_few_and_short_epochs_are_no_false_alarm(batch_size):
     for seed in range(5):
         keras.utils.set_random_seed(seed)
         posterior = tfbnn.families.Normal(exact)
-        layer = tfbnn.layers.DenseReparameterization(1, posterior=posterior, use_bias=False)
+        layer = tfbnn.layers.DenseReparameterization(1, kernel_posterior=posterior, use_bias=False)
         model = tfbnn.Sequential([keras.Input((FEATURES,)), layer])
         layer.kernel.loc_variable.assign(np.linalg.lstsq(rows, Y, rcond=None)[0])
         model.compile(keras.optimizers.Adam(1e-9), loss=NOISE)
@@ -150,7 +150,7 @@ def test_few_and_short_epochs_are_no_false_alarm(batch_size):
 
 def test_a_step_that_overflows_is_left_out():
     keras.utils.set_random_seed(0)
-    layer = tfbnn.layers.DenseFlipout(1, posterior=SMALL)
+    layer = tfbnn.layers.DenseFlipout(1, kernel_posterior=SMALL)
     model = tfbnn.Sequential([keras.Input((FEATURES,)), layer])
     optimizer = keras.optimizers.LossScaleOptimizer(
         keras.optimizers.Adam(1e-3), initial_scale=2.0**127, dynamic_growth_steps=1
@@ -166,7 +166,7 @@ LABELS = (X[:, 0] > 0).astype("int32")
 
 def classifier(bias=0.0, units=2):
     keras.utils.set_random_seed(0)
-    layer = tfbnn.layers.DenseFlipout(units, posterior=SMALL, bias_posterior="point")
+    layer = tfbnn.layers.DenseFlipout(units, kernel_posterior=SMALL, bias_posterior="point")
     model = tfbnn.Sequential([keras.Input((FEATURES,)), layer])
     model.compile(
         keras.optimizers.SGD(1e-9),
@@ -219,7 +219,7 @@ def test_the_ratio_of_the_noise_is_that_of_the_errors(factor):
     targets = np.repeat(X @ np.linalg.lstsq(X, Y, rcond=None)[0], 3, axis=1)
     targets += 0.5 * RNG.normal(size=targets.shape)
     for num_scales in (1, 3):
-        layer = tfbnn.layers.DenseFlipout(3, posterior=SMALL, bias_posterior="point")
+        layer = tfbnn.layers.DenseFlipout(3, kernel_posterior=SMALL, bias_posterior="point")
         model = tfbnn.Sequential([keras.Input((FEATURES,)), layer])
         loc = np.repeat(np.linalg.lstsq(X, Y, rcond=None)[0], 3, axis=1)
         layer.kernel.loc_variable.assign(loc)
@@ -276,7 +276,7 @@ def test_watching_takes_no_variable_from_the_model():
 
 def regression(loss, columns=1, **options):
     keras.utils.set_random_seed(0)
-    layer = tfbnn.layers.DenseFlipout(columns, posterior=SMALL, bias_posterior="point")
+    layer = tfbnn.layers.DenseFlipout(columns, kernel_posterior=SMALL, bias_posterior="point")
     model = tfbnn.Sequential([keras.Input((FEATURES,)), layer])
     exact = np.linalg.lstsq(X, Y, rcond=None)[0]
     layer.kernel.loc_variable.assign(np.repeat(exact, columns, axis=1))

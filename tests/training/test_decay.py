@@ -79,7 +79,7 @@ def test_what_the_user_leaves_out_stays_out():
     law = next(v for v in model.variables if v.path.endswith("first/kernel_rho"))
     assert not optimizer._use_weight_decay(plain) and not optimizer._use_weight_decay(law)
     np.testing.assert_array_equal(law.numpy(), np.full(law.shape, law.numpy().flat[0]))
-    scale = QUIET["posterior"].initial_scale
+    scale = QUIET["kernel_posterior"].initial_scale
     assert np.log1p(np.exp(law.numpy().flat[0])) == pytest.approx(scale, rel=1e-5)
 
 

@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 3)).astype("float32")
 Y = (X[:, 0] > 0).astype("int32")
 # Next to no noise.
-SURE = dict.fromkeys(["posterior", "bias_posterior"], tfbnn.families.Normal(1e-5))
+SURE = dict.fromkeys(["kernel_posterior", "bias_posterior"], tfbnn.families.Normal(1e-5))
 
 
 def make_model(num_examples=64, units=2, loss=LOSS, compile_options=None, **options):
@@ -62,7 +62,7 @@ def report(**changes):
 def test_a_prior_that_follows_the_posterior_is_named():
     words = "Its priors were learnt from the same data: compare no models by it"
     assert words in str(check(make_model())).replace("\n    ", " ")
-    plain = make_model(prior="fan_in", bias_prior="normal")
+    plain = make_model(kernel_prior="fan_in", bias_prior="normal")
     assert words not in str(check(plain)).replace("\n    ", " ")
 
 
@@ -70,7 +70,7 @@ def test_a_prior_that_follows_the_posterior_is_named():
 
 
 def test_terms_agree_with_numpy():
-    laws = {"prior": "normal", "bias_prior": "normal", **SURE}
+    laws = {"kernel_prior": "normal", "bias_prior": "normal", **SURE}
     model = make_model(num_examples=640, bias_initializer="ones", **laws)
     result = check(model)
     weights = model.layers[0].variational_weights
@@ -92,7 +92,7 @@ def test_terms_agree_with_numpy():
 
 
 def test_noise_is_that_of_training():
-    model = make_model(posterior=tfbnn.families.Normal(0.5))
+    model = make_model(kernel_posterior=tfbnn.families.Normal(0.5))
     result = check(model, num_draws=200, batch_size=64)
     kernel, bias = model.layers[0].variational_weights
     kernels = kernel.loc.numpy() + 0.5 * RNG.normal(size=(2000, 3, 2))
@@ -106,9 +106,13 @@ def test_noise_is_that_of_training():
 
 def test_a_prior_without_closed_form_has_a_standard_error():
     prior = tfbnn.priors.Cauchy()
-    result = check(make_model(prior=prior, posterior=tfbnn.families.Normal(0.5)), num_draws=50)
+    result = check(
+        make_model(kernel_prior=prior, kernel_posterior=tfbnn.families.Normal(0.5)), num_draws=50
+    )
     assert result.kl_standard_error > 0 and not result.layers[0].exact
-    again = check(make_model(prior=prior, posterior=tfbnn.families.Normal(0.5)), num_draws=1)
+    again = check(
+        make_model(kernel_prior=prior, kernel_posterior=tfbnn.families.Normal(0.5)), num_draws=1
+    )
     assert math.isnan(again.kl_standard_error) and math.isnan(again.nll_standard_error)
     assert "+- ?" in str(again)
 
@@ -196,9 +200,9 @@ def test_the_model_is_not_changed():
         [
             keras.Input((3,)),
             keras.layers.BatchNormalization(),
-            tfbnn.layers.DenseFlipout(8, seed=1, prior="cauchy"),
+            tfbnn.layers.DenseFlipout(8, seed=1, kernel_prior="cauchy"),
             keras.layers.Dropout(0.3, seed=2),
-            tfbnn.layers.DenseLocalReparameterization(2, seed=3, prior="cauchy"),
+            tfbnn.layers.DenseLocalReparameterization(2, seed=3, kernel_prior="cauchy"),
         ]
     )
     model.compile(keras.optimizers.Adam(0.05), loss=LOSS, metrics=["accuracy"], run_eagerly=True)

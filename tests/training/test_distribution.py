@@ -145,7 +145,7 @@ def _large_scales(strategy, estimator):
         model = tfbnn.Sequential(
             [
                 keras.Input((3,)),
-                layer(2, seed=1, posterior=tfbnn.families.Normal(initial_scale=0.5)),
+                layer(2, seed=1, kernel_posterior=tfbnn.families.Normal(initial_scale=0.5)),
             ],
             num_examples=10,
         )

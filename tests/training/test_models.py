@@ -19,11 +19,11 @@ Y = RNG.integers(0, 2, 40)
 
 
 # The priors of `_kl_by_hand`.
-STANDARD = {"prior": "normal", "bias_prior": "normal"}
+STANDARD = {"kernel_prior": "normal", "bias_prior": "normal"}
 
 
 def _model(layer=tfbnn.layers.DenseFlipout, posterior="normal", **compile_options):
-    posteriors = {"posterior": posterior, "bias_posterior": posterior}
+    posteriors = {"kernel_posterior": posterior, "bias_posterior": posterior}
     model = tfbnn.Sequential([keras.Input((3,)), layer(2, seed=1, **STANDARD, **posteriors)])
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS, **compile_options)
     return model
@@ -281,7 +281,7 @@ def test_each_model_and_output_learns_a_scale_of_its_own():
 def test_a_layer_that_is_called_several_times_counts_once_and_is_one_draw():
     steps = RNG.normal(size=(6, 5, 3)).astype("float32")
     inputs = keras.Input((5, 3))
-    layer = tfbnn.layers.DenseFlipout(2, prior="scale_mixture")
+    layer = tfbnn.layers.DenseFlipout(2, kernel_prior="scale_mixture")
     model = tfbnn.Model(inputs, keras.layers.TimeDistributed(layer)(inputs))
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
     logs = model.fit(steps, RNG.integers(0, 2, (6, 5)), verbose=0).history
@@ -304,7 +304,9 @@ class Subclass(tfbnn.Model):
         super().__init__(**kwargs)
         self.units = units
         # A prior without a closed form: the draws must come out of the graphs they are made in.
-        self.hidden = tfbnn.layers.DenseFlipout(units, activation="relu", prior="scale_mixture")
+        self.hidden = tfbnn.layers.DenseFlipout(
+            units, activation="relu", kernel_prior="scale_mixture"
+        )
         self.out = tfbnn.layers.DenseFlipout(2)
 
     def get_config(self):
@@ -400,7 +402,7 @@ def test_clones_keep_the_objective_or_refuse_to_train():
 @pytest.mark.parametrize("jit_compile", [True, False])
 def test_jit(jit_compile):
     model = tfbnn.Sequential(
-        [keras.Input((3,)), tfbnn.layers.DenseFlipout(2, prior="scale_mixture")]
+        [keras.Input((3,)), tfbnn.layers.DenseFlipout(2, kernel_prior="scale_mixture")]
     )
     model.compile("adam", loss=LOGITS, jit_compile=jit_compile)
     assert model.jit_compile is jit_compile
@@ -438,7 +440,10 @@ def test_several_draws_a_step_leave_the_expectation_and_lower_the_noise():
             [
                 keras.Input((3,)),
                 tfbnn.layers.DenseReparameterization(
-                    2, posterior=tfbnn.families.Normal(1.0), kernel_initializer="zeros", seed=2
+                    2,
+                    kernel_posterior=tfbnn.families.Normal(1.0),
+                    kernel_initializer="zeros",
+                    seed=2,
                 ),
             ]
         )

@@ -23,7 +23,7 @@ def no_noise(monkeypatch):
 
 def _compiled(kind, prior="normal", **options):
     keras.utils.set_random_seed(1)
-    layers = [tfbnn.layers.DenseReparameterization(4, "relu", prior=prior), _last(prior)]
+    layers = [tfbnn.layers.DenseReparameterization(4, "relu", kernel_prior=prior), _last(prior)]
     model = kind([keras.Input((3,)), *layers])
     options = {"metrics": ["accuracy"], "run_eagerly": True, **options}
     model.compile(keras.optimizers.Adam(0.1), loss=LOGITS, **options)
@@ -31,7 +31,7 @@ def _compiled(kind, prior="normal", **options):
 
 
 def _last(prior):
-    return tfbnn.layers.DenseFlipout(2, prior=prior, bias_posterior="normal")
+    return tfbnn.layers.DenseFlipout(2, kernel_prior=prior, bias_posterior="normal")
 
 
 class OwnStep(tfbnn.Sequential):

@@ -178,7 +178,9 @@ def test_replicas_take_the_steps_of_one_device(size, mirrored):
     def trained(strategy):
         with strategy.scope():
             keras.utils.set_random_seed(1)
-            laws = dict.fromkeys(["posterior", "bias_posterior"], tfbnn.families.Normal(1e-6))
+            laws = dict.fromkeys(
+                ["kernel_posterior", "bias_posterior"], tfbnn.families.Normal(1e-6)
+            )
             layers = [tfbnn.layers.DenseFlipout(size, **laws) for _ in range(2)]
             model = tfbnn.Sequential([keras.Input((3,)), *layers])
             model.compile(loss=LOSS)

@@ -84,7 +84,7 @@ def test_the_check_sees_a_sum():
 def _model(estimator, jit_compile=False):
     """Three draws and a layer called twice: each weight has several gradients."""
     dense = getattr(tfbnn.layers, f"Dense{estimator}")
-    options = {"prior": "scale_mixture", "bias_posterior": "normal"}
+    options = {"kernel_prior": "scale_mixture", "bias_posterior": "normal"}
     shared = dense(6, activation="relu", activity_regularizer="l2", **options)
     inputs = keras.Input((6,))
     model = tfbnn.Model(inputs, dense(3, **options)(shared(shared(inputs))))

@@ -28,7 +28,10 @@ Y = (X[:, 0] > 0).astype("int32")
 def layer_with(loc, scale, prior="normal", masked=False, initial_scale=0.25):
     loc, scale = np.asarray(loc, "float32"), np.asarray(scale, "float32")
     layer = tfbnn.layers.DenseFlipout(
-        loc.shape[1], prior=prior, masked=masked, posterior=tfbnn.families.Normal(initial_scale)
+        loc.shape[1],
+        kernel_prior=prior,
+        masked=masked,
+        kernel_posterior=tfbnn.families.Normal(initial_scale),
     )
     layer.build((None, loc.shape[0]))
     set_law(layer.kernel, loc, scale)
@@ -465,7 +468,7 @@ def test_a_frozen_layer_raises_no_warning(tmp_path):
     "prior", ["normal", "laplace", "cauchy", tfbnn.priors.ScaleMixture(0.5, 1.0, 0.01)], ids=str
 )
 def test_warns_if_the_posterior_fell_back_to_the_prior(tmp_path, prior):
-    model = make_model(learning_rate=0.0, prior=prior)
+    model = make_model(learning_rate=0.0, kernel_prior=prior)
     for weight in model.get_layer("first").variational_weights:
         [*_, (loc, scale)] = sigma.nearest_normals(weight.prior)
         set_law(weight, loc, scale)

@@ -11,7 +11,7 @@ from tfbnn.weights import families, noise
 
 def _kernel(masked=False, **family):
     layer = tfbnn.layers.DenseReparameterization(
-        4, prior="normal", posterior=families.Normal(**family), masked=masked
+        4, kernel_prior="normal", kernel_posterior=families.Normal(**family), masked=masked
     )
     layer.build((None, 5))
     return layer.kernel
@@ -24,7 +24,7 @@ def test_the_initial_scale_is_a_standard_deviation(scale):
 
 @pytest.mark.parametrize("identifier", ["normal", families.Normal("fan_in"), families.Normal()])
 def test_the_initial_scale_follows_the_fan_in(identifier):
-    laws = {"posterior": identifier, "bias_posterior": identifier}
+    laws = {"kernel_posterior": identifier, "bias_posterior": identifier}
     dense = tfbnn.layers.DenseFlipout(4, **laws)
     dense.build((None, 25))
     convolution = tfbnn.layers.Convolution2DFlipout(4, 5, **laws)
@@ -34,7 +34,9 @@ def test_the_initial_scale_follows_the_fan_in(identifier):
             assert weight.initial_scale == pytest.approx(scale)
             np.testing.assert_allclose(weight.scale, scale, rtol=1e-5)
         again = type(layer).from_config(layer.get_config())
-        assert again.posterior.initial_scale == again.bias_posterior.initial_scale == "fan_in"
+        assert (
+            again.kernel_posterior.initial_scale == again.bias_posterior.initial_scale == "fan_in"
+        )
 
 
 def test_draws_have_the_posterior_s_moments():
@@ -67,7 +69,7 @@ def test_a_tiny_rho_keeps_everything_finite():
 
 @pytest.mark.parametrize("prior", ["normal", "automatic_relevance", "scale_mixture"])
 def test_a_mask_takes_weights_out_of_everything(prior):
-    layer = tfbnn.layers.DenseReparameterization(4, prior=prior, masked=True)
+    layer = tfbnn.layers.DenseReparameterization(4, kernel_prior=prior, masked=True)
     layer.build((None, 5))
     kernel = layer.kernel
     seed = noise.as_seed(1)

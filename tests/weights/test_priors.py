@@ -227,19 +227,22 @@ def test_pi_is_strictly_between_0_and_1(bad):
 def test_the_scale_of_fan_in_is_known_when_a_layer_is_built():
     assert priors.FanIn(10.0).at_fan_in(40) == priors.Normal(scale=0.5)
     assert priors.FanIn(10.0, smallest_scale=0.7).at_fan_in(40) == priors.Normal(scale=0.7)
-    layer = tfbnn.layers.Convolution2DFlipout(5, 3, prior="fan_in", bias_posterior="normal")
+    layer = tfbnn.layers.Convolution2DFlipout(5, 3, kernel_prior="fan_in", bias_posterior="normal")
     layer.build((None, 8, 8, 2))
     assert layer.kernel.prior == priors.Normal(scale=(10 / 18) ** 0.5)
     assert layer.bias.prior == layer.kernel.prior
-    wide = tfbnn.layers.DenseFlipout(5, prior="fan_in", bias_posterior="normal")
+    wide = tfbnn.layers.DenseFlipout(5, kernel_prior="fan_in", bias_posterior="normal")
     wide.build((None, 1000))
     assert wide.kernel.prior == priors.Normal(scale=0.1)
     # Of a bias it does not get as narrow.
     assert wide.bias.prior == priors.Normal(scale=0.3)
     again = type(wide).from_config(wide.get_config())
-    assert again.prior == wide.prior == priors.FanIn() and again.bias_prior == wide.bias_prior
+    assert (
+        again.kernel_prior == wide.kernel_prior == priors.FanIn()
+        and again.bias_prior == wide.bias_prior
+    )
     with pytest.raises(ValueError, match=r"known when a layer is built.*Received: FanIn"):
-        wide.prior.log_prob(0.0)
+        wide.kernel_prior.log_prob(0.0)
 
 
 def test_automatic_relevance_is_known_when_a_layer_is_built():
@@ -252,22 +255,22 @@ def test_automatic_relevance_is_known_when_a_layer_is_built():
     assert priors.AutomaticRelevance(largest_scale=1e-3).at_fan_in(3).smallest_scale == 1e-3
     with pytest.raises(ValueError, match="must not be above.*smallest_scale=2.0, largest_scale=1"):
         priors.AutomaticRelevance(2.0, 1.0)
-    layer = tfbnn.layers.Convolution2DFlipout(5, 3, prior="automatic_relevance")
+    layer = tfbnn.layers.Convolution2DFlipout(5, 3, kernel_prior="automatic_relevance")
     layer.build((None, 8, 8, 2))
     assert layer.kernel.prior == priors.AutomaticRelevance((0.3 / 18) ** 0.5, (30 / 18) ** 0.5)
     again = type(layer).from_config(layer.get_config())
-    assert again.prior == layer.prior == priors.AutomaticRelevance()
+    assert again.kernel_prior == layer.kernel_prior == priors.AutomaticRelevance()
 
 
 @pytest.mark.parametrize("fan_in", [2, 1000])
 @pytest.mark.parametrize("prior", [priors.AutomaticRelevance(), priors.Normal(scale=0.02)])
 def test_biases_have_a_prior_of_their_own(fan_in, prior):
-    layer = tfbnn.layers.DenseFlipout(5, prior=prior)
+    layer = tfbnn.layers.DenseFlipout(5, kernel_prior=prior)
     layer.build((None, fan_in))
     assert layer.bias_prior == priors.OF_BIASES
     assert layer.bias.prior == priors.Normal(scale=max((10 / fan_in) ** 0.5, 0.3))
     assert type(layer).from_config(layer.get_config()).bias_prior == layer.bias_prior
-    given = tfbnn.layers.DenseFlipout(5, prior=prior, bias_prior=prior)
+    given = tfbnn.layers.DenseFlipout(5, kernel_prior=prior, bias_prior=prior)
     given.build((None, fan_in))
     assert given.bias_prior == prior and given.bias.prior == prior.at_fan_in(fan_in)
 

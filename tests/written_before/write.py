@@ -100,13 +100,16 @@ def keras_models():
     for number, map_name in enumerate(SHAPES):
         for estimator in ESTIMATORS:
             prior = PRIORS[priors[number]]
-            yield f"{map_name}{estimator}", classes(layer_model(map_name, estimator, prior=prior))
+            yield (
+                f"{map_name}{estimator}",
+                classes(layer_model(map_name, estimator, kernel_prior=prior)),
+            )
     for name, prior in PRIORS.items():
-        model = layer_model("Dense", "Flipout", prior=prior, bias_prior=prior)
+        model = layer_model("Dense", "Flipout", kernel_prior=prior, bias_prior=prior)
         yield f"prior_{name}", classes(model)
-    point = layer_model("Dense", "Flipout", bias_posterior="point", prior="normal")
+    point = layer_model("Dense", "Flipout", bias_posterior="point", kernel_prior="normal")
     yield "point_biases", classes(point)
-    pruned = classes(layer_model("Convolution2D", "Flipout", prior="scale_mixture"))
+    pruned = classes(layer_model("Convolution2D", "Flipout", kernel_prior="scale_mixture"))
     yield "pruned", tfbnn.prune(pruned, sparsity=0.5)
     for scale in ("learned", "head", 0.3):
         yield f"normal_{scale}", real_numbers(scale)

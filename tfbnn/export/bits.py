@@ -7,16 +7,13 @@ over real rows, at most a sixteenth of what the posterior gives them: their stan
 by 3 % at most.
 """
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
 from tfbnn.export.freeze import FrozenModel, MeanRule
-from tfbnn.layers import linear_maps
 from tfbnn.layers.precision import in_float32
+from tfbnn.layers.random_maps import RandomMap
 from tfbnn.layers.scopes import forward_rule
-from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior
 
 # Widths of integers that the runtime multiplies with, and that of float16.
@@ -24,7 +21,7 @@ WIDTHS = (4, 8)
 UNROUNDED = 16
 _SHARE = 1 / 16
 
-Bits = dict[AbstractVariationalLayer, int]
+Bits = dict[RandomMap, int]
 
 
 def steps(kernel: np.ndarray, bits: int) -> np.ndarray:
@@ -39,24 +36,24 @@ def steps(kernel: np.ndarray, bits: int) -> np.ndarray:
 
 
 def needed(posterior: AbstractPosterior, frozen: FrozenModel, rows: np.ndarray) -> Bits:
-    """Bits for the kernel of every variational layer; those of convolutions get 16.
+    """Bits for the kernel of every random map; what is no matrix product gets 16.
 
     Args:
         posterior: What is exported.
         frozen: Its weights.
         rows: Inputs of the model.
     """
-    ratios: dict[AbstractVariationalLayer, dict[int, float]] = {}
+    ratios: dict[RandomMap, dict[int, float]] = {}
     at_mean = MeanRule(frozen)
 
-    def measuring(layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
-        if isinstance(layer.linear_map, linear_maps.Dense):
-            ratios[layer] = {bits: _added(layer, frozen, inputs, bits) for bits in WIDTHS}
-        return at_mean(layer, inputs)
+    def measuring(one: RandomMap, inputs: tf.Tensor) -> tf.Tensor:
+        if one.linear_map.is_matrix_product:
+            ratios[one] = {bits: _added(one, frozen, inputs, bits) for bits in WIDTHS}
+        return at_mean(one, inputs)
 
     with forward_rule(measuring), in_float32(posterior.model):
         posterior.model(tf.convert_to_tensor(rows), training=False)
-    return {layer: _least(ratios.get(layer, {})) for layer in frozen}
+    return {one: _least(ratios.get(one, {})) for one in frozen}
 
 
 def wider(bits: Bits) -> Bits:
@@ -66,13 +63,13 @@ def wider(bits: Bits) -> Bits:
     return {k: widths[widths.index(b) + 1] if b == least else b for k, b in bits.items()}
 
 
-def _added(layer: Any, frozen: FrozenModel, inputs: tf.Tensor, bits: int) -> float:
+def _added(one: RandomMap, frozen: FrozenModel, inputs: tf.Tensor, bits: int) -> float:
     """Variance of the outputs by rounding, over that by the posterior."""
-    kernel = frozen[layer].kernel
+    kernel = frozen[one].kernel
     squares = tf.square(inputs)
-    spread = tf.reduce_mean(kernel.spread(layer.linear_map, squares))
+    spread = tf.reduce_mean(kernel.spread(one.linear_map, squares))
     rounding = np.broadcast_to(steps(kernel.loc, bits) ** 2 / 12, kernel.loc.shape)
-    added = layer.linear_map(squares, tf.constant(rounding, tf.float32))
+    added = one.linear_map(squares, tf.constant(rounding, tf.float32))
     return float(tf.reduce_mean(added) / tf.maximum(spread, 1e-30))
 
 

@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from tfbnn.export.variances import FactorisedVariance, factorise
 from tfbnn.layers.precision import in_float32
-from tfbnn.layers.scopes import forward_rule
-from tfbnn.layers.variational import AbstractVariationalLayer, variational_layers
+from tfbnn.layers.random_maps import RandomMap
+from tfbnn.layers.scopes import forward_rule, outside_loops
+from tfbnn.layers.variational import random_maps
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.moments import linear_moments
 from tfbnn.prediction.normals import Moments
@@ -57,57 +58,55 @@ class FrozenWeight:
 
 @dataclasses.dataclass(frozen=True)
 class FrozenLayer:
-    """The weights of one variational layer."""
+    """The weights of one random map."""
 
     kernel: FrozenWeight
     bias: FrozenWeight | None
 
 
-FrozenModel = dict[AbstractVariationalLayer, FrozenLayer]
+FrozenModel = dict[RandomMap, FrozenLayer]
 
 
 def freeze(posterior: AbstractPosterior, scale: str = "full") -> FrozenModel:
-    """The weights of every variational layer as NumPy arrays, pruned elements exactly zero.
+    """The weights of every random map as NumPy arrays, pruned elements exactly zero.
 
     Args:
         posterior: A posterior.
         scale: How the variances of kernels are stored: `"full"`, or a form of `variances.FORMS`.
     """
     frozen = {}
-    for layer in variational_layers(posterior.model):
-        kernel = _frozen(layer.kernel)
+    for one in random_maps(posterior.model):
+        kernel = _frozen(one.kernel)
         # A group of channels has rows of its own.
-        if scale != "full" and getattr(layer.linear_map, "groups", 1) == 1:
+        if scale != "full" and one.linear_map.reads_all_inputs:
             factors = factorise(kernel.scale, scale)
             squares = factorise(np.abs(kernel.loc), "rank_one")
             kernel = FrozenWeight(kernel.loc, np.sqrt(factors.variance()), factors, squares)
-        frozen[layer] = FrozenLayer(kernel, layer.bias and _frozen(layer.bias))
+        frozen[one] = FrozenLayer(kernel, one.bias and _frozen(one.bias))
     return frozen
 
 
 class MeanRule:
-    """A layer's linear part at the posterior mean of its weights."""
+    """A random map at the posterior mean of its weights."""
 
     def __init__(self, frozen: FrozenModel):
         self._frozen = frozen
 
-    def __call__(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
-        weights = self._frozen[layer]
-        outputs = layer.linear_map(inputs, _constant(weights.kernel.loc))
-        return (
-            outputs if weights.bias is None else outputs + _bias(layer, weights.bias.loc, outputs)
-        )
+    def __call__(self, one: RandomMap, inputs: tf.Tensor) -> tf.Tensor:
+        weights = self._frozen[one]
+        outputs = one.linear_map(inputs, _constant(weights.kernel.loc))
+        return outputs if weights.bias is None else outputs + _bias(one, weights.bias.loc, outputs)
 
 
 class MomentsRule:
-    """A layer's linear part on means and variances; see `tfbnn.prediction.moments`."""
+    """A random map on means and variances; see `tfbnn.prediction.moments`."""
 
     def __init__(self, frozen: FrozenModel):
         self._frozen = frozen
 
-    def __call__(self, layer: AbstractVariationalLayer, x: Moments) -> Moments:
-        weights = self._frozen[layer]
-        linear_map, bias = layer.linear_map, weights.bias
+    def __call__(self, one: RandomMap, x: Moments) -> Moments:
+        weights = self._frozen[one]
+        linear_map, bias = one.linear_map, weights.bias
         bias_scale = None if bias is None else bias.scale
         return linear_moments(
             linear_map,
@@ -121,7 +120,7 @@ class MomentsRule:
 
 
 class MonteCarloRule:
-    """A layer's linear part for `num_samples` networks at once, with noise drawn in the file.
+    """A random map for `num_samples` networks at once, with noise drawn in the file.
 
     The rows of `inputs` are `num_samples` groups, one for each network, each of which holds the
     whole batch; or the batch alone, as long as the networks do not differ: a layer then computes
@@ -136,7 +135,7 @@ class MonteCarloRule:
         frozen: The weights.
         num_samples: Number of networks.
         batch_size: Rows of the batch.
-        calls: How often each layer is called.
+        calls: How often each random map is called.
         normals: The source of noise: `normals(shape)` gives independent `N(0, 1)`. By default an
             operation that LiteRT has built in and that draws anew at each call.
     """
@@ -154,42 +153,44 @@ class MonteCarloRule:
         self._batch_size = batch_size
         self._calls = calls
         self._normals = normals or _fresh_normals
-        self._draws: dict[AbstractVariationalLayer, tuple[list[Any], list[Any]]] = {}
+        self._graph = tf.compat.v1.get_default_graph()
+        self._draws: dict[RandomMap, tuple[list[Any], list[Any]]] = {}
 
-    def __call__(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
-        if self._calls[layer] == 1 and not layer.linear_map.shares_kernel(inputs):
-            return self._draw_outputs(layer, inputs)
-        return self._draw_kernels(layer, inputs)
+    def __call__(self, one: RandomMap, inputs: tf.Tensor) -> tf.Tensor:
+        if self._calls[one] == 1 and not one.linear_map.shares_kernel(inputs):
+            return self._draw_outputs(one, inputs)
+        return self._draw_kernels(one, inputs)
 
-    def _draw_outputs(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
-        weights = self._frozen[layer]
-        outputs = MeanRule(self._frozen)(layer, inputs)
-        variance = weights.kernel.spread(layer.linear_map, tf.square(inputs))
+    def _draw_outputs(self, one: RandomMap, inputs: tf.Tensor) -> tf.Tensor:
+        weights = self._frozen[one]
+        outputs = MeanRule(self._frozen)(one, inputs)
+        variance = weights.kernel.spread(one.linear_map, tf.square(inputs))
         if weights.bias is not None and weights.bias.scale is not None:
-            variance += _bias(layer, np.square(weights.bias.scale), outputs)
+            variance += _bias(one, np.square(weights.bias.scale), outputs)
         # A leading axis of networks, over which a batch that they have in common is broadcast.
         grouped = (-1, self._batch_size, *outputs.shape[1:])
         mean, root = tf.reshape(outputs, grouped), tf.reshape(tf.sqrt(variance), grouped)
         noise = self._normals((self._num_samples, self._batch_size, *outputs.shape[1:]))
         return tf.reshape(mean + root * noise, (-1, *outputs.shape[1:]))
 
-    def _draw_kernels(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
-        kernels, biases = self._drawn(layer)
+    def _draw_kernels(self, one: RandomMap, inputs: tf.Tensor) -> tf.Tensor:
+        kernels, biases = self._drawn(one)
         shared = inputs.shape[0] == self._batch_size
         groups = [inputs] * self._num_samples if shared else tf.split(inputs, self._num_samples)
-        outputs = [layer.linear_map(g, k) for g, k in zip(groups, kernels, strict=True)]
+        outputs = [one.linear_map(g, k) for g, k in zip(groups, kernels, strict=True)]
         if biases:
             pairs = zip(outputs, biases, strict=True)
-            outputs = [output + _bias(layer, bias, output) for output, bias in pairs]
+            outputs = [output + _bias(one, bias, output) for output, bias in pairs]
         return tf.concat(outputs, axis=0)
 
-    def _drawn(self, layer: AbstractVariationalLayer) -> tuple[list[Any], list[Any]]:
-        """One kernel and bias for each network; the same ones at each call of the layer."""
-        if layer not in self._draws:
-            weights = self._frozen[layer]
-            biases = [] if weights.bias is None else self._draw(weights.bias)
-            self._draws[layer] = self._draw(weights.kernel), biases
-        return self._draws[layer]
+    def _drawn(self, one: RandomMap) -> tuple[list[Any], list[Any]]:
+        """One kernel and bias for each network; the same ones at each call, in loops too."""
+        if one not in self._draws:
+            weights = self._frozen[one]
+            with outside_loops(self._graph):
+                biases = [] if weights.bias is None else self._draw(weights.bias)
+                self._draws[one] = self._draw(weights.kernel), biases
+        return self._draws[one]
 
     def _draw(self, weight: FrozenWeight) -> list[Any]:
         if weight.scale is None:
@@ -219,13 +220,13 @@ class EnsembleRule(MonteCarloRule):
 
 
 def count_calls(posterior: AbstractPosterior, inputs: Any) -> Counter:
-    """How often the model calls each of its variational layers."""
+    """How often the model calls each of its random maps."""
     calls: Counter = Counter()
     rule = MeanRule(freeze(posterior))
 
-    def counting(layer: AbstractVariationalLayer, layer_inputs: tf.Tensor) -> tf.Tensor:
-        calls[layer] += 1
-        return rule(layer, layer_inputs)
+    def counting(one: RandomMap, map_inputs: tf.Tensor) -> tf.Tensor:
+        calls[one] += 1
+        return rule(one, map_inputs)
 
     with forward_rule(counting), in_float32(posterior.model):
         posterior.model(inputs, training=False)
@@ -237,9 +238,8 @@ def _second(
 ) -> tf.Tensor:
     """`f(x, root**2)`, or with the product that stands for `root**2`."""
     if factors is not None:
-        one = linear_map.with_outputs(1)
         # A sum of squares is not negative; the converter would multiply rows and columns out again.
-        sums = tf.nn.relu(one(x, _constant(factors.rows[..., np.newaxis])))
+        sums = tf.nn.relu(linear_map(x, _constant(factors.rows[..., np.newaxis])))
         return sums * _constant(factors.columns)
     # Relative to the largest, squares stay in the range of float16; a zero matrix too. The
     # converter would move a factor of the outputs back into the weights.
@@ -262,5 +262,5 @@ def _constant(value: Any) -> tf.Tensor:
     return tf.convert_to_tensor(value, tf.float32)
 
 
-def _bias(layer: AbstractVariationalLayer, bias: Any, outputs: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(_constant(bias), layer.linear_map.bias_shape(len(outputs.shape)))
+def _bias(one: RandomMap, bias: Any, outputs: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(_constant(bias), one.linear_map.bias_shape(len(outputs.shape)))

@@ -31,9 +31,9 @@ from tfbnn.export.freeze import (
     freeze,
 )
 from tfbnn.layers.precision import in_float32
+from tfbnn.layers.random_maps import RandomMap
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.steps import steps_of
-from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.moments import outputs_at_points
 from tfbnn.weights.compilation import traced
@@ -92,7 +92,7 @@ class Graph:
         inputs = tf.cast(inputs, tf.float32)
         return inputs if self.preprocessing is None else self.preprocessing(inputs)
 
-    def needed_bits(self, rows: np.ndarray) -> dict[AbstractVariationalLayer, int]:
+    def needed_bits(self, rows: np.ndarray) -> dict[RandomMap, int]:
         """Bits that each kernel needs; see `tfbnn.export.bits`."""
         prepared = self.prepared(tf.constant(rows.astype(self.input_type)))
         return bits.needed(self.posterior, freeze(self.posterior, self.scale), prepared)

@@ -15,8 +15,8 @@ from tfbnn.export.freeze import freeze
 from tfbnn.export.options import checked_class_names, checked_tolerance, checked_words
 from tfbnn.export.sparse import SparseWeight
 from tfbnn.layers.precision import in_float32
+from tfbnn.layers.random_maps import RandomMap
 from tfbnn.layers.scopes import forward_rule
-from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.mean_field import mean_field
 from tfbnn.requirements import reason_of
@@ -130,11 +130,11 @@ class _Builder:
         self._posterior = posterior
         self._num_samples = num_samples
         self._stored = {
-            layer: [
+            one: [
                 weight and SparseWeight(weight, with_uncertainty)
                 for weight in (frozen.kernel, frozen.bias)
             ]
-            for layer, frozen in freeze(posterior).items()
+            for one, frozen in freeze(posterior).items()
         }
         self.module = self._module(with_uncertainty)
 
@@ -163,7 +163,7 @@ class _Builder:
         module = tf.Module()
         # A SavedModel wants every variable that a function reads to hang on an attribute.
         module.weights = [w for pair in self._stored.values() for w in pair if w is not None]
-        replaced = {id(v) for layer in self._stored for v in layer.variables}
+        replaced = {id(v) for one in self._stored for v in one.variables}
         others = [v for v in self._posterior.model.variables if id(v) not in replaced]
         module.variables_of_other_layers = [v.value for v in others]
 
@@ -202,9 +202,7 @@ class _Builder:
         )
         return self._predict(inputs, tf.constant(self._num_samples, tf.int64), seed)
 
-    def _network(
-        self, weights: dict[AbstractVariationalLayer, list[Any]], inputs: tf.Tensor
-    ) -> tf.Tensor:
+    def _network(self, weights: dict[RandomMap, list[Any]], inputs: tf.Tensor) -> tf.Tensor:
         model = self._posterior.model
         with forward_rule(_FixedRule(weights)), in_float32(model):
             return tf.cast(model(inputs, training=False), tf.float32)
@@ -214,23 +212,23 @@ class _Builder:
 
 
 class _FixedRule:
-    """A layer's linear part with given weights."""
+    """A random map with given weights."""
 
-    def __init__(self, weights: dict[AbstractVariationalLayer, list[tf.Tensor | None]]):
+    def __init__(self, weights: dict[RandomMap, list[tf.Tensor | None]]):
         self._weights = weights
 
-    def __call__(self, layer: AbstractVariationalLayer, inputs: tf.Tensor) -> tf.Tensor:
-        kernel, bias = self._weights[layer]
-        outputs = layer.linear_map(inputs, kernel)
+    def __call__(self, one: RandomMap, inputs: tf.Tensor) -> tf.Tensor:
+        kernel, bias = self._weights[one]
+        outputs = one.linear_map(inputs, kernel)
         if bias is None:
             return outputs
-        return outputs + tf.reshape(bias, layer.linear_map.bias_shape(len(outputs.shape)))
+        return outputs + tf.reshape(bias, one.linear_map.bias_shape(len(outputs.shape)))
 
 
 def _map(weights: dict[Any, list[Any]], function: Any) -> dict[Any, list[Any]]:
     return {
-        layer: [None if weight is None else function(weight) for weight in pair]
-        for layer, pair in weights.items()
+        one: [None if weight is None else function(weight) for weight in pair]
+        for one, pair in weights.items()
     }
 
 

@@ -196,7 +196,7 @@ class _Storage:
 
     def content(self, converted: bytes, bits: Bits) -> bytes:
         """The bytes of the file; `bits` are those of some kernels."""
-        widths = [(layer.kernel.loc.numpy(), b) for layer, b in bits.items() if b in WIDTHS]
+        widths = [(one.kernel.loc.numpy(), b) for one, b in bits.items() if b in WIDTHS]
         halved = self.precision in ("float16", "posterior")
         return smaller(converted, self.sparse, halved, widths)
 
@@ -206,8 +206,8 @@ class _Storage:
             return {}
         needed = graph.needed_bits(rows)
         return {
-            layer: bits if can_round(converted, layer.kernel.loc.numpy()) else UNROUNDED
-            for layer, bits in needed.items()
+            one: bits if can_round(converted, one.kernel.loc.numpy()) else UNROUNDED
+            for one, bits in needed.items()
         }
 
 
@@ -231,7 +231,7 @@ def _write(
             mode=graph.mode,
             num_samples=graph.num_samples,
             precision=storage.precision,
-            bits={layer.name: b for layer, b in bits.items()},
+            bits={one.full_name: b for one, b in bits.items()},
             stored_sparse=storage.sparse,
             scale=graph.scale,
             batch_size=graph.shape[0],

@@ -1,4 +1,4 @@
-"""Dense layers: the dense map with each estimator."""
+"""Dense layers."""
 
 from typing import Any
 
@@ -6,15 +6,17 @@ import keras
 
 from tfbnn import arguments
 from tfbnn.layers import linear_maps
-from tfbnn.layers.variational import AbstractVariationalLayer
+from tfbnn.layers.linear_layer import AbstractLinearLayer
 
 
-class AbstractDense(AbstractVariationalLayer):
+@keras.saving.register_keras_serializable("tfbnn")
+class Dense(AbstractLinearLayer):
     """`activation(inputs @ kernel + bias)` with a random kernel.
 
     Args:
         units: Number of outputs, positive.
-        **kwargs: Those of `tfbnn.layers.AbstractVariationalLayer`, the activation first.
+        activation: Activation function, as in Keras.
+        **kwargs: Those of `tfbnn.layers.AbstractLinearLayer`, such as `estimator="flipout"`.
 
     Input shape:
         `(batch, ..., inputs)`.
@@ -23,7 +25,16 @@ class AbstractDense(AbstractVariationalLayer):
         `(batch, ..., units)`.
 
     Raises:
+        TypeError: If the estimator is not that of the class, or an argument had another name.
         ValueError: If an argument is out of its range or a name is unknown.
+
+    Example:
+
+    >>> import numpy as np, tfbnn
+    >>> prior = tfbnn.priors.ScaleMixture(pi=0.5, sigma1=1.0, sigma2=0.0025)
+    >>> layer = tfbnn.layers.Dense(4, "relu", estimator="flipout", kernel_prior=prior)
+    >>> layer(np.ones((2, 3), "float32"), training=True).shape
+    TensorShape([2, 4])
     """
 
     def __init__(self, units: int, activation: Any = None, **kwargs: Any):
@@ -45,49 +56,3 @@ class AbstractDense(AbstractVariationalLayer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}
-
-
-@keras.saving.register_keras_serializable("tfbnn")
-class DenseReparameterization(AbstractDense):
-    """Dense layer trained with one weight draw per batch. See `AbstractDense`.
-
-    Example:
-
-    >>> import numpy as np, tfbnn
-    >>> layer = tfbnn.layers.DenseReparameterization(4, prior="laplace")
-    >>> layer(np.ones((2, 3), "float32"), training=True).shape
-    TensorShape([2, 4])
-    """
-
-    estimator = "reparameterization"
-
-
-@keras.saving.register_keras_serializable("tfbnn")
-class DenseLocalReparameterization(AbstractDense):
-    """Dense layer trained with noise on the outputs. See `AbstractDense`.
-
-    Example:
-
-    >>> import numpy as np, tfbnn
-    >>> layer = tfbnn.layers.DenseLocalReparameterization(4)
-    >>> layer(np.ones((2, 3), "float32"), training=True).shape
-    TensorShape([2, 4])
-    """
-
-    estimator = "local_reparameterization"
-
-
-@keras.saving.register_keras_serializable("tfbnn")
-class DenseFlipout(AbstractDense):
-    """Dense layer trained with Flipout, pseudo-independent draws per example. See `AbstractDense`.
-
-    Example:
-
-    >>> import numpy as np, tfbnn
-    >>> prior = tfbnn.priors.ScaleMixture(pi=0.5, sigma1=1.0, sigma2=0.0025)
-    >>> layer = tfbnn.layers.DenseFlipout(4, activation="relu", prior=prior)
-    >>> layer(np.ones((2, 3), "float32"), training=True).shape
-    TensorShape([2, 4])
-    """
-
-    estimator = "flipout"

@@ -18,14 +18,13 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfbnn.layers.linear_maps import Convolution, Dense
+from tfbnn.layers.linear_maps import LinearMap
 from tfbnn.weights import noise
 from tfbnn.weights.families import NormalWeight, Weight
 
 # Of a noise that no float32 output would show; the gradient of the maximum is 0 below it.
 _SMALLEST_VARIANCE = 1e-24
 
-LinearMap = Dense | Convolution
 Divergences = dict[NormalWeight, tf.Tensor]
 Estimator = Callable[
     [LinearMap, tf.Tensor, NormalWeight, Weight | None, tf.Tensor], tuple[tf.Tensor, Divergences]

@@ -1,72 +1,139 @@
 """Linear maps: what a layer does with a kernel, whatever law the kernel has.
 
-A map is linear in its input and in its kernel; that is all an estimator needs of it. The dimension
-of a convolution is an argument.
+A map is linear in its input and in its kernel; that is all an estimator needs of it. It says as
+well what pruning and export ask of a kernel, so that nobody asks which map it is. The dimension of
+a convolution is an argument.
 """
 
+import abc
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 
+class LinearMap(abc.ABC):
+    """`f(x, w)`, linear in the inputs `x` and in the kernel `w`."""
+
+    is_matrix_product = False
+    """Whether it is `x @ w`, for which runtimes have kernels of few bits."""
+    reads_all_inputs = True
+    """Whether every output sums over every feature of the inputs, as rows and columns need it."""
+    input_axis: int | None = -2
+    """The axis of the kernel with the features that one output sums over; None if it reads one."""
+    channel_axis = -1
+    """The axis of the features in inputs and outputs."""
+
+    @abc.abstractmethod
+    def __call__(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """`f(inputs, kernel)`, for a kernel with any number of outputs."""
+
+    @abc.abstractmethod
+    def kernel_shape(self, input_shape: Sequence[int | None]) -> tuple[int, ...]:
+        """Shape of the kernel."""
+
+    @abc.abstractmethod
+    def output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Shape of the outputs."""
+
+    @abc.abstractmethod
+    def signs_shape(self, shape: tf.Tensor) -> tf.Tensor:
+        """Shape of Flipout's signs for a tensor of `shape`: one per example and feature.
+
+        Where one kernel serves many places of an example, its pseudo-independent copy must too.
+        """
+
+    @abc.abstractmethod
+    def shares_kernel(self, inputs: tf.Tensor) -> bool:
+        """Whether several places of one example go through the same kernel."""
+
+    def summed_axes(self, kernel_shape: Sequence[int]) -> tuple[int, ...]:
+        """The axes of the kernel that one output sums over; the others tell outputs apart."""
+        return tuple(range(len(kernel_shape) - 1))
+
+    def fan_in(self, kernel_shape: Sequence[int]) -> int:
+        """Number of weights that one output sums over."""
+        return math.prod(kernel_shape[axis] for axis in self.summed_axes(kernel_shape))
+
+    def num_outputs(self, kernel_shape: Sequence[int]) -> int:
+        """Number of features of the outputs, which is the size of a bias."""
+        return math.prod(kernel_shape) // self.fan_in(kernel_shape)
+
+    def bias_shape(self, rank: int) -> tuple[int, ...]:
+        """Shape, with one -1, in which a bias is added to outputs of rank `rank`."""
+        shape = [1] * rank
+        shape[self.channel_axis] = -1
+        return tuple(shape)
+
+    def add_bias(self, outputs: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        """`outputs` plus a bias of shape `(num_outputs,)`."""
+        # The gradient of a broadcast addition is a sum several times slower than this one's.
+        data_format = "NC..." if self.channel_axis == 1 else "N...C"
+        return tf.nn.bias_add(outputs, tf.cast(bias, outputs.dtype), data_format)
+
+
 @dataclasses.dataclass(frozen=True)
-class Dense:
-    """`f(x, w) = x @ w` over the last axis."""
+class Dense(LinearMap):
+    """`f(x, w) = x @ w` over the last axis, with a kernel `(inputs, units)`."""
 
     units: int
+
+    is_matrix_product = True
 
     def __call__(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         return keras.ops.matmul(inputs, kernel)
 
     def kernel_shape(self, input_shape: Sequence[int | None]) -> tuple[int, ...]:
-        """Shape of the kernel, `(inputs, units)`."""
         return (input_shape[-1], self.units)
 
-    def add_bias(self, outputs: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        """`outputs` plus a bias of shape `(units,)`."""
-        return tf.nn.bias_add(outputs, tf.cast(bias, outputs.dtype))
-
-    def bias_shape(self, rank: int) -> tuple[int, ...]:
-        """Shape in which a bias of shape `(units,)` is added to outputs of rank `rank`."""
-        return (1,) * (rank - 1) + (self.units,)
+    def output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], self.units)
 
     def signs_shape(self, shape: tf.Tensor) -> tf.Tensor:
-        """Shape of Flipout's signs for a tensor of `shape`: one per example and feature.
-
-        The rows of an example share the kernel, so its pseudo-independent copy must be shared too.
-        """
         ones = tf.ones([tf.size(shape) - 2], tf.int32)
         return tf.concat([shape[:1], ones, shape[-1:]], 0)
 
     def shares_kernel(self, inputs: tf.Tensor) -> bool:
-        """Whether several rows of one example go through the same kernel."""
         return len(inputs.shape) > 2
 
-    def output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Shape of the outputs."""
-        return (*input_shape[:-1], self.units)
 
-    def with_outputs(self, count: int) -> "Dense":
-        """The same map with another number of outputs."""
-        return dataclasses.replace(self, units=count)
-
-
-@dataclasses.dataclass(frozen=True)
-class Convolution:
-    """`f(x, w) = convolution(x, w)` over `rank` spatial axes.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Windowed(LinearMap):
+    """A map that looks through a window at `rank` spatial axes.
 
     Args: those of Keras' convolution layers, tuples of length `rank` where Keras takes tuples.
     """
 
     rank: int
-    filters: int
     kernel_size: tuple[int, ...]
     strides: tuple[int, ...]
     padding: str
     data_format: str
     dilation_rate: tuple[int, ...]
+
+    @property
+    def channel_axis(self) -> int:
+        return 1 if self.data_format == "channels_first" else -1
+
+    def signs_shape(self, shape: tf.Tensor) -> tf.Tensor:
+        ones = tf.ones([self.rank], tf.int32)
+        batch, channels = shape[:1], shape[self.channel_axis][tf.newaxis]
+        if self.channel_axis == 1:
+            return tf.concat([batch, channels, ones], 0)
+        return tf.concat([batch, ones, channels], 0)
+
+    def shares_kernel(self, inputs: tf.Tensor) -> bool:
+        del inputs
+        return True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Convolution(Windowed):
+    """`f(x, w) = convolution(x, w)`, with a kernel `(*kernel_size, channels / groups, filters)`."""
+
+    filters: int
     groups: int
 
     def __call__(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -81,8 +148,11 @@ class Convolution:
             dilation_rate=list(self.dilation_rate),
         )
 
+    @property
+    def reads_all_inputs(self) -> bool:
+        return self.groups == 1
+
     def kernel_shape(self, input_shape: Sequence[int | None]) -> tuple[int, ...]:
-        """Shape of the kernel, `(*kernel_size, channels / groups, filters)`."""
         channels = input_shape[self.channel_axis]
         if channels is None or channels % self.groups:
             raise ValueError(
@@ -91,50 +161,12 @@ class Convolution:
             )
         return (*self.kernel_size, channels // self.groups, self.filters)
 
-    def add_bias(self, outputs: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        """`outputs` plus a bias of shape `(filters,)`."""
-        # The gradient of a broadcast addition is a sum several times slower than this one's.
-        data_format = "NC..." if self.channel_axis == 1 else "N...C"
-        return tf.nn.bias_add(outputs, tf.cast(bias, outputs.dtype), data_format)
-
-    def bias_shape(self, rank: int) -> tuple[int, ...]:
-        """Shape in which a bias of shape `(filters,)` is added to outputs of rank `rank`."""
-        shape = [1] * rank
-        shape[self.channel_axis] = self.filters
-        return tuple(shape)
-
-    def signs_shape(self, shape: tf.Tensor) -> tf.Tensor:
-        """Shape of Flipout's signs for a tensor of `shape`: one per example and channel.
-
-        The kernel is shared over space, so its pseudo-independent copy must be shared too.
-        """
-        ones = tf.ones([self.rank], tf.int32)
-        batch, channels = shape[:1], shape[self.channel_axis][tf.newaxis]
-        if self.channel_axis == 1:
-            return tf.concat([batch, channels, ones], 0)
-        return tf.concat([batch, ones, channels], 0)
-
-    def shares_kernel(self, inputs: tf.Tensor) -> bool:
-        """Whether several patches of one example go through the same kernel: always."""
-        del inputs
-        return True
-
     def output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Shape of the outputs."""
         kernel_shape = self.kernel_shape(input_shape)
         # Keras' symbolic convolution wants the channels of one group; the outputs are the same.
         one_group = list(input_shape)
         one_group[self.channel_axis] = kernel_shape[-2]
         return self(keras.KerasTensor(tuple(one_group)), keras.KerasTensor(kernel_shape)).shape
-
-    def with_outputs(self, count: int) -> "Convolution":
-        """The same map with another number of filters."""
-        return dataclasses.replace(self, filters=count)
-
-    @property
-    def channel_axis(self) -> int:
-        """The axis of the channels in inputs and outputs."""
-        return 1 if self.data_format == "channels_first" else -1
 
     def _pad_past(self, inputs: tf.Tensor) -> tf.Tensor:
         past = (self.dilation_rate[0] * (self.kernel_size[0] - 1), 0)

@@ -19,30 +19,33 @@ _active = threading.local()
 class DrawCollector:
     """The KL of the weights drawn in one forward pass, and the seeds they were drawn with.
 
-    A layer that is called twice takes the same seed twice, so that both calls go through the same
-    weights: a draw is one network. Calls in another graph (Keras traces a layer once to find its
-    shapes; loops have bodies) are noted, but their tensors cannot be used outside and are not kept.
+    A map that is called twice takes the same seed twice, so that both calls go through the same
+    weights: a draw is one network. So it is in a loop, such as that over the steps of a
+    `keras.layers.RNN`, whose seeds are made before it. The KL of calls in another graph (Keras
+    traces a layer once to find its shapes; loops have bodies) cannot be used outside and is not
+    kept.
     """
 
     def __init__(self) -> None:
         self.divergences: dict[Any, Any] = {}
-        self.layers: set[Any] = set()
+        self.maps: set[Any] = set()
         self._seeds: dict[Any, Any] = {}
         self._graph = tf.compat.v1.get_default_graph()
 
-    def seed(self, layer: Any) -> Any:
-        """The seed that `layer` was called with, or None."""
-        return self._seeds.get(layer) if self._in_own_graph() else None
+    def seed(self, random_map: Any) -> tf.Tensor:
+        """The seed of all calls of `random_map`."""
+        with outside_loops(self._graph) as graph:
+            if graph is not self._graph:
+                return random_map.next_seed()
+            if random_map not in self._seeds:
+                self._seeds[random_map] = random_map.next_seed()
+            return self._seeds[random_map]
 
-    def record(self, layer: Any, seed: Any, divergences: dict[Any, Any]) -> None:
-        """Note that `layer` was called with noise, and the KL of each of its random weights."""
-        self.layers.add(layer)
-        if self._in_own_graph():
-            self._seeds[layer] = seed
+    def record(self, random_map: Any, divergences: dict[Any, Any]) -> None:
+        """Note that `random_map` was called with noise, and the KL of each of its weights."""
+        self.maps.add(random_map)
+        if tf.compat.v1.get_default_graph() is self._graph:
             self.divergences.update(divergences)
-
-    def _in_own_graph(self) -> bool:
-        return tf.compat.v1.get_default_graph() is self._graph
 
 
 @contextlib.contextmanager
@@ -54,7 +57,7 @@ def collect_draws() -> Iterator[DrawCollector]:
 
 @contextlib.contextmanager
 def forward_rule(rule: Callable[[Any, Any], Any]) -> Iterator[None]:
-    """Let `rule(layer, inputs)` compute the linear part of every variational layer inside."""
+    """Let `rule(random_map, inputs)` compute every random map inside."""
     with _set("rule", rule):
         yield
 
@@ -67,6 +70,22 @@ def active_collector() -> DrawCollector | None:
 def active_rule() -> Callable[[Any, Any], Any] | None:
     """The innermost active rule, or None."""
     return getattr(_active, "rule", None)
+
+
+@contextlib.contextmanager
+def outside_loops(limit: tf.Graph) -> Iterator[tf.Graph]:
+    """Make operations before the loops that the current graph is in, once for all of their steps.
+
+    Args:
+        limit: The graph whose own loops are meant; it is inside of none of them.
+    """
+    graph = here = around = tf.compat.v1.get_default_graph()
+    while graph is not None and graph is not limit:
+        outer = getattr(graph, "outer_graph", None)
+        around = outer if getattr(graph, "is_control_flow_graph", False) else around
+        graph = outer
+    with contextlib.nullcontext() if around is here else around.as_default():
+        yield around
 
 
 @contextlib.contextmanager

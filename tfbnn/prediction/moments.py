@@ -20,15 +20,16 @@ from typing import Any
 import tensorflow as tf
 
 from tfbnn.layers.activation_order import delayed_activations
+from tfbnn.layers.linear_layer import AbstractLinearLayer
 from tfbnn.layers.precision import in_float32
+from tfbnn.layers.random_maps import RandomMap
 from tfbnn.layers.steps import Step, Steps
-from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.prediction import moment_rules, normals
 from tfbnn.prediction.normals import Moments
 from tfbnn.prediction.points import standard_points
 
 # The linear part of a variational layer, on moments.
-LinearRule = Callable[[AbstractVariationalLayer, Moments], Moments]
+LinearRule = Callable[[RandomMap, Moments], Moments]
 
 _INSTEAD = "Use `uncertainty='monte_carlo'` or 'ensemble', which compute every layer as Keras does."
 
@@ -39,7 +40,7 @@ def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
     Args:
         steps: The network.
         inputs: Rows of inputs, which are certain.
-        linear: The linear part of a variational layer, such as `current_weights`.
+        linear: What is done with a random map, such as `current_weights`.
 
     Returns:
         Moments of the output, before the softmax or sigmoid if the network ends in one: that is
@@ -77,7 +78,7 @@ def check(steps: Steps, instead: str = _INSTEAD) -> None:
                 f"Moments take every call of a layer for independent, and {step.name} is called "
                 f"more than once. {instead} Received: {layers.count(step.layer)} calls"
             )
-        known = isinstance(step.layer, AbstractVariationalLayer) or moment_rules.has_rule(step)
+        known = isinstance(step.layer, AbstractLinearLayer) or moment_rules.has_rule(step)
         if not known or not (_ends(step, steps) or moment_rules.has_activation_rule(step)):
             raise ValueError(
                 f"Moments cannot pass through the layer {step.name}"
@@ -112,10 +113,9 @@ def outputs_at_points(
         return finish(mean + root * points)
 
 
-def current_weights(layer: AbstractVariationalLayer, x: Moments) -> Moments:
-    """The linear part of a variational layer with the weights that it has now."""
-    bias = layer.bias
-    kernel, linear_map = layer.kernel, layer.linear_map
+def current_weights(random_map: RandomMap, x: Moments) -> Moments:
+    """A random map with the weights that it has now."""
+    kernel, bias, linear_map = random_map.kernel, random_map.bias, random_map.linear_map
     return linear_moments(
         linear_map,
         x,
@@ -162,8 +162,8 @@ def linear_moments(
 
 
 def _before_activation(step: Step, taken: list[Moments], linear: LinearRule) -> Moments:
-    if isinstance(step.layer, AbstractVariationalLayer):
-        return linear(step.layer, *taken)
+    if isinstance(step.layer, AbstractLinearLayer):
+        return linear(step.layer.random_map, *taken)
     return moment_rules.apply(step, taken)
 
 

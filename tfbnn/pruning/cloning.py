@@ -30,7 +30,7 @@ def _set_masked(config: Any) -> None:
         for item in config:
             _set_masked(item)
     elif isinstance(config, dict):
-        if "masked" in config and "bias_posterior" in config:
+        if "masked" in config and "kl_weight" in config:
             config["masked"] = True
         for item in config.values():
             _set_masked(item)

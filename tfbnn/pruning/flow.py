@@ -12,10 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfbnn.layers.convolution import AbstractConvolution
-from tfbnn.layers.dense import AbstractDense
 from tfbnn.layers.keras_internals import nn_operations as nn
 from tfbnn.layers.keras_internals import numpy_operations
+from tfbnn.layers.linear_layer import AbstractLinearLayer
 from tfbnn.layers.steps import Step, Steps, Value
 
 _PLAIN = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -200,8 +199,9 @@ class AbstractFlow:
 
 def is_linear(layer: Any) -> bool:
     """Whether a layer is a dense layer or a convolution, variational or not, of one group."""
-    known = type(layer) in _PLAIN or isinstance(layer, AbstractDense | AbstractConvolution)
-    return known and getattr(layer, "groups", 1) == 1
+    if isinstance(layer, AbstractLinearLayer):
+        return layer.linear_map.reads_all_inputs
+    return type(layer) in _PLAIN and getattr(layer, "groups", 1) == 1
 
 
 def treats_each_feature(activation: Any) -> bool:

@@ -5,13 +5,13 @@ import dataclasses
 import keras
 import numpy as np
 
-from tfbnn.layers.variational import variational_layers
+from tfbnn.layers.variational import random_maps
 from tfbnn.weights.families import NormalWeight, Weight
 
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """What is kept, for each variational layer: 1 to keep, 0 to remove.
+    """What is kept, for each random map: 1 to keep, 0 to remove.
 
     Attributes:
         kernels: Masks of the shapes of the kernels, float32.
@@ -35,8 +35,8 @@ def num_weights(model: keras.Model) -> int:
 
 
 def prunable_weights(model: keras.Model) -> list[NormalWeight]:
-    """The weights that pruning acts on: the kernels of the variational layers."""
-    return [layer.kernel for layer in variational_layers(model)]
+    """The weights that pruning acts on: the kernels of the random maps."""
+    return [one.kernel for one in random_maps(model)]
 
 
 def mask_of(kernel: NormalWeight) -> np.ndarray:
@@ -47,12 +47,12 @@ def mask_of(kernel: NormalWeight) -> np.ndarray:
 
 def set_masks(model: keras.Model, selection: Selection) -> None:
     """Set the masks of a masked model, and the means of what is removed to zero."""
-    layers = variational_layers(model)
-    for layer, mask, keep in zip(layers, selection.kernels, selection.biases, strict=True):
-        layer.kernel.mask_variable.assign(mask)
-        _set_mean(layer.kernel, np.asarray(layer.kernel.loc))
-        if layer.bias is not None and not keep.all():
-            _set_mean(layer.bias, np.where(keep, layer.bias.loc, 0))
+    maps = random_maps(model)
+    for one, mask, keep in zip(maps, selection.kernels, selection.biases, strict=True):
+        one.kernel.mask_variable.assign(mask)
+        _set_mean(one.kernel, np.asarray(one.kernel.loc))
+        if one.bias is not None and not keep.all():
+            _set_mean(one.bias, np.where(keep, one.bias.loc, 0))
 
 
 def _set_mean(weight: Weight, loc: np.ndarray) -> None:

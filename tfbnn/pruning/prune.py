@@ -7,11 +7,11 @@ from typing import Any
 import keras
 
 from tfbnn import arguments
-from tfbnn.layers.variational import variational_layers
+from tfbnn.layers.variational import random_maps
 from tfbnn.posterior.routes import model_of
 from tfbnn.pruning import compaction
 from tfbnn.pruning.cloning import masked_clone
-from tfbnn.pruning.masks import Selection, mask_of, set_masks, sparsity_of
+from tfbnn.pruning.masks import Selection, mask_of, prunable_weights, set_masks, sparsity_of
 from tfbnn.pruning.rankings import AbstractRanking, BlockRanking
 from tfbnn.pruning.scores import CRITERIA, NATURAL_THRESHOLDS
 from tfbnn.pruning.unit_ranking import UnitRanking
@@ -130,10 +130,10 @@ class RankingOptions:
 
 
 def emptied_layer(model: keras.Model, selection: Selection) -> int | None:
-    """The index of the first variational layer that would lose its last weight, if there is one."""
-    layers = variational_layers(model)
-    for index, (layer, mask) in enumerate(zip(layers, selection.kernels, strict=True)):
-        if mask_of(layer.kernel).any() and not mask.any():
+    """The index of the first random map that would lose its last weight, if there is one."""
+    kernels = prunable_weights(model)
+    for index, (kernel, mask) in enumerate(zip(kernels, selection.kernels, strict=True)):
+        if mask_of(kernel).any() and not mask.any():
             return index
     return None
 
@@ -177,7 +177,7 @@ def _check_threshold(
 
 
 def _name(model: keras.Model, index: int) -> str:
-    return list(variational_layers(model))[index].name
+    return random_maps(model)[index].full_name
 
 
 def _checked_amount(

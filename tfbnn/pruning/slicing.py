@@ -59,7 +59,7 @@ class _LinearSlice:
         if isinstance(layer, AbstractVariationalLayer):
             changes["masked"] = not self._mask().all()
             # As they were trained: those of a layer of another width may be others.
-            changes["prior"] = priors.serialize(layer.kernel.prior)
+            changes["kernel_prior"] = priors.serialize(layer.kernel.prior)
             if layer.bias in layer.variational_weights:
                 changes["bias_prior"] = priors.serialize(layer.bias.prior)
         return changes

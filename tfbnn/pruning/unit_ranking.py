@@ -5,8 +5,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfbnn.layers.random_maps import RandomMap
 from tfbnn.layers.steps import steps_of
-from tfbnn.layers.variational import AbstractVariationalLayer, variational_layers
+from tfbnn.layers.variational import AbstractVariationalLayer, random_maps
 from tfbnn.pruning.flow import is_linear
 from tfbnn.pruning.masks import Selection, mask_of
 from tfbnn.pruning.rankings import AbstractRanking, check_finite
@@ -33,13 +34,13 @@ class UnitRanking(AbstractRanking):
     """
 
     def __init__(self, model: keras.Model, criterion: str):
-        layers = list(variational_layers(model))
+        maps = random_maps(model)
         units = _prunable_units(model)
-        self._masks = [mask_of(layer.kernel) for layer in layers]
-        self._rows = [_of(units.rows, layer, -2) for layer in layers]
-        self._columns = [_of(units.columns, layer, -1) for layer in layers]
+        self._masks = [mask_of(one.kernel) for one in maps]
+        self._rows = [_of(units.rows, one, -2) for one in maps]
+        self._columns = [_of(units.columns, one, -1) for one in maps]
         self._count = units.count
-        self._score = self._scores(layers, criterion)
+        self._score = self._scores(maps, criterion)
         self._members = self._members_of_units()
 
     def at(self, sparsity: float, scope: str) -> Selection:
@@ -103,13 +104,13 @@ class UnitRanking(AbstractRanking):
         ]
         return Selection(kernels, [kept[columns] for columns in self._columns])
 
-    def _scores(self, layers: list[AbstractVariationalLayer], criterion: str) -> np.ndarray:
+    def _scores(self, maps: list[RandomMap], criterion: str) -> np.ndarray:
         """The score of each unit; that of `HELD` is infinite."""
         group = GROUP_CRITERIA[criterion]
         terms = []
-        for layer, mask in zip(layers, self._masks, strict=True):
-            check_finite(layer.kernel)
-            terms.append([mask, *[mask * term for term in group.terms(layer.kernel)]])
+        for one, mask in zip(maps, self._masks, strict=True):
+            check_finite(one.kernel)
+            terms.append([mask, *[mask * term for term in group.terms(one.kernel)]])
         sides = []
         for numbers, axis in ((self._columns, -1), (self._rows, -2)):
             alive, *sums = (self._sums(parts, numbers, axis) for parts in zip(*terms, strict=True))
@@ -194,7 +195,7 @@ def _prunable_units(model: keras.Model) -> Units:
     return units
 
 
-def _of(table: dict[Any, np.ndarray], layer: AbstractVariationalLayer, axis: int) -> np.ndarray:
-    """The units along an axis of a kernel, `HELD` for a layer that is not among the steps."""
-    held = np.full(layer.kernel.shape[axis], HELD)
-    return table.get(layer, held)
+def _of(table: dict[Any, np.ndarray], one: RandomMap, axis: int) -> np.ndarray:
+    """The units along an axis of a kernel, `HELD` where the layer of the map has none."""
+    held = np.full(one.kernel.shape[axis], HELD)
+    return table.get(one.layer, held)

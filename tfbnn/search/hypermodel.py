@@ -189,8 +189,8 @@ class BayesianHyperModel(keras_tuner.HyperModel):
         estimator = choose(hp, "estimator", self.space.estimators)
         initial_scale = choose(hp, "initial_scale", self.space.initial_scale)
         options = {
-            "prior": choose_prior(hp, self.space.priors),
-            "posterior": Normal(initial_scale=initial_scale),
+            "kernel_prior": choose_prior(hp, self.space.priors),
+            "kernel_posterior": Normal(initial_scale=initial_scale),
         }
         dense = functools.partial(getattr(tfbnn.layers, f"Dense{estimator}"), **options)
         convolution = getattr(

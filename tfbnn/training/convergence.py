@@ -22,7 +22,7 @@ REMEDY = (
     "Train for more steps. Without a recipe, `compile(recipe=...)` sets a learning rate and steps "
     "of rho that get there sooner."
 )
-_START_LOWER = " Or start it lower, by `posterior=tfbnn.families.Normal(initial_scale=...)`."
+_START_LOWER = " Or start it lower, by `kernel_posterior=tfbnn.families.Normal(initial_scale=...)`."
 
 
 def warn(steps: LastSteps) -> None:

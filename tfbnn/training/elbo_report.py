@@ -188,7 +188,7 @@ def _likelihood(report: ElboReport) -> str | None:
             f"{report.chance_nll:.4f}), at the posterior mean it does better "
             f"({report.nll_at_mean:.4f}): the noise drowns the signal. Lower `beta` "
             "(`recipe='calibrated'`), warm the KL up, or start with a smaller scale "
-            "(`posterior=tfbnn.families.Normal(initial_scale=...)`)."
+            "(`kernel_posterior=tfbnn.families.Normal(initial_scale=...)`)."
         )
     if report.nll > 1.5 * report.chance_nll:
         return (

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfbnn import arguments
 from tfbnn.layers.keras_internals import batches_seen
 from tfbnn.layers.scopes import DrawCollector, active_collector
-from tfbnn.layers.variational import variational_layers
+from tfbnn.layers.variational import random_maps, variational_layers
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.likelihoods.table import likelihood_of
 from tfbnn.training import distribution, noise_variables, outputs, step_factors
@@ -29,7 +29,6 @@ from tfbnn.training.last_steps import LastSteps
 from tfbnn.training.progress import FitProgress
 from tfbnn.training.recipes import Plan, Recipe
 from tfbnn.training.terms import TERMS, Term, record
-from tfbnn.weights import noise
 from tfbnn.weights.sums import total
 
 
@@ -207,9 +206,8 @@ class Objective:
 
     def weighted_kl(self, model: keras.Model) -> list[tf.Tensor]:
         """The KL of a model times its weight; none where there is nothing random, or to train."""
-        layers = list(variational_layers(model))
-        is_trained = any(layer._called_with_noise for layer in layers)
-        if not layers or (self.num_examples is None and not is_trained):
+        is_trained = any(one.called_with_noise for one in random_maps(model))
+        if not any(variational_layers(model)) or (self.num_examples is None and not is_trained):
             return []
         kl, kl_weight = self.kl_and_weight(model)
         return [kl_weight * kl]
@@ -237,10 +235,11 @@ _NEEDS_BATCHES = (
 
 def _check_noise(model: keras.Model) -> None:
     collector = active_collector()
-    layers = set(variational_layers(model))
     # A step of the user's own need not collect: its KL is computed here, at a draw of its own.
-    noisy = {layer for layer in layers if layer._called_with_noise}
-    if layers and not (noisy if collector is None else collector.layers & layers):
+    noisy = {one for one in random_maps(model) if one.called_with_noise}
+    if collector is not None:
+        noisy = collector.maps.intersection(random_maps(model))
+    if not noisy and any(variational_layers(model)):
         raise ValueError(
             "No variational layer was called with noise, so the model would be trained at the "
             "posterior mean. Pass `training` on to the layers in the model's `call`. "
@@ -261,11 +260,10 @@ def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:
     """
     known = {} if collector is None else collector.divergences
     terms = [tf.zeros([])]
-    for layer in variational_layers(model):
-        for weight in layer.variational_weights:
+    for one in random_maps(model):
+        for weight in one.variational_weights:
             if weight in known:
                 terms.append(known[weight])
             else:
-                exact = weight.kl_is_exact
-                terms.append(weight.kl(None if exact else noise.next_seed(layer.seed_generator)))
+                terms.append(weight.kl(None if weight.kl_is_exact else one.next_seed()))
     return total(terms)

@@ -70,7 +70,8 @@ def sigma_statistics(
     Example:
 
     >>> import tfbnn
-    >>> layer = tfbnn.layers.DenseFlipout(2, posterior=tfbnn.families.Normal(initial_scale=0.25))
+    >>> family = tfbnn.families.Normal(initial_scale=0.25)
+    >>> layer = tfbnn.layers.Dense(2, kernel_posterior=family)
     >>> layer.build((None, 3))
     >>> statistics = tfbnn.callbacks.sigma_statistics(layer.kernel)
     >>> [statistics[name] for name in ("weights", "sigma_q50", "share_at_start", "share_at_prior")]
@@ -240,7 +241,7 @@ def sigma_warnings(
             f"Sigma never left its start in {_list(stuck)}: it is within 1 % of the initial scale, "
             "so the uncertainty is the one you began with, not one learnt from the data. Train "
             "longer, raise the learning rate, or start with another scale: "
-            "`posterior=tfbnn.families.Normal(initial_scale=...)`."
+            "`kernel_posterior=tfbnn.families.Normal(initial_scale=...)`."
         )
     if fallen:
         messages.append(

@@ -21,27 +21,22 @@ import tensorflow as tf
 from tfbnn import arguments
 from tfbnn.weights import noise
 from tfbnn.weights.divergences import has_closed_form
-from tfbnn.weights.priors import AbstractPrior
+from tfbnn.weights.priors import AbstractPrior, AutomaticRelevance
 from tfbnn.weights.realisation import masked, realisation, scale_of
 
 # Of a unit whose inputs are of order 1.
 _SCALE_TIMES_ROOT = 0.3
 
 
+AddWeight = Callable[..., keras.Variable]
+
+
 @dataclasses.dataclass(frozen=True)
-class WeightSpecification:
-    """What a layer asks of a family for one of its weights.
+class Place:
+    """Where a weight is: its shape, how many inputs a unit sums over, and whether it has a mask."""
 
-    `fan_in` is the number of inputs that a unit of the layer sums over.
-    """
-
-    name: str
     shape: tuple[int, ...]
     fan_in: int
-    initializer: Any
-    prior: AbstractPrior
-    constraint: Any = None
-    regularizer: Any = None
     masked: bool = False
 
 
@@ -54,9 +49,9 @@ class Weight:
 
     is_random = False
 
-    def __init__(self, specification: WeightSpecification, loc: keras.Variable):
-        self.name = specification.name
-        self.shape = specification.shape
+    def __init__(self, name: str, loc: keras.Variable):
+        self.name = name
+        self.shape = tuple(loc.shape)
         self.loc_variable = loc
 
     @property
@@ -86,17 +81,19 @@ class NormalWeight(Weight):
 
     def __init__(
         self,
-        specification: WeightSpecification,
+        name: str,
         loc: keras.Variable,
         rho: keras.Variable,
         mask: keras.Variable | None,
+        prior: AbstractPrior,
+        fan_in: int,
         initial_scale: float,
     ):
-        super().__init__(specification, loc)
+        super().__init__(name, loc)
         self.rho_variable = rho
         self.mask_variable = mask
-        self.fan_in = specification.fan_in
-        self.prior = specification.prior.at_fan_in(specification.fan_in)
+        self.prior = prior.at_fan_in(fan_in)
+        self.fan_in = fan_in
         self.initial_scale = initial_scale
 
     @property
@@ -195,25 +192,26 @@ class Normal:
         self.initial_scale = arguments.standard_deviation_or_fan_in("initial_scale", initial_scale)
 
     def build(
-        self, add_weight: Callable[..., keras.Variable], specification: WeightSpecification
+        self, add_weight: AddWeight, name: str, law: "WeightLaw", place: Place
     ) -> NormalWeight:
         """Make the variables of one weight with the layer's `add_weight`."""
-        if specification.regularizer is not None:
+        if law.regularizer is not None:
             raise ValueError(
                 "A regularizer on a weight that has a prior would be a second prior: choose the "
-                f"prior instead. Received: {specification.name}_regularizer="
-                f"{specification.regularizer}"
+                f"prior instead. Received: {name}_regularizer={law.regularizer}"
             )
-        make = _variable_maker(add_weight, specification)
-        loc = make("loc", specification.initializer, constraint=specification.constraint)
+
+        def make(part: str, initializer: Any, **options: Any) -> keras.Variable:
+            return _variable(add_weight, f"{name}_{part}", place.shape, initializer, **options)
+
+        loc = make("loc", law.initializer, constraint=law.constraint)
         # softplus^-1(s) = log(exp(s) - 1), in the form that neither overflows nor cancels.
         scale = self.initial_scale
         if scale == "fan_in":
-            scale = _SCALE_TIMES_ROOT / math.sqrt(specification.fan_in)
-        rho = scale + math.log(-math.expm1(-scale))
-        rho = make("rho", keras.initializers.Constant(rho))
-        mask = make("mask", "ones", trainable=False) if specification.masked else None
-        return NormalWeight(specification, loc, rho, mask, scale)
+            scale = _SCALE_TIMES_ROOT / math.sqrt(place.fan_in)
+        rho = make("rho", keras.initializers.Constant(scale + math.log(-math.expm1(-scale))))
+        mask = make("mask", "ones", trainable=False) if place.masked else None
+        return NormalWeight(name, loc, rho, mask, law.prior, place.fan_in, scale)
 
     def get_config(self) -> dict[str, Any]:
         return {"initial_scale": self.initial_scale}
@@ -234,20 +232,10 @@ class Point:
     {}
     """
 
-    def build(
-        self, add_weight: Callable[..., keras.Variable], specification: WeightSpecification
-    ) -> Weight:
+    def build(self, add_weight: AddWeight, name: str, law: "WeightLaw", place: Place) -> Weight:
         """Make the variable of one weight with the layer's `add_weight`."""
-        variable = add_weight(
-            name=specification.name,
-            shape=specification.shape,
-            initializer=specification.initializer,
-            regularizer=specification.regularizer,
-            constraint=specification.constraint,
-            dtype="float32",
-            autocast=False,
-        )
-        return Weight(specification, variable)
+        options = {"constraint": law.constraint, "regularizer": law.regularizer}
+        return Weight(name, _variable(add_weight, name, place.shape, law.initializer, **options))
 
     def get_config(self) -> dict[str, Any]:
         return {}
@@ -285,17 +273,27 @@ def get(identifier: "Normal | Point | str | dict") -> "Normal | Point":
     raise ValueError(f"A posterior family must be {expected}. Received: identifier={identifier!r}")
 
 
-def _variable_maker(
-    add_weight: Callable[..., keras.Variable], specification: WeightSpecification
-) -> Callable[..., keras.Variable]:
-    def make(part: str, initializer: Any, **options: Any) -> keras.Variable:
-        return add_weight(
-            name=f"{specification.name}_{part}",
-            shape=specification.shape,
-            initializer=initializer,
-            dtype="float32",
-            autocast=False,
-            **options,
-        )
+@dataclasses.dataclass(frozen=True)
+class WeightLaw:
+    """What is said of one weight tensor before its shape is known.
 
-    return make
+    Attributes:
+        prior: `p(w)`.
+        posterior: The family of `q(w)`.
+        initializer: Of the mean: a name, or an object that no other weight has.
+        constraint: Of the mean, or None.
+        regularizer: Of a point weight, or None.
+    """
+
+    prior: AbstractPrior = AutomaticRelevance()
+    posterior: Normal | Point = Normal()
+    initializer: Any = "glorot_uniform"
+    constraint: Any = None
+    regularizer: Any = None
+
+
+def _variable(
+    add_weight: AddWeight, name: str, shape: tuple[int, ...], initializer: Any, **options: Any
+) -> keras.Variable:
+    options = {"dtype": "float32", "autocast": False, **options}
+    return add_weight(name=name, shape=shape, initializer=initializer, **options)

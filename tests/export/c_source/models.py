@@ -20,12 +20,12 @@ def family():
 
 
 def dense(units, estimator="Flipout", **options):
-    return getattr(LAYERS, f"Dense{estimator}")(units, posterior=family(), **options)
+    return getattr(LAYERS, f"Dense{estimator}")(units, kernel_posterior=family(), **options)
 
 
 def convolution(rank, *arguments, estimator="Flipout", **options):
     layer = getattr(LAYERS, f"Convolution{rank}D{estimator}")
-    return layer(*arguments, posterior=family(), **options)
+    return layer(*arguments, kernel_posterior=family(), **options)
 
 
 def sequential(shape, *layers, loss=LOGITS, **options):

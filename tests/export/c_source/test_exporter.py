@@ -513,7 +513,7 @@ def test_wrong_code_is_found_and_removed(name, tmp_path, monkeypatch):
 
 def test_a_coarse_approximation_is_no_error(tmp_path):
     # The places of a convolution share its kernel, and moments take them for independent.
-    layer = tfbnn.layers.Convolution1DFlipout(2, 2, posterior=tfbnn.families.Normal(2.0))
+    layer = tfbnn.layers.Convolution1DFlipout(2, 2, kernel_posterior=tfbnn.families.Normal(2.0))
     model = models.sequential((30, 1), layer, keras.layers.GlobalAveragePooling1D())
     layer.bias.loc_variable.assign([4.0, 0.0])
     x = np.ones((16, 30, 1), np.float32)

@@ -16,7 +16,7 @@ from tfbnn.export.c_source.geometry import window_of
 from tfbnn.export.c_source.pooling import Pooling
 from tfbnn.export.c_source.program import Value
 from tfbnn.export.c_source.translator import Translator
-from tfbnn.layers import AbstractConvolution, AbstractDense
+from tfbnn.layers import AbstractConvolution, Dense
 from tfbnn.layers.steps import Step
 
 _LAYERS = keras.layers
@@ -28,7 +28,7 @@ def translate(translator: Translator, step: Step) -> None:
     Raises:
         ValueError: If there is no C for the layer, or for one of its options.
     """
-    if isinstance(step.layer, AbstractDense | AbstractConvolution):
+    if isinstance(step.layer, Dense | AbstractConvolution):
         return _linear(translator, step)
     # The class itself: a subclass may compute something else.
     translation = TRANSLATIONS.get(type(step.layer))
@@ -47,7 +47,7 @@ def _linear(translator: Translator, step: Step) -> None:
     layer = step.layer
     value = translator.only_input(step)
     window = None
-    is_dense = isinstance(layer, AbstractDense | _LAYERS.Dense)
+    is_dense = isinstance(layer, Dense | _LAYERS.Dense)
     if not is_dense:
         _check_channels_last(step)
         _check_rank(step, value)
