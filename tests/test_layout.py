@@ -3,6 +3,7 @@
 import ast
 import functools
 import pathlib
+import re
 
 import keras
 import pytest
@@ -124,3 +125,10 @@ def test_models_override_no_private_method_of_keras(cls):
     ours = [one for one in cls.__mro__ if one.__module__.startswith("tfbnn.training")]
     names = {name for one in ours for name in vars(one)}
     assert not {name for name in names & _names_of_keras() if not name.startswith("_abc_")}
+
+
+def test_the_design_names_every_file_of_training():
+    design = (PACKAGE.parent / "docs" / "design.md").read_text()
+    row = next(line for line in design.splitlines() if line.startswith("| `training/`"))
+    named = set(re.findall(r"`(\w+)`", row))
+    assert named == {path.stem for path in (PACKAGE / "training").glob("*.py")} - {"__init__"}
