@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests.export import flat
 
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDERS = "tfbnn", "trainers", "benchmarks", "tests"
@@ -109,6 +110,6 @@ def test_a_layer_that_asks_for_it_gets_it(use):
 @converts
 def test_a_file_of_a_layer_that_asks_for_it(tmp_path):
     model = _model(HalvedByFunction())
-    tfbnn.export.saved_model(model, tmp_path / "file", check_data=X)
+    flat.saved_model(model, tmp_path / "file", check_data=X)
     loaded = tf.saved_model.load(tmp_path / "file")
     np.testing.assert_allclose(loaded.mean(X)["prediction"], keras.ops.softmax(model(X)), rtol=1e-5)

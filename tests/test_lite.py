@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests.export import flat
 
 REPOSITORY = pathlib.Path(tfbnn.__file__).parents[1]
 
@@ -33,7 +34,7 @@ def exported(tmp_path_factory):
     model = tfbnn.Sequential([keras.Input((5,)), *layers])
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     folder = tmp_path_factory.mktemp("exported")
-    tfbnn.export.tflite(
+    flat.tflite(
         model, folder / "m.tflite", uncertainty="none", batch_size=4, check_data=inputs_of(8)
     )
     return folder

@@ -18,6 +18,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 _OUTPUTS = {"prediction", "uncertainty"}
+_ANSWERS = {*_OUTPUTS, "mutual_information", "epistemic", "expected_entropy"}
 _INPUT_TYPES = ("float32", "uint8")
 # Bytes. Names of a thousand classes take a thousandth of it.
 _LARGEST_MANIFEST = 2**24
@@ -103,57 +104,87 @@ class Model:
             self._interpreter = Interpreter(str(self.path), num_threads=num_threads)
             signatures = self._interpreter.get_signature_list()
         names = signatures.get("serving_default", {"inputs": [], "outputs": []})
-        if not set(names["outputs"]) >= _OUTPUTS or len(names["inputs"]) != 1:
+        self.output_names = _outputs_among(names["outputs"])
+        if not self.output_names or not names["inputs"]:
             raise ValueError(
-                f"{self.path} was not written by `tfbnn.export.tflite`: it must have one input and "
+                f"{self.path} was not written by `tfbnn.export.tflite`: it must have an input and "
                 f"the outputs {sorted(_OUTPUTS)}. Received: signatures={signatures}"
             )
-        self._name = names["inputs"][0]
         with self._blamed_on_the_file("read"):
             self._interpreter.allocate_tensors()
             self._runner = self._interpreter.get_signature_runner("serving_default")
-            details = self._runner.get_input_details()[self._name]
-            self.input_shape = tuple(int(n) for n in details["shape"])
-            self.input_type = np.dtype(details["dtype"])
-            if self.input_type not in _INPUT_TYPES or not all(
-                n > 0 for n in self.input_shape or [0]
-            ):
-                raise ValueError(f"an input of shape {self.input_shape}, {self.input_type}")
-            blank = None if self.manifest else np.zeros(self.input_shape, self.input_type)
-        if blank is not None:
+            details = self._runner.get_input_details()
+            self.input_shapes = {
+                name: tuple(int(n) for n in details[name]["shape"]) for name in names["inputs"]
+            }
+            types = {np.dtype(details[name]["dtype"]) for name in names["inputs"]}
+            self.input_type = types.pop()
+            shapes = self.input_shapes.values()
+            known = all(n > 0 for shape in shapes for n in shape or [0])
+            if types or self.input_type not in _INPUT_TYPES or not known:
+                raise ValueError(f"inputs of shapes {self.input_shapes}, {self.input_type}")
+            if len({shape[0] for shape in shapes}) > 1:
+                raise ValueError(f"inputs of shapes {self.input_shapes}")
+        self.batch_size = next(iter(self.input_shapes.values()))[0]
+        if not self.manifest:
+            blank = {n: np.zeros(s, self.input_type) for n, s in self.input_shapes.items()}
             self._run(blank)
 
-    def predict(self, x: Any) -> Answer:
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the input of a file that has one; see `input_shapes`."""
+        (shape,) = self.input_shapes.values()
+        return shape
+
+    def predict(self, x: Any) -> Any:
         """Prediction and uncertainty, however the file comes by them.
 
         Args:
-            x: Inputs `(rows, ...)`, any number of rows.
+            x: Inputs `(rows, ...)`, any number of rows; of a file with several inputs, a dict of
+                them by name.
 
         Returns:
+            An `Answer`, or a dict of them by the names of the outputs of a file that has several.
             Classes: mean probabilities `(rows, classes)` and predictive entropy in nats `(rows,)`.
-            Real numbers: mean and standard deviation, `(rows, targets)`. See `Answer` for more.
+            Numbers: mean and standard deviation, `(rows, targets)`. See `Answer` for more.
 
         Raises:
             ValueError: If `x` is empty, not finite, of the wrong shape, or cannot be what the file
                 takes (pixels that are no whole numbers from 0 to 255).
         """
-        x = self._checked(x)
-        batch_size = self.input_shape[0]
-        answers = [
-            self._run(x[start : start + batch_size]) for start in range(0, len(x), batch_size)
-        ]
-        return Answer({name: np.concatenate([a[name] for a in answers]) for name in answers[0]})
+        found = self.outputs(x)
+        if self.output_names == [""]:
+            return Answer(found)
+        return {
+            output: Answer(
+                {n.removeprefix(f"{output}_"): v for n, v in found.items() if _is_of(output, n)}
+            )
+            for output in self.output_names
+        }
 
-    def _run(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        missing = self.input_shape[0] - len(rows)
+    def outputs(self, x: Any) -> dict[str, np.ndarray]:
+        """All that the file says, by the names in it; `x` as in `predict`."""
+        x = self._checked_inputs(x)
+        rows = len(next(iter(x.values())))
+        answers = [
+            self._run({name: one[start : start + self.batch_size] for name, one in x.items()})
+            for start in range(0, rows, self.batch_size)
+        ]
+        return {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
+
+    def _run(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        missing = self.batch_size - len(next(iter(rows.values())))
         if missing:
-            rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+            rows = {
+                n: np.concatenate([one, np.repeat(one[-1:], missing, axis=0)])
+                for n, one in rows.items()
+            }
         with self._blamed_on_the_file("run"):
-            outputs = self._runner(**{self._name: rows})
+            outputs = self._runner(**rows)
             for name, value in outputs.items():
-                if value.shape[:1] != rows.shape[:1] or value.dtype.kind != "f":
+                if value.shape[:1] != (self.batch_size,) or value.dtype.kind != "f":
                     raise ValueError(f"{name!r} of shape {value.shape}, {value.dtype}")
-        kept = slice(0, len(rows) - missing)
+        kept = slice(0, self.batch_size - missing)
         return {name: value[kept] for name, value in outputs.items()}
 
     @contextlib.contextmanager
@@ -167,13 +198,31 @@ class Model:
                 f"({_first_line(error)})."
             ) from error
 
-    def _checked(self, x: Any) -> np.ndarray:
-        given = _as_array(x)
-        if given.shape[1:] != self.input_shape[1:] or not len(given):
+    def _checked_inputs(self, x: Any) -> dict[str, np.ndarray]:
+        names = list(self.input_shapes)
+        if len(names) == 1 and not isinstance(x, dict):
+            return {names[0]: self._checked("x", x, self.input_shape)}
+        if not isinstance(x, dict) or set(x) != set(names):
             raise ValueError(
-                f"`x` must have the shape (rows, {', '.join(map(str, self.input_shape[1:]))}): all "
+                f"`x` must be a dict with an array for each of the inputs {sorted(names)}. "
+                f"Received: x={sorted(x) if isinstance(x, dict) else type(x).__name__}"
+            )
+        shapes = self.input_shapes.items()
+        checked = {name: self._checked(f"x[{name!r}]", x[name], shape) for name, shape in shapes}
+        if len({len(one) for one in checked.values()}) > 1:
+            raise ValueError(
+                "All inputs must have the same number of rows. "
+                f"Received: { ({name: len(one) for name, one in checked.items()}) }"
+            )
+        return checked
+
+    def _checked(self, name: str, x: Any, shape: tuple[int, ...]) -> np.ndarray:
+        given = _as_array(x)
+        if given.shape[1:] != shape[1:] or not len(given):
+            raise ValueError(
+                f"`{name}` must have the shape (rows, {', '.join(map(str, shape[1:]))}): all "
                 "sizes of a file were fixed when it was written. "
-                f"Received: x.shape={given.shape}"
+                f"Received: {name}.shape={given.shape}"
             )
         with np.errstate(over="ignore", invalid="ignore"):
             x = np.ascontiguousarray(given, self.input_type)
@@ -181,7 +230,7 @@ class Model:
         finite = np.isfinite(given) & np.isfinite(x)
         if not finite.all():
             raise ValueError(
-                "`x` has NaN or infinite elements. "
+                f"`{name}` has NaN or infinite elements. "
                 f"Received: {int((~finite).sum())} of {x.size} elements"
             )
         if self.input_type == np.uint8 and not np.array_equal(x, given):
@@ -190,6 +239,20 @@ class Model:
                 f"Received: x of type {given.dtype}, from {given.min()} to {given.max()}"
             )
         return x
+
+
+def _outputs_among(names: list[str]) -> list[str]:
+    """The outputs of a model that answers are about: `""` where there is one."""
+    if set(names) >= _OUTPUTS:
+        return [""]
+    ending = "_prediction"
+    found = [name.removesuffix(ending) for name in names if name.endswith(ending)]
+    return [name for name in found if f"{name}_uncertainty" in names]
+
+
+def _is_of(output: str, name: str) -> bool:
+    """Whether an answer is about an output of this name, which may begin another's."""
+    return name.removeprefix(f"{output}_") in _ANSWERS
 
 
 def _checked_manifest(path: pathlib.Path) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfbnn
+from tests.export import flat
 from tfbnn.export import bits
 from tfbnn.export.freeze import freeze
 from tfbnn.posterior.routes import posterior_of
@@ -67,7 +68,7 @@ def test_files_have_fewer_bytes_and_say_their_bits(mode, tmp_path):
     for precision in ("float32", "posterior"):
         path = tmp_path / f"{precision}.tflite"
         options = {"precision": precision, "scale": "rank_one", "check_data": x, "num_samples": 4}
-        manifest = tfbnn.export.tflite(model, path, mode, **options)
+        manifest = flat.tflite(model, path, mode, **options)
         sizes[precision] = manifest["bytes"]
     assert list(manifest["bits"].values()) == [4, 8, 16]
     saved = 48 * 32 * (4 - 1 / 2) + 32 * 32 * (4 - 1)
@@ -76,7 +77,7 @@ def test_files_have_fewer_bytes_and_say_their_bits(mode, tmp_path):
 
 def test_ensembles_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no standard deviations.*uncertainty='ensemble'"):
-        tfbnn.export.tflite(
+        flat.tflite(
             network(0.1),
             tmp_path / "m.tflite",
             "ensemble",

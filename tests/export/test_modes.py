@@ -10,6 +10,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import tfbnn
+from tests.export import flat
 from tfbnn.export import flatbuffer, freeze, graph
 from tfbnn.export.graph import MODES
 from tfbnn.posterior.routes import posterior_of
@@ -82,7 +83,7 @@ def model():
 @pytest.mark.parametrize("mode", MODES)
 def test_all_modes_have_the_same_outputs(mode, model, tmp_path):
     path, x = tmp_path / "m.tflite", rows_of(model)
-    manifest = tfbnn.export.tflite(model, path, mode, check_data=x)
+    manifest = flat.tflite(model, path, mode, check_data=x)
     answer = tfbnn.lite.Model(path).predict(x)
     prediction, uncertainty = answer
     assert set(answer.outputs) == {"prediction", "uncertainty", "mutual_information"}
@@ -100,7 +101,7 @@ def test_answers_are_near_those_of_many_draws(mode, tmp_path):
     model, x, keras_answer = with_many_draws(classifier, rows=40)
     path = tmp_path / "m.tflite"
     count = 64 if mode == "moments" else 48
-    tfbnn.export.tflite(model, path, mode, num_samples=count, check_data=x)
+    flat.tflite(model, path, mode, num_samples=count, check_data=x)
     answer = tfbnn.lite.Model(path).predict(x)
     # 48 networks scatter by their spread over the root of 48; moments leave dependence out.
     for name in ("prediction", "uncertainty", "mutual_information"):
@@ -111,7 +112,7 @@ def test_answers_are_near_those_of_many_draws(mode, tmp_path):
 @pytest.mark.parametrize("mode", ["moments", "ensemble"])
 def test_answers_repeat(mode, model, tmp_path):
     path, x = tmp_path / "m.tflite", rows_of(model)
-    tfbnn.export.tflite(model, path, mode, num_samples=4, check_data=x)
+    flat.tflite(model, path, mode, num_samples=4, check_data=x)
     first, again = (tfbnn.lite.Model(path).predict(x) for _ in range(2))
     for name, value in first.outputs.items():
         np.testing.assert_array_equal(value, again.outputs[name])
@@ -122,7 +123,7 @@ def test_the_seed_of_an_ensemble(model, tmp_path):
     contents = []
     for number, seed in enumerate((0, 0, 1)):
         path = tmp_path / f"{number}.tflite"
-        tfbnn.export.tflite(model, path, "ensemble", num_samples=2, seed=seed, check_data=x)
+        flat.tflite(model, path, "ensemble", num_samples=2, seed=seed, check_data=x)
         contents.append(path.read_bytes())
     assert contents[0] == contents[1] != contents[2]
 
@@ -134,7 +135,7 @@ def test_real_numbers(mode, scale, tmp_path):
     path = tmp_path / "m.tflite"
     # Every stored network costs time in the conversion; few of them miss the spread by too much.
     count = 64 if mode == "ensemble" else None
-    tfbnn.export.tflite(model, path, mode, num_samples=count, check_data=x)
+    flat.tflite(model, path, mode, num_samples=count, check_data=x)
     answer = tfbnn.lite.Model(path).predict(x)
     assert set(answer.outputs) == {"prediction", "uncertainty", "epistemic"}
     assert answer.epistemic.shape == answer.prediction.shape == (30, 2)
@@ -160,7 +161,7 @@ def test_every_scale_in_every_precision(scale, precision, mode, tmp_path):
         rho.assign(rho + rng.normal(size=rho.shape))
     x = rows_of(model)
     options = {"num_samples": 8, "precision": precision, "scale": scale, "check_data": x}
-    manifest = tfbnn.export.tflite(model, tmp_path / "m.tflite", mode, **options)
+    manifest = flat.tflite(model, tmp_path / "m.tflite", mode, **options)
     assert manifest["scale"] == scale
     stored = 2 * 64 * 64 * {"float32": 4, "float16": 2, "int8": 1}[precision]
     copies = {"full": 3 if mode == "moments" else 2}.get(scale, 1)
@@ -179,20 +180,20 @@ def test_a_product_of_variances_is_what_is_drawn_from(tmp_path, model):
     # On many rows, as answers of few networks have heavy tails.
     path, x = tmp_path / "m.tflite", rows_of(model, 100)
     options = {"num_samples": 8, "scale": "rank_one", "check_data": x}
-    manifest = tfbnn.export.tflite(model, path, **options)
+    manifest = flat.tflite(model, path, **options)
     assert manifest["agreement"]["rms_z"] < 2
 
 
 def test_a_batch_is_shared_until_networks_differ(model, tmp_path):
     """Of a chain the first layer is computed once; where paths meet, all is computed for each."""
     x = rows_of(model)
-    tfbnn.export.tflite(model, tmp_path / "chain.tflite", num_samples=8, check_data=x)
+    flat.tflite(model, tmp_path / "chain.tflite", num_samples=8, check_data=x)
     inputs = keras.Input((8, 8, 1))
     whole = tfbnn.Model(inputs, model(inputs))
     whole.compile(loss=LOGITS)
     for batch_size in (1, 3):
         path = tmp_path / f"{batch_size}.tflite"
-        tfbnn.export.tflite(whole, path, num_samples=8, batch_size=batch_size, check_data=x)
+        flat.tflite(whole, path, num_samples=8, batch_size=batch_size, check_data=x)
     assert "TILE" not in flatbuffer.operations(tmp_path / "chain.tflite")
 
 
@@ -203,7 +204,7 @@ def test_pixels_with_the_preprocessing_inside(tmp_path):
     path = tmp_path / "m.tflite"
     options = {"input_type": "uint8", "preprocessing": rescaling, "check_data": pixels}
     for mode in MODES:
-        manifest = tfbnn.export.tflite(model, path, mode, overwrite=True, **options)
+        manifest = flat.tflite(model, path, mode, overwrite=True, **options)
     assert manifest["preprocessing"].startswith("inside the file: Rescaling")
     runtime = tfbnn.lite.Model(path)
     assert runtime.input_type == np.uint8
@@ -215,7 +216,7 @@ def test_pixels_with_the_preprocessing_inside(tmp_path):
         with pytest.raises(ValueError, match="whole numbers from 0 to 255"):
             runtime.predict(x)
     with pytest.raises(ValueError, match="inputs as they are before it.*check_data=None"):
-        tfbnn.export.tflite(model, path, overwrite=True, preprocessing=rescaling)
+        flat.tflite(model, path, overwrite=True, preprocessing=rescaling)
 
 
 @pytest.mark.parametrize("mode", ["none", "ensemble"])
@@ -224,12 +225,12 @@ def test_activations_of_eight_bits(mode, tmp_path):
     x = rows_of(model, 100)
     path = tmp_path / "m.tflite"
     options = {"num_samples": 4, "check_data": x[:20], "representative_data": x, "batch_size": 3}
-    tfbnn.export.tflite(model, path, mode, precision="full_int8", **options)
+    flat.tflite(model, path, mode, precision="full_int8", **options)
     content = path.read_bytes()
     answer = tfbnn.lite.Model(path).predict(x)
     float_path = tmp_path / "f.tflite"
     options.pop("representative_data")
-    tfbnn.export.tflite(model, float_path, mode, **options)
+    flat.tflite(model, float_path, mode, **options)
     exact = tfbnn.lite.Model(float_path).predict(x)
     assert np.abs(answer.prediction - exact.prediction).max() < 0.1
     assert len(content) < float_path.stat().st_size + 4000
@@ -245,10 +246,10 @@ def test_a_layer_without_moments_is_named_with_the_modes_that_take_it(tmp_path):
     model.compile(loss=LOGITS)
     path, x = tmp_path / "m.tflite", rows_of(model)
     with pytest.raises(ValueError, match="'norm'.*='monte_carlo'` or 'ensemble'"):
-        tfbnn.export.tflite(model, path, "moments", check_data=x)
+        flat.tflite(model, path, "moments", check_data=x)
     assert not list(tmp_path.iterdir())
     for mode in ("monte_carlo", "ensemble"):
-        tfbnn.export.tflite(model, path, mode, overwrite=True, check_data=x)
+        flat.tflite(model, path, mode, overwrite=True, check_data=x)
 
 
 @pytest.mark.parametrize("mode", ["moments", "ensemble"])
@@ -269,7 +270,7 @@ def test_wrong_numbers_are_found(mode, model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "convert", altered)
     with pytest.raises(RuntimeError, match="disagrees with the Keras model"):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite", mode, check_data=rows_of(model))
+        flat.tflite(model, tmp_path / "m.tflite", mode, check_data=rows_of(model))
     assert not list(tmp_path.iterdir())
 
 
@@ -296,7 +297,7 @@ def test_pruned_units_leave_with_their_bytes(mode, sizes, tmp_path):
     answers, num_bytes = [], []
     for number, model in enumerate((pruned, smaller)):
         path = tmp_path / f"{number}.tflite"
-        manifest = tfbnn.export.tflite(model, path, mode, sparse=False, check_data=x)
+        manifest = flat.tflite(model, path, mode, sparse=False, check_data=x)
         answers.append(tfbnn.lite.Model(path).predict(x).outputs)
         num_bytes.append(manifest["bytes"])
     for name, value in answers[0].items():
@@ -315,7 +316,7 @@ def test_small_kernels_with_few_weights_left(mode, sizes, tmp_path):
     path, x = tmp_path / "m.tflite", rows_of(pruned, 200)
     # Every stored network costs time in the conversion; few scatter by more.
     count = {"monte_carlo": 32, "ensemble": 12}.get(mode)
-    tfbnn.export.tflite(pruned, path, mode, num_samples=count, check_data=x)
+    flat.tflite(pruned, path, mode, num_samples=count, check_data=x)
     answer = tfbnn.lite.Model(path).predict(x)
     if mode == "none":
         expected = keras.ops.softmax(pruned(x)).numpy()
@@ -351,7 +352,7 @@ def test_each_output_is_checked(output, mode, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "convert", altered)
     options = {"num_samples": 4, "check_data": rows_of(model)}
     with pytest.raises(RuntimeError, match="disagrees with the Keras model"):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite", mode, **options)
+        flat.tflite(model, tmp_path / "m.tflite", mode, **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -366,7 +367,7 @@ def test_the_oldest_runtime_follows_the_encoding(tmp_path):
     for precision, (exported, runtime) in expected.items():
         path = tmp_path / f"{precision}.tflite"
         options = {"precision": precision, "check_data": rows_of(model)}
-        manifest = tfbnn.export.tflite(exported, path, "none", **options)
+        manifest = flat.tflite(exported, path, "none", **options)
         assert manifest["minimum_runtime"].endswith(runtime)
 
 
@@ -374,9 +375,9 @@ def test_an_ensemble_of_a_pruned_model_stays_sparse(tmp_path):
     model = wide(1)
     pruned, x = tfbnn.prune(model, sparsity=0.9), rows_of(model)
     sizes = [
-        tfbnn.export.tflite(
-            pruned, tmp_path / f"{scale}.tflite", "ensemble", scale=scale, check_data=x
-        )["bytes"]
+        flat.tflite(pruned, tmp_path / f"{scale}.tflite", "ensemble", scale=scale, check_data=x)[
+            "bytes"
+        ]
         for scale in ("full", "rank_one")
     ]
     assert sizes[0] == sizes[1]
@@ -387,7 +388,7 @@ def test_pixels_must_be_pixels(name, model, tmp_path):
     pixels = np.zeros((8, 8, 8, 1))
     options = {"check_data": pixels, "representative_data": pixels} | {name: pixels + 0.25}
     with pytest.raises(ValueError, match=f"values of `{name}` must be whole.*from 0.25 to 0.25"):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite", input_type="uint8", **options)
+        flat.tflite(model, tmp_path / "m.tflite", input_type="uint8", **options)
 
 
 def test_a_product_of_variances_is_stored_as_one_in_convolutions_too(tmp_path):
@@ -404,7 +405,7 @@ def test_a_product_of_variances_is_stored_as_one_in_convolutions_too(tmp_path):
     for scale in ("full", "rank_one"):
         path = tmp_path / f"{scale}.tflite"
         options = {"scale": scale, "check_data": rows_of(model)}
-        sizes[scale] = tfbnn.export.tflite(model, path, "moments", **options)["bytes"]
+        sizes[scale] = flat.tflite(model, path, "moments", **options)["bytes"]
     first, second = 4 * 9 * 8 * 16, 4 * 9 * 16 * 32
     # The variances of both kernels, and the squares of the second.
     assert sizes["full"] - sizes["rank_one"] > 0.9 * (first + 2 * second)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests.export import flat
 from tfbnn.export.c_source import c_compiler
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
@@ -95,7 +96,7 @@ def test_every_policy_with_every_target(target, model, tmp_path):
 def test_float64_is_met_to_the_last_digits_of_float32(tmp_path):
     model = network(POLICIES["float64"])
     path = tmp_path / "m"
-    tfbnn.export.saved_model(model, path, num_samples=2, check_data=X)
+    flat.saved_model(model, path, num_samples=2, check_data=X)
     answer = tf.saved_model.load(str(path)).signatures["serving_default"](inputs=tf.constant(X))
     np.testing.assert_allclose(answer["prediction"], model(X), atol=1e-6)
 
@@ -115,7 +116,7 @@ def test_layers_that_keras_leaves_to_cast_by_themselves(policy, tmp_path):
     model = tfbnn.Sequential([keras.Input((4,)), *layers, tfbnn.layers.DenseFlipout(3)])
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     x = np.arange(20, dtype="float32").reshape(5, 4) % 10
-    tfbnn.export.tflite(model, tmp_path / "model.tflite", "none", check_data=x)
+    flat.tflite(model, tmp_path / "model.tflite", "none", check_data=x)
     answer = tfbnn.lite.Model(tmp_path / "model.tflite").predict(x)
     expected = keras.ops.softmax(keras.ops.cast(model(x), "float32"))
     tolerance = 1e-6 if policy == "float64" else 2e-2

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfbnn
+from tests.export import flat
 from tests.quiet import QUIET
 
 RNG = np.random.default_rng(0)
@@ -42,7 +43,7 @@ def test_predictions_are_in_the_units_of_the_targets(model):
 def test_a_file_agrees_with_predict(model, mode, tmp_path):
     path = tmp_path / "model.tflite"
     # The export compares the two itself, relative to each output.
-    tfbnn.export.tflite(model, path, uncertainty=mode, num_samples=64, check_data=X)
+    flat.tflite(model, path, uncertainty=mode, num_samples=64, check_data=X)
     prediction, uncertainty = tfbnn.lite.Model(path).predict(X)[:2]
     expected = tfbnn.predict(model, X, 400, seed=0)
     assert (np.abs(prediction - expected.prediction) < 0.02 * UNITS).all()
@@ -51,10 +52,10 @@ def test_a_file_agrees_with_predict(model, mode, tmp_path):
 
 
 def test_a_saved_model_agrees_with_predict(model, tmp_path):
-    tfbnn.export.saved_model(model, tmp_path / "served", check_data=X)
+    flat.saved_model(model, tmp_path / "served", check_data=X)
 
 
 @pytest.mark.parametrize("mode", ["moments", "none"])
 def test_c_agrees_with_tensorflow(model, mode, tmp_path):
-    written = tfbnn.export.c(model, tmp_path / "written", uncertainty=mode, check_data=X)
+    written = flat.c(model, tmp_path / "written", uncertainty=mode, check_data=X)
     assert written

@@ -14,6 +14,7 @@ import tensorflow as tf
 from scipy import stats
 
 import tfbnn
+from tests.export import flat
 from tfbnn.export import files, freeze, sparse
 
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -51,7 +52,7 @@ def exported(tmp_path_factory):
     """A pruned model, its folder, and the folder's content as plain TensorFlow loads it."""
     model = tfbnn.prune(network(), sparsity=0.5)
     path = tmp_path_factory.mktemp("export") / "saved_model"
-    tfbnn.export.saved_model(model, path, num_samples=8, check_data=X)
+    flat.saved_model(model, path, num_samples=8, check_data=X)
     return model, path, tf.saved_model.load(str(path))
 
 
@@ -84,7 +85,7 @@ def test_draws_are_independent_of_the_seed_at_export(tmp_path):
     model, answers = network(), []
     for name in "ab":
         tf.random.set_seed(1)
-        tfbnn.export.saved_model(model, tmp_path / name, num_samples=1, check_data=X[:8])
+        flat.saved_model(model, tmp_path / name, num_samples=1, check_data=X[:8])
         tf.random.set_seed(1)
         loaded = tf.saved_model.load(str(tmp_path / name))
         predict = loaded.signatures["predict_with_uncertainty"]
@@ -117,7 +118,7 @@ def test_zscores_of_entropies(exported):
 
 def test_regression_with_a_learned_scale(tmp_path):
     model = network(tfbnn.losses.NormalNLL("learned"), outputs=2)
-    tfbnn.export.saved_model(model, tmp_path / "m", check_data=X[:64])
+    flat.saved_model(model, tmp_path / "m", check_data=X[:64])
     answer = tf.saved_model.load(str(tmp_path / "m")).signatures["serving_default"](
         inputs=tf.constant(X)
     )
@@ -130,7 +131,7 @@ def test_mixed_precision_model_is_exported_in_float32(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     model = network()
     keras.config.set_dtype_policy("float32")
-    manifest = tfbnn.export.saved_model(model, tmp_path / "m", num_samples=4, check_data=X[:64])
+    manifest = flat.saved_model(model, tmp_path / "m", num_samples=4, check_data=X[:64])
     assert manifest["tolerance"] == 5e-3
     loaded = tf.saved_model.load(str(tmp_path / "m"))
     p = tf.nn.softmax(tf.cast(model(X), tf.float32)).numpy()
@@ -193,7 +194,7 @@ def test_share_of_the_bytes_of_a_keras_export(uncertainty, share, tmp_path):
     model = tfbnn.Sequential([keras.Input(sizes[:1]), *layers, tfbnn.layers.DenseFlipout(10)])
     model.compile(loss=LOGITS)
     pruned = tfbnn.prune(randomised(model), sparsity=0.95)
-    manifest = tfbnn.export.saved_model(
+    manifest = flat.saved_model(
         pruned, tmp_path / "ours", uncertainty=uncertainty, num_samples=2,
         check_data=inputs_of((784,), 8),
     )  # fmt: skip
@@ -230,7 +231,7 @@ def test_sizes_that_vary_vary_in_the_folder_too(tmp_path):
     layers += [tfbnn.layers.DenseFlipout(3, kernel_posterior=family)]
     model = tfbnn.Sequential([keras.Input((None, 2)), *layers])
     model.compile(loss=LOGITS)
-    manifest = tfbnn.export.saved_model(
+    manifest = flat.saved_model(
         model, tmp_path / "m", num_samples=2, check_data=inputs_of((7, 2), 8)
     )
     assert manifest["input_shape"] == [None, None, 2]
@@ -255,7 +256,7 @@ def test_a_full_disk_is_an_os_error(tmp_path):
         model = tfbnn.Sequential([keras.Input((256,)), *layers])
         model.compile(loss=LOGITS)
         with pytest.raises(OSError, match="No space left.*nothing of it was kept") as caught:
-            tfbnn.export.saved_model(model, disk / "m", check_data=inputs_of((256,), 8))
+            flat.saved_model(model, disk / "m", check_data=inputs_of((256,), 8))
         assert caught.value.errno == errno.ENOSPC
         assert not list(disk.iterdir())
     finally:
@@ -272,7 +273,7 @@ def test_errors_of_tensorflow_while_it_writes(error, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tf.saved_model, "save", fail)
     with pytest.raises(OSError, match="No space left on device.*nothing of it") as caught:
-        tfbnn.export.saved_model(network(), tmp_path / "m", check_data=X[:4])
+        flat.saved_model(network(), tmp_path / "m", check_data=X[:4])
     assert caught.value.errno == errno.ENOSPC
     assert not list(tmp_path.iterdir())
 
@@ -282,7 +283,7 @@ def test_rows_that_the_model_cannot_take_are_an_error_in_its_words(tmp_path):
     model = tfbnn.Sequential([keras.Input((2,)), *layers])
     model.compile(loss=LOGITS)
     with pytest.raises(ValueError, match=r"take `check_data` \(indices\[0,0\] = 9 is not in \[0"):
-        tfbnn.export.saved_model(model, tmp_path / "m", check_data=np.full((4, 2), 9.0))
+        flat.saved_model(model, tmp_path / "m", check_data=np.full((4, 2), 9.0))
 
 
 @pytest.mark.parametrize(
@@ -297,7 +298,7 @@ def test_rows_that_the_model_cannot_take_are_an_error_in_its_words(tmp_path):
 )
 def test_bad_arguments(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        tfbnn.export.saved_model(network(), tmp_path / "m", **{"check_data": X[:4]} | options)
+        flat.saved_model(network(), tmp_path / "m", **{"check_data": X[:4]} | options)
     assert not list(tmp_path.iterdir())
 
 
@@ -305,14 +306,14 @@ def test_disagreement_leaves_nothing(tmp_path, monkeypatch):
     mean = sparse.DecodedWeight.mean
     monkeypatch.setattr(sparse.DecodedWeight, "mean", lambda weight: 1.5 * mean(weight))
     with pytest.raises(RuntimeError, match="disagrees with the Keras model.*predictions differ"):
-        tfbnn.export.saved_model(network(), tmp_path / "m", uncertainty="none", check_data=X[:32])
+        flat.saved_model(network(), tmp_path / "m", uncertainty="none", check_data=X[:32])
     assert not list(tmp_path.iterdir())
 
 
 def test_wrong_noise_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(sparse.DecodedWeight, "sample", lambda weight, _: weight.mean())
     with pytest.raises(RuntimeError, match="z-scores of .* third output on 32 rows"):
-        tfbnn.export.saved_model(network(), tmp_path / "m", check_data=X[:32])
+        flat.saved_model(network(), tmp_path / "m", check_data=X[:32])
     assert not list(tmp_path.iterdir())
 
 
@@ -320,7 +321,7 @@ def test_existing_folder(exported):
     model, path, _ = exported
     old = files.num_bytes(path)
     with pytest.raises(FileExistsError, match="exists and is not overwritten"):
-        tfbnn.export.saved_model(model, path, check_data=X[:4])
+        flat.saved_model(model, path, check_data=X[:4])
     assert files.num_bytes(path) == old
 
 
@@ -330,5 +331,5 @@ def test_a_graph_that_fails_is_an_error_that_says_so(tmp_path):
     model = tfbnn.Sequential([keras.Input((None, 2)), *layers])
     model.compile(loss=LOGITS)
     with pytest.raises(ValueError, match="graph fails.*Received: .*out of bounds.*TensorFlow"):
-        tfbnn.export.saved_model(model, tmp_path / "m", check_data=np.ones((9, 4, 2)))
+        flat.saved_model(model, tmp_path / "m", check_data=np.ones((9, 4, 2)))
     assert not list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ import tensorflow as tf
 from scipy import special
 
 import tfbnn
+from tests.export import flat
 from tests.export.c_source.networks import written
 from tfbnn.export.graph import MODES
 
@@ -48,12 +49,12 @@ def answers_of(model, kind, folder, **options):
         return dict(zip(names, network(), strict=True)), network.manifest
     if kind == "saved_model":
         path = folder / "saved"
-        manifest = tfbnn.export.saved_model(model, path, num_samples=8, check_data=X)
+        manifest = flat.saved_model(model, path, num_samples=8, check_data=X)
         loaded = tf.saved_model.load(str(path))
         found = loaded.predict(tf.constant(X), num_samples=8, seed=0)
         return {name: value.numpy() for name, value in found.items()}, manifest
     path = folder / "m.tflite"
-    manifest = tfbnn.export.tflite(model, path, kind, check_data=X, **options)
+    manifest = flat.tflite(model, path, kind, check_data=X, **options)
     return tfbnn.lite.Model(path).predict(X).outputs, manifest
 
 
@@ -128,7 +129,7 @@ def test_without_it_a_file_is_what_it_was(tmp_path):
 
 def test_the_reader_knows_what_is_left(tmp_path):
     model = model_of("classes", VALUE)
-    tfbnn.export.tflite(model, tmp_path / "m.tflite", "ensemble", check_data=X)
+    flat.tflite(model, tmp_path / "m.tflite", "ensemble", check_data=X)
     answer = tfbnn.lite.Model(tmp_path / "m.tflite").predict(X)
     assert answer.aleatoric is answer.expected_entropy
     assert answer.epistemic is answer.mutual_information

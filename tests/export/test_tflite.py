@@ -14,6 +14,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 import tfbnn
+from tests.export import flat
 from tests.quiet import QUIET
 from tfbnn.export import freeze
 
@@ -205,7 +206,7 @@ def draws_of(path, x, count):
 @pytest.mark.parametrize("name", MODELS)
 def test_mean_file_answers_as_keras_does(name, tmp_path):
     model, x = model_of(name), inputs_of(MODELS[name][0])
-    tfbnn.export.tflite(model, tmp_path / "m.tflite", uncertainty="none", check_data=x)
+    flat.tflite(model, tmp_path / "m.tflite", uncertainty="none", check_data=x)
     prediction, uncertainty = tfbnn.lite.Model(tmp_path / "m.tflite").predict(x)
     expected = expected_answer(model, x)
     np.testing.assert_allclose(prediction, expected[0], atol=1e-4)
@@ -215,13 +216,13 @@ def test_mean_file_answers_as_keras_does(name, tmp_path):
 def test_mixed_precision_model_is_exported_in_float32(tmp_path):
     model, x = mixed(), inputs_of((5,))
     policies = [layer.dtype_policy.name for layer in model.layers]
-    manifest = tfbnn.export.tflite(model, tmp_path / "m.tflite", uncertainty="none", check_data=x)
+    manifest = flat.tflite(model, tmp_path / "m.tflite", uncertainty="none", check_data=x)
     assert [layer.dtype_policy.name for layer in model.layers] == policies
     assert manifest["tolerance"] == 5e-3
     prediction, _ = tfbnn.lite.Model(tmp_path / "m.tflite").predict(x)
     np.testing.assert_allclose(prediction, expected_answer(model, x)[0], atol=5e-3)
     assert "CAST" not in manifest["operations"]
-    tfbnn.export.tflite(model, tmp_path / "mc.tflite", num_samples=4, check_data=x)
+    flat.tflite(model, tmp_path / "mc.tflite", num_samples=4, check_data=x)
 
 
 @pytest.mark.parametrize("rank", [1, 2])
@@ -231,7 +232,7 @@ def test_grouped_convolutions_convert(rank, tmp_path):
     x = inputs_of(shape)
     for uncertainty in ("none", "monte_carlo"):
         path = tmp_path / f"{uncertainty}.tflite"
-        tfbnn.export.tflite(model, path, uncertainty=uncertainty, num_samples=2, check_data=x)
+        flat.tflite(model, path, uncertainty=uncertainty, num_samples=2, check_data=x)
     found = tfbnn.lite.Model(tmp_path / "none.tflite").predict(x)[0]
     np.testing.assert_allclose(found, keras.ops.softmax(model(x)), rtol=1e-4, atol=1e-6)
 
@@ -240,7 +241,7 @@ def test_grouped_convolutions_convert(rank, tmp_path):
 def test_what_has_no_builtin_operation_is_named(option, tmp_path):
     model = sequential((6, 6, 6, 4), convolution(3, 4, 2, **option), flatten(), loss=NLL(1.0))
     with pytest.raises(ValueError, match="cannot be converted with the builtin operations.*tf\\."):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite", check_data=inputs_of((6, 6, 6, 4), 4))
+        flat.tflite(model, tmp_path / "m.tflite", check_data=inputs_of((6, 6, 6, 4), 4))
     assert not list(tmp_path.iterdir())
 
 
@@ -252,7 +253,7 @@ class Exponential(keras.layers.Layer):
 def test_layer_that_does_not_convert_is_an_error(tmp_path, capfd):
     model = sequential((3,), Exponential(), dense(2))
     with pytest.raises(ValueError, match="Received: .*MatrixSolve.*from the converter"):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite", check_data=inputs_of((3,), 4))
+        flat.tflite(model, tmp_path / "m.tflite", check_data=inputs_of((3,), 4))
     assert not list(tmp_path.iterdir())
     captured = capfd.readouterr()
     assert "MatrixSolve" not in captured.out + captured.err
@@ -261,7 +262,7 @@ def test_layer_that_does_not_convert_is_an_error(tmp_path, capfd):
 def test_a_reader_finds_what_a_killed_export_has_not_put_in_place(tmp_path, monkeypatch):
     x, path, replace = inputs_of((5,), 8), tmp_path / "m.tflite", os.replace
     options = {"check_data": x, "overwrite": True}
-    tfbnn.export.tflite(model_of("dense"), path, "none", **options)
+    flat.tflite(model_of("dense"), path, "none", **options)
 
     def refuse(source, target):
         if str(target).endswith(".json"):
@@ -271,11 +272,11 @@ def test_a_reader_finds_what_a_killed_export_has_not_put_in_place(tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", refuse)
         with pytest.raises(OSError, match="will be put in place by the next export"):
-            tfbnn.export.tflite(model_of("dense"), path, "moments", **options)
+            flat.tflite(model_of("dense"), path, "moments", **options)
     assert json.loads((tmp_path / "m.tflite.json").read_text())["mode"] == "none"
     assert tfbnn.lite.Model(path).manifest["mode"] == "moments"
     with pytest.raises(FileExistsError):
-        tfbnn.export.tflite(model_of("dense"), path, "none", check_data=x)
+        flat.tflite(model_of("dense"), path, "none", check_data=x)
     assert json.loads((tmp_path / "m.tflite.json").read_text())["mode"] == "moments"
     assert {file.name for file in tmp_path.iterdir()} == {"m.tflite", "m.tflite.json"}
 
@@ -302,10 +303,10 @@ def test_a_loop_is_refused_by_the_name_of_its_layer_and_written_without(name, tm
     make, named = RECURRENT[name]
     x, path = inputs_of((4, 2), 64), tmp_path / "m.tflite"
     with pytest.raises(ValueError, match=f"`unroll=True`.*Received: the layers {named}$"):
-        tfbnn.export.tflite(sequential((4, 2), make(), dense(3)), path, "none", check_data=x)
+        flat.tflite(sequential((4, 2), make(), dense(3)), path, "none", check_data=x)
     assert not list(tmp_path.iterdir())
     model = sequential((4, 2), make(unroll=True), dense(3))
-    tfbnn.export.tflite(model, path, "none", check_data=x)
+    flat.tflite(model, path, "none", check_data=x)
     prediction, _ = tfbnn.lite.Model(path).predict(x)
     np.testing.assert_allclose(prediction, expected_answer(model, x)[0], atol=1e-4)
 
@@ -317,7 +318,7 @@ def test_the_manifest_has_the_sizes_of_the_file(tmp_path):
     pooling = keras.layers.GlobalMaxPooling1D()
     model = sequential((None, 2), convolution(1, 4, 2), pooling, dense(3))
     path, x = tmp_path / "m.tflite", inputs_of((7, 2), 8)
-    manifest = tfbnn.export.tflite(model, path, "none", check_data=x)
+    manifest = flat.tflite(model, path, "none", check_data=x)
     assert manifest["input_shape"] == [None, 7, 2]
     runtime = tfbnn.lite.Model(path)
     assert runtime.input_shape[1:] == (7, 2)
@@ -372,7 +373,7 @@ def test_covariance_of_the_outputs_of_each_map(name, num_samples, tmp_path):
     model = sequential(shape, layer, loss=NLL(0.1))
     path = tmp_path / "m.tflite"
     x = inputs_of(shape, 20)
-    tfbnn.export.tflite(model, path, num_samples=num_samples, check_data=x)
+    flat.tflite(model, path, num_samples=num_samples, check_data=x)
     draws = draws_of(path, x[:1], COUNT)
     mean, covariance = closed_form(layer, x[:1])
     assert_moments(draws, mean, covariance / num_samples)
@@ -386,7 +387,7 @@ def test_each_layer_of_a_deep_model_is_random(random, tmp_path):
         for weight in layer.variational_weights if not noisy else ():
             weight.rho_variable.assign(np.full(weight.shape, -30.0))
     x = inputs_of((4,), 20)
-    tfbnn.export.tflite(model, tmp_path / "m.tflite", num_samples=1, check_data=x)
+    flat.tflite(model, tmp_path / "m.tflite", num_samples=1, check_data=x)
     draws = draws_of(tmp_path / "m.tflite", x[:1], COUNT)
     mean, covariance = closed_form(layers[0], x[:1])
     # Var(sum_i h_i w_i) = sum_i E[h_i]**2 s_i**2 + Var(h_i) (m_i**2 + s_i**2), units independent,
@@ -408,7 +409,7 @@ def test_shared_layer_draws_one_kernel(tmp_path):
     model = tfbnn.Model(inputs, outputs)
     model.compile(loss=NLL(0.1))
     path, x = tmp_path / "m.tflite", inputs_of((3,), 8)
-    tfbnn.export.tflite(model, path, num_samples=1, check_data=x)
+    flat.tflite(model, path, num_samples=1, check_data=x)
     draws = draws_of(path, x[:1], 20)
     np.testing.assert_allclose(draws[:, 2:], 2 * draws[:, :2], rtol=1e-5, atol=1e-6)
     assert draws[:, 0].std() > 0.1
@@ -421,7 +422,7 @@ def test_calls_layers_and_interpreters_have_separate_noise(tmp_path):
     model = tfbnn.Model(inputs, outputs)
     model.compile(loss=NLL(0.1))
     path, x = tmp_path / "m.tflite", inputs_of((3,), 8)
-    tfbnn.export.tflite(model, path, num_samples=1, check_data=x)
+    flat.tflite(model, path, num_samples=1, check_data=x)
     draws, others = draws_of(path, x[:1], 500), draws_of(path, x[:1], 500)
     assert len(np.unique(draws[:, 0])) == 500
     assert not set(draws[:, 0]) & set(others[:, 0])
@@ -433,7 +434,7 @@ def test_zscores_of_entropies(tmp_path):
     model, x = model_of("dense"), inputs_of((5,), 300)
     num_samples, groups = 8, 64
     path = tmp_path / "m.tflite"
-    tfbnn.export.tflite(model, path, num_samples=num_samples, check_data=x)
+    flat.tflite(model, path, num_samples=num_samples, check_data=x)
     entropy = tfbnn.lite.Model(path).predict(x)[1]
     keras_entropies = np.stack(
         [tfbnn.predict(model, x, num_samples, seed=seed).uncertainty for seed in range(groups)]
@@ -459,7 +460,7 @@ def operations_of(path):
 
 def test_builtin_operations_and_signature(tmp_path):
     path = tmp_path / "m.tflite"
-    manifest = tfbnn.export.tflite(
+    manifest = flat.tflite(
         model_of("residual"), path, num_samples=2, check_data=inputs_of((8, 8, 2), 4)
     )
     codes = operations_of(path)
@@ -477,14 +478,12 @@ def test_builtin_operations_and_signature(tmp_path):
 def test_reduced_precision_is_within_its_tolerance(name, precision, tmp_path):
     model, x = model_of(name), inputs_of(MODELS[name][0])
     path = tmp_path / "m.tflite"
-    tfbnn.export.tflite(model, path, uncertainty="none", precision=precision, check_data=x)
+    flat.tflite(model, path, uncertainty="none", precision=precision, check_data=x)
     prediction, _ = tfbnn.lite.Model(path).predict(x)
     expected, _ = expected_answer(model, x)
     error = np.abs(prediction - expected).max() / max(1.0, np.abs(expected).max())
     assert error <= tflite_module.TOLERANCES[precision]
-    tfbnn.export.tflite(
-        model, path, num_samples=4, precision=precision, check_data=x, overwrite=True
-    )
+    flat.tflite(model, path, num_samples=4, precision=precision, check_data=x, overwrite=True)
 
 
 @pytest.mark.parametrize("precision", ["int8", "full_int8"])
@@ -492,7 +491,7 @@ def test_sparse_weights_of_eight_bits_are_refused(precision, tmp_path):
     model = model_of("dense")
     options = {"uncertainty": "none", "sparse": True, "check_data": inputs_of((5,), 4)}
     with pytest.raises(ValueError, match=f"garbage.*sparse=True, precision='{precision}'"):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite", precision=precision, **options)
+        flat.tflite(model, tmp_path / "m.tflite", precision=precision, **options)
 
 
 @pytest.fixture(scope="module")
@@ -506,7 +505,7 @@ def test_sparse_files_are_smaller_and_exact(sparsity, wide, tmp_path):
     sizes, answers = [], []
     for sparse in (False, True):
         path = tmp_path / f"{sparse}.tflite"
-        manifest = tfbnn.export.tflite(model, path, uncertainty="none", sparse=sparse, check_data=x)
+        manifest = flat.tflite(model, path, uncertainty="none", sparse=sparse, check_data=x)
         assert manifest["sparsity"] == pytest.approx(sparsity, abs=1e-3)
         sizes.append(manifest["bytes"])
         answers.append(tfbnn.lite.Model(path).predict(x))
@@ -521,7 +520,7 @@ def test_sparse_is_the_default_where_it_pays(wide, tmp_path):
     def stored_sparse(sparsity, **options):
         model = tfbnn.prune(wide, sparsity=sparsity)
         path = tmp_path / "m.tflite"
-        return tfbnn.export.tflite(
+        return flat.tflite(
             model, path, uncertainty="none", check_data=x, overwrite=True, **options
         )["stored_sparse"]
 
@@ -534,7 +533,7 @@ def test_sparse_is_the_default_where_it_pays(wide, tmp_path):
 def test_delegates_agree(options, wide, tmp_path):
     model, x = tfbnn.prune(wide, sparsity=0.9), inputs_of((64,), 50)
     path = tmp_path / "m.tflite"
-    tfbnn.export.tflite(model, path, uncertainty="none", check_data=x, **options)
+    flat.tflite(model, path, uncertainty="none", check_data=x, **options)
     plain = litert.Interpreter(
         str(path),
         experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -548,12 +547,12 @@ def test_delegates_agree(options, wide, tmp_path):
 def test_batch_size(tmp_path):
     model, x = model_of("residual"), inputs_of((8, 8, 2), 10)
     path = tmp_path / "m.tflite"
-    tfbnn.export.tflite(model, path, uncertainty="none", batch_size=4, check_data=x)
+    flat.tflite(model, path, uncertainty="none", batch_size=4, check_data=x)
     runtime = tfbnn.lite.Model(path)
     assert runtime.input_shape == (4, 8, 8, 2)
     np.testing.assert_allclose(runtime.predict(x)[0], expected_answer(model, x)[0], atol=1e-4)
     path = tmp_path / "mc.tflite"
-    tfbnn.export.tflite(model, path, num_samples=3, batch_size=4, check_data=x)
+    flat.tflite(model, path, num_samples=3, batch_size=4, check_data=x)
     assert tfbnn.lite.Model(path).predict(x)[1].shape == (10,)
 
 
@@ -567,7 +566,7 @@ def test_manifest(tmp_path):
     x = inputs_of((4,), 20)
     model.fit(x, np.arange(20) % 3, verbose=0)
     path = tmp_path / "m.tflite"
-    returned = tfbnn.export.tflite(
+    returned = flat.tflite(
         tfbnn.prune(model, sparsity=0.5),
         path,
         check_data=x,
@@ -601,13 +600,13 @@ def test_loaded_model_needs_check_data(tmp_path):
     trained = MODELS["dense"][1]()
     trained.fit(x, np.arange(8) % 3, verbose=0)
     # The rows that `fit` saw are kept.
-    kept = tfbnn.export.tflite(trained, tmp_path / "kept.tflite", uncertainty="none")
+    kept = flat.tflite(trained, tmp_path / "kept.tflite", uncertainty="none")
     assert kept["agreement"]["rows"] == 8
     trained.save(tmp_path / "m.keras")
     model = tfbnn.load_model(tmp_path / "m.keras")
     with pytest.raises(ValueError, match="pass `check_data=`.*Received: check_data=None"):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite")
-    tfbnn.export.tflite(model, tmp_path / "m.tflite", uncertainty="none", check_data=x)
+        flat.tflite(model, tmp_path / "m.tflite")
+    flat.tflite(model, tmp_path / "m.tflite", uncertainty="none", check_data=x)
     prediction, _ = tfbnn.lite.Model(tmp_path / "m.tflite").predict(x)
     np.testing.assert_allclose(prediction, expected_answer(model, x)[0], atol=1e-4)
 
@@ -643,7 +642,7 @@ def test_bad_arguments(options, message, tmp_path):
     model = model_of("dense")
     options = {"check_data": inputs_of((5,), 4)} | options
     with pytest.raises(ValueError, match=message):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite", **options)
+        flat.tflite(model, tmp_path / "m.tflite", **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -651,7 +650,7 @@ def test_weights_that_are_not_finite(tmp_path):
     model = MODELS["dense"][1]()
     model.layers[0].kernel.loc_variable.assign(np.full((5, 8), np.nan))
     with pytest.raises(ValueError, match="`the weights of the model` has NaN.*40"):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite", check_data=inputs_of((5,), 4))
+        flat.tflite(model, tmp_path / "m.tflite", check_data=inputs_of((5,), 4))
 
 
 def test_several_outputs_are_refused(tmp_path):
@@ -659,7 +658,7 @@ def test_several_outputs_are_refused(tmp_path):
     model = tfbnn.Model(inputs, [dense(2)(inputs), dense(2)(inputs)])
     model.compile(loss=[LOGITS, LOGITS])
     with pytest.raises(ValueError, match="one input and one output.*2 outputs"):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite", check_data=inputs_of((3,), 4))
+        flat.tflite(model, tmp_path / "m.tflite", check_data=inputs_of((3,), 4))
 
 
 @pytest.mark.parametrize("uncertainty", ["none", "monte_carlo"])
@@ -671,7 +670,7 @@ def test_wrong_means_are_found(uncertainty, factor, tmp_path, monkeypatch):
     )
     model, x = model_of("fixed scale"), inputs_of((5,), 100)
     with pytest.raises(RuntimeError, match="disagrees with the Keras model.*on 100 rows"):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite", uncertainty=uncertainty, check_data=x)
+        flat.tflite(model, tmp_path / "m.tflite", uncertainty=uncertainty, check_data=x)
     assert not list(tmp_path.iterdir())
 
 
@@ -683,7 +682,7 @@ def test_wrong_noise_is_found(tmp_path, monkeypatch):
         RuntimeError,
         match="z-scores of .* third output on 100 rows",
     ):
-        tfbnn.export.tflite(model, tmp_path / "m.tflite", check_data=x)
+        flat.tflite(model, tmp_path / "m.tflite", check_data=x)
     assert not list(tmp_path.iterdir())
 
 
@@ -691,13 +690,13 @@ def test_failed_export_keeps_the_old_file(tmp_path, monkeypatch):
     model, x = model_of("dense"), inputs_of((5,), 8)
     path = tmp_path / "m.tflite"
     options = {"uncertainty": "none", "check_data": x}
-    tfbnn.export.tflite(model, path, **options)
+    flat.tflite(model, path, **options)
     old = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(FileExistsError, match="exists and is not overwritten.*`overwrite=True`"):
-        tfbnn.export.tflite(model, path, **options)
+        flat.tflite(model, path, **options)
     monkeypatch.setattr(tflite_module, "smaller", lambda *_, **__: b"no model")
     with pytest.raises(ValueError, match="not a LiteRT model"):
-        tfbnn.export.tflite(model, path, overwrite=True, **options)
+        flat.tflite(model, path, overwrite=True, **options)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == old
 
 
@@ -710,7 +709,7 @@ def test_small_variances_in_8_bits(uncertainty, rho, tmp_path):
     x = np.random.default_rng(0).normal(size=(20, 2)).astype("float32")
     path = tmp_path / "model.tflite"
     options = {"precision": "full_int8", "num_samples": 4, "representative_data": x}
-    tfbnn.export.tflite(model, path, uncertainty, check_data=x, **options)
+    flat.tflite(model, path, uncertainty, check_data=x, **options)
     answer = tfbnn.lite.Model(path).predict(x)
     np.testing.assert_allclose(answer.prediction, model(x), atol=0.1)
     assert np.all(np.abs(answer.uncertainty - 0.7) < 0.2)

@@ -6,7 +6,6 @@ import pytest
 
 import tfbnn
 from tfbnn.layers.variational import variational_weights
-from tfbnn.likelihoods.real_numbers import normal_cross_entropy
 from tfbnn.pruning import masks
 
 LAYERS = tfbnn.layers

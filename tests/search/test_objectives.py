@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tfbnn
+from tests.export import flat
 from tests.quiet import QUIET
 from tfbnn import search
 from tfbnn.search import objectives
@@ -61,7 +62,7 @@ def test_bytes_are_those_of_the_file_at_the_largest_sparsity_in_the_budget(
     assert scores["validation_error"] == pytest.approx(budget)
     pruned = tfbnn.prune(trained, sparsity=0.5)
     path = tmp_path / "model.tflite"
-    tfbnn.export.tflite(pruned, path, num_samples=2, check_data=x)
+    flat.tflite(pruned, path, num_samples=2, check_data=x)
     assert scores["deployment_bytes"] == path.stat().st_size
 
 

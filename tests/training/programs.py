@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfbnn
+from tests.export import flat
 from tfbnn.training import strategies
 from tfbnn.weights import noise
 
@@ -72,7 +73,7 @@ def update(folder, worker, strategy):
     if strategies.is_chief(strategy):
         tfbnn.predict(model, X, num_samples=2, verbose=0)
         tfbnn.prune(model, sparsity=0.5).save(folder / "pruned.keras")
-        tfbnn.export.saved_model(model, folder / "saved_model", check_data=X, num_samples=2)
+        flat.saved_model(model, folder / "saved_model", check_data=X, num_samples=2)
 
 
 def uninterrupted(folder, worker, strategy):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests.export import flat
 from tests.quiet import QUIET
 from tfbnn.layers import scopes
 from tfbnn.training import strategies
@@ -191,7 +192,7 @@ def test_afterwards_the_model_is_like_any_other(mirrored, tmp_path):
             np.testing.assert_allclose(found, expected, rtol=1e-5)
     pruned = tfbnn.prune(model, sparsity=0.5)
     assert np.count_nonzero(pruned.layers[0].kernel.loc) < 24
-    tfbnn.export.tflite(model, tmp_path / "model.tflite", check_data=X, num_samples=2)
+    flat.tflite(model, tmp_path / "model.tflite", check_data=X, num_samples=2)
     probabilities, _ = tfbnn.lite.Model(tmp_path / "model.tflite").predict(X)
     assert probabilities.shape == (23, 2)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tfbnn
+from tests.export import flat
 from tfbnn.posterior import posterior_of
 from tfbnn.training import plain_models
 
@@ -172,9 +173,9 @@ NEED_OURS = {
     "prune": lambda model, path: tfbnn.prune(model, sparsity=0.5),
     "pruning_curve": lambda model, path: tfbnn.pruning_curve(model, X, Y),
     "compact": lambda model, path: tfbnn.compact(model),
-    "tflite": lambda model, path: tfbnn.export.tflite(model, path / "m.tflite", check_data=X),
-    "saved_model": lambda model, path: tfbnn.export.saved_model(model, path / "m", check_data=X),
-    "c": lambda model, path: tfbnn.export.c(model, path / "m", check_data=X),
+    "tflite": lambda model, path: flat.tflite(model, path / "m.tflite", check_data=X),
+    "saved_model": lambda model, path: flat.saved_model(model, path / "m", check_data=X),
+    "c": lambda model, path: flat.c(model, path / "m", check_data=X),
 }
 
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfbnn
+from tests.export import flat
 
 tfd = tfp.distributions
 SHAPES = {"Dense": (6,), "Convolution1D": (6, 2), "Convolution2D": (4, 4, 2)}
@@ -142,7 +143,7 @@ def write_files(model, folder):
 
 
 def _tflite(model, path, x, *args, **kwargs):
-    tfbnn.export.tflite(model, path, *args, check_data=x, **kwargs)
+    flat.tflite(model, path, *args, check_data=x, **kwargs)
     answer = tfbnn.lite.Model(path).predict(x)
     return path.name, np.concatenate([np.ravel(one) for one in answer])
 
@@ -169,8 +170,8 @@ def main():
     exported = keras.models.load_model(folder / "Convolution2DFlipout.keras")
     answers |= dict(write_files(exported, folder))
     x = rows(SHAPES["Convolution2D"])
-    tfbnn.export.saved_model(exported, folder / "saved_model", check_data=x)
-    tfbnn.export.c(exported, folder / "network", check_data=x)
+    flat.saved_model(exported, folder / "saved_model", check_data=x)
+    flat.c(exported, folder / "network", check_data=x)
     np.savez_compressed(folder / "answers.npz", **answers)
 
 

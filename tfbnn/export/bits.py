@@ -10,7 +10,7 @@ by 3 % at most.
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.export.freeze import FrozenModel, MeanRule
+from tfbnn.export.laws import FrozenModel, MeanRule
 from tfbnn.layers.precision import in_float32
 from tfbnn.layers.random_maps import RandomMap
 from tfbnn.layers.scopes import forward_rule

@@ -4,14 +4,14 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 
 def convert(
-    module: tf.Module, precision: str, representative_data: np.ndarray | None = None
+    module: tf.Module, precision: str, representative_data: Sequence[np.ndarray] = ()
 ) -> bytes:
     """The LiteRT file for `module.serve`.
 
@@ -19,7 +19,8 @@ def convert(
         module: A module with a traced function `serve`.
         precision: `"int8"` for weights of 8 bits, `"full_int8"` for activations too; all else is
             for `encoding`.
-        representative_data: Rows from which `"full_int8"` learns the range of each activation.
+        representative_data: Rows of each input, from which `"full_int8"` learns the range of each
+            activation.
 
     Raises:
         ValueError: If LiteRT has no builtin operation for something in the graph.
@@ -41,11 +42,12 @@ def convert(
         ) from error
 
 
-def _batches(module: tf.Module, data: np.ndarray) -> Iterator[list[np.ndarray]]:
+def _batches(module: tf.Module, data: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
     """Whole batches of the size of the file, the first rows again in the last one."""
     rows = module.serve.input_signature[0].shape[0]
-    for start in range(0, len(data), rows):
-        yield [np.take(data, np.arange(start, start + rows), axis=0, mode="wrap")]
+    for start in range(0, len(data[0]), rows):
+        chosen = np.arange(start, start + rows)
+        yield [np.take(one, chosen, axis=0, mode="wrap") for one in data]
 
 
 def _named_operations(message: str) -> str:

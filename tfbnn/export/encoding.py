@@ -88,16 +88,16 @@ def can_round(content: bytes, kernel: np.ndarray) -> bool:
 
 
 class _File:
-    """A LiteRT file that is being rewritten; exported files have one graph."""
+    """A LiteRT file that is being rewritten; a loop in it has graphs of its own."""
 
     def __init__(self, model: Any):
         self._model = model
-        (self._graph,) = model.subgraphs
+        self._graph = model.subgraphs[0]
         self._vectors: dict[Any, _Shared] = {}
 
     def halve(self) -> None:
         """Store large constants in float16."""
-        for index, values in list(self._constants(lambda v: v.dtype == np.float32)):
+        for index, values in self._constants(lambda v: v.dtype == np.float32):
             stored = copy.copy(self._graph.tensors[index])
             stored.type = schema.TensorType.FLOAT16
             stored.buffer = self._add_buffer(values.astype(np.float16))
@@ -107,7 +107,7 @@ class _File:
     def round_kernels(self, widths: Sequence[tuple[np.ndarray, int]]) -> None:
         """Store kernels of dense layers in few bits, with a step for each unit."""
         bits_of = {kernel.T.tobytes(): bits for kernel, bits in widths}
-        for index, values in list(self._kernels(bits_of)):
+        for index, values in self._kernels(bits_of):
             self._round_kernel(index, values, bits_of[values.tobytes()])
 
     def has_kernel(self, kernel: np.ndarray) -> bool:
@@ -116,7 +116,7 @@ class _File:
 
     def leave_out_zeros(self) -> None:
         """Store constants of mostly zeros sparse."""
-        for index, values in list(self._constants(_is_mostly_zero)):
+        for index, values in self._constants(_is_mostly_zero):
             if self._is_multiplied_sparse(index, values):
                 self._store_kernel(index, values)
             else:
@@ -124,22 +124,23 @@ class _File:
 
     def drop_names(self) -> None:
         """Forget the names of all tensors but inputs and outputs."""
-        kept = {*self._graph.inputs, *self._graph.outputs}
-        for index, tensor in enumerate(self._graph.tensors):
-            if index not in kept:
-                tensor.name = None
+        for graph in self._model.subgraphs:
+            kept = {*graph.inputs, *graph.outputs}
+            for index, tensor in enumerate(graph.tensors):
+                if index not in kept:
+                    tensor.name = None
 
     def share_constants(self) -> None:
         """Let tensors of equal content have one buffer."""
         first: dict[bytes, int] = {}
-        for tensor in self._graph.tensors:
+        for tensor in self._tensors():
             data = self._model.buffers[tensor.buffer].data
             if data is not None:
                 tensor.buffer = first.setdefault(bytes(data), tensor.buffer)
 
     def packed(self) -> bytes:
         """The bytes of the file."""
-        used = {tensor.buffer for tensor in self._graph.tensors}
+        used = {tensor.buffer for tensor in self._tensors()}
         used |= {entry.buffer for entry in self._model.metadata or []}
         for index, buffer in enumerate(self._model.buffers):
             if index not in used:
@@ -149,8 +150,21 @@ class _File:
         builder.Finish(self._model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
 
+    def _tensors(self) -> Iterator[Any]:
+        return (tensor for graph in self._model.subgraphs for tensor in graph.tensors)
+
     def _constants(self, chosen: Callable[[np.ndarray], bool]) -> Iterator[tuple[int, np.ndarray]]:
-        """Index and values of the large dense constants of real numbers that are chosen."""
+        """Index and values of the large dense constants of real numbers that are chosen.
+
+        In all graphs; that of the constant is then the one that is rewritten.
+        """
+        for graph in self._model.subgraphs:
+            self._graph = graph
+            yield from list(self._constants_of_graph(chosen))
+
+    def _constants_of_graph(
+        self, chosen: Callable[[np.ndarray], bool]
+    ) -> Iterator[tuple[int, np.ndarray]]:
         for index, tensor in enumerate(self._graph.tensors):
             data = self._model.buffers[tensor.buffer].data
             stored = data is not None and tensor.type in _TYPES and tensor.sparsity is None

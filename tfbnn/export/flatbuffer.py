@@ -27,11 +27,6 @@ _RUNTIMES = {
 _NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
 
 
-def num_graphs(content: bytes) -> int:
-    """Number of graphs in a file: a loop has one for its condition and one for its body."""
-    return len(schema.ModelT.InitFromPackedBuf(content, 0).subgraphs)
-
-
 def operations(path: pathlib.Path) -> list[str]:
     """Names of the operations in the file, sorted; those not builtin as `custom:<name>`."""
     return sorted({_name(code) for code in _read(path).operatorCodes})
@@ -62,7 +57,16 @@ def memory(path: pathlib.Path) -> dict[str, int]:
         operations in the order of the file. A runtime may add copies of its own.
     """
     model = _read(path)
-    graph = model.subgraphs[0]
+    weights, activations = zip(*(_memory_of(model, one) for one in model.subgraphs), strict=True)
+    # The graphs of a loop run while the values of the first one are kept.
+    return {
+        "weights": sum(weights),
+        "activations": activations[0] + max(activations[1:], default=0),
+    }
+
+
+def _memory_of(model: schema.ModelT, graph: schema.SubGraphT) -> tuple[int, int]:
+    """Bytes of the constants of one graph, and of its other tensors at most."""
     sizes = [_num_bytes(tensor) for tensor in graph.tensors]
     stored = [_stored_bytes(model, tensor) for tensor in graph.tensors]
     expanded = _written_out(model, graph, stored)
@@ -76,7 +80,7 @@ def memory(path: pathlib.Path) -> dict[str, int]:
         live |= set(_indices(operator.outputs)) - expanded
         peak = max(peak, sum(sizes[i] for i in live))
         live = {i for i in live if last.get(i, 0) > step}
-    return {"weights": sum(stored) + sum(sizes[i] for i in expanded), "activations": peak}
+    return sum(stored) + sum(sizes[i] for i in expanded), peak
 
 
 def builtin(code: schema.OperatorCodeT) -> int:

@@ -4,13 +4,10 @@ import hashlib
 import importlib.metadata
 import json
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 from tfbnn.export.files import num_bytes, num_gzip_bytes
-from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.pruning.masks import num_weights, sparsity_of
-from tfbnn.weights import priors
+from tfbnn.pruning.masks import num_weights, prunable_weights, sparsity_of
 
 _PACKAGES = ("tfbnn", "tensorflow", "keras", "tensorflow-probability", "ai-edge-litert", "numpy")
 
@@ -21,41 +18,45 @@ def manifest_path(path: pathlib.Path) -> pathlib.Path:
 
 
 def describe(
-    posterior: AbstractPosterior, path: pathlib.Path, sizes: Sequence[int | None], **facts: Any
+    target: Any,
+    shipment: Any,
+    path: pathlib.Path,
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
     """The manifest of an exported file.
 
     Args:
-        posterior: What was exported.
+        target: The kind of file.
+        shipment: What was exported.
         path: The written file or folder.
-        sizes: Shape of one input as the file takes it, None for a size that may vary.
-        **facts: What the exporter knows: format, mode, tolerances and so on.
+        facts: What the target knows beside.
 
     Returns:
         A dict for `json.dump`.
     """
-    model = posterior.model
-    likelihood = posterior.likelihoods[0]
-    weights = posterior.weights
+    signature, posterior = shipment.signature, shipment.posterior
+    shapes = dict(zip(signature.inputs, signature.shapes, strict=True))
+    likelihoods = {name: _likelihood(one) for name, one in signature.outputs.items()}
+    single = len(likelihoods) == 1
     return {
-        **facts,
-        "model": model.name,
-        "input_shape": [None, *sizes],
-        "likelihood": {
-            "kind": likelihood.name,
-            "loss": type(likelihood.loss).__name__,
-            "temperature": likelihood.temperature,
-            "mean_temperature": likelihood.mean_temperature,
-        },
-        **likelihood.meanings,
-        "num_examples": model.num_examples,
-        "priors": _distinct([priors.serialize(weight.prior) for weight in weights]),
-        "kernel_weights": num_weights(model),
-        "sparsity": sparsity_of(model),
+        "format": target.name,
+        **shipment.mode.facts(),
+        "precision": shipment.storage.precision,
+        "standard_deviations": shipment.deviations if shipment.mode.has_deviations else None,
+        "input_type": shipment.inputs.type,
+        "preprocessing": shipment.inputs.words,
+        "class_names": shipment.class_names,
+        "tolerance": shipment.tolerance,
+        **({"input_shape": [*shapes.values()][0]} if len(shapes) == 1 else {"inputs": shapes}),
+        **({"likelihood": likelihoods[""]} if single else {"outputs": likelihoods}),
+        **signature.meanings(),
+        **posterior.describe(),
+        **_pruned(posterior.model),
         "bytes": num_bytes(path),
         "gzip_bytes": num_gzip_bytes(path),
         "sha256": _digest(path),
         "versions": {name: _version(name) for name in _PACKAGES},
+        **facts,
     }
 
 
@@ -64,10 +65,19 @@ def write(manifest: dict[str, Any], path: pathlib.Path) -> None:
     path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
 
-def _distinct(configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Class and settings of each prior in use, in the order of the layers."""
-    described = [{"class": c["class_name"], **c["config"]} for c in configs]
-    return [d for index, d in enumerate(described) if d not in described[:index]]
+def _pruned(model: Any) -> dict[str, Any]:
+    if not prunable_weights(model):
+        return {}
+    return {"kernel_weights": num_weights(model), "sparsity": sparsity_of(model)}
+
+
+def _likelihood(likelihood: Any) -> dict[str, Any]:
+    return {
+        "kind": likelihood.name,
+        "loss": type(likelihood.loss).__name__,
+        "temperature": likelihood.temperature,
+        "mean_temperature": likelihood.mean_temperature,
+    }
 
 
 def _digest(path: pathlib.Path) -> str | None:

@@ -3,76 +3,69 @@
 import errno
 import os
 import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfbnn import arguments
-from tfbnn.export import manifest, verification
-from tfbnn.export.files import written_whole
-from tfbnn.export.freeze import freeze
-from tfbnn.export.options import checked_class_names, checked_tolerance, checked_words
+from tfbnn.export import modes
+from tfbnn.export.agreement import Answers, Run
+from tfbnn.export.laws import FrozenWeight
+from tfbnn.export.options import Inputs
+from tfbnn.export.shipping import AbstractTarget, Shipment, ship
 from tfbnn.export.sparse import SparseWeight
 from tfbnn.layers.precision import in_float32
-from tfbnn.layers.random_maps import RandomMap
-from tfbnn.layers.scopes import forward_rule
-from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.posterior.mean_field import mean_field
+from tfbnn.posterior.gaussian import AbstractGaussianPosterior
 from tfbnn.requirements import reason_of
 from tfbnn.weights import noise
 from tfbnn.weights.compilation import traced
-
-# Float32 sums in another order; the same operations otherwise.
-TOLERANCE = 1e-4
 
 
 def saved_model(
     model: Any,
     path: str | os.PathLike,
-    uncertainty: str = "monte_carlo",
-    num_samples: int = 32,
+    uncertainty: Any = "monte_carlo",
+    storage: Any = "float32",
+    inputs: Inputs | None = None,
     check_data: Any = None,
-    tolerance: float | None = None,
     class_names: list[str] | None = None,
-    preprocessing: str | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write a SavedModel that plain `tf.saved_model.load` reads where tfbnn is not installed.
 
-    Of each weight tensor only the elements that are not pruned are stored. Signatures:
+    Of each weight tensor with a normal law only the elements that are not pruned are stored.
+    Signatures:
 
-    * `serving_default(inputs)`: `prediction` and `uncertainty` of the network at the posterior
-      mean.
-    * `predict_with_uncertainty(inputs)`: the same over `num_samples` drawn networks, other ones at
-      each call.
+    * `serving_default(inputs)`: `prediction` and `uncertainty` of the network at the mean, or of
+      all of them where there is no mean.
+    * `predict_with_uncertainty(inputs)`: the same over the networks of `uncertainty`.
 
     Both have the further outputs that `tfbnn.export.tflite` has, `mutual_information` or
-    `epistemic` and, with a temperature of the mean, `expected_entropy`.
+    `epistemic` and, with a temperature of the mean, `expected_entropy`; with several inputs or
+    outputs, these go by their names.
 
-    The loaded object also has `predict(inputs, num_samples, seed)`, whose draws repeat with the
-    seed.
+    With `"monte_carlo"` the loaded object also has `predict(*inputs, num_samples, seed)`, whose
+    draws repeat with the seed.
 
     Args:
-        model: A trained `tfbnn.Sequential` or `tfbnn.Model` with one input and one output. A size
-            that may vary, as in `keras.Input((None, 3))`, may vary in the file too.
+        model: A trained `tfbnn.Sequential` or `tfbnn.Model`, or a posterior. A size that may vary,
+            as in `keras.Input((None, 3))`, may vary in the file too.
         path: Folder to write; the manifest goes to `<path>.json`.
-        uncertainty: `"monte_carlo"`, or `"none"` for the posterior mean alone, in half the bytes.
-        num_samples: Number of networks in the signature `predict_with_uncertainty`.
+        uncertainty: As in `tfbnn.export.tflite`; `"none"` is half as large as `"monte_carlo"`.
+        storage: `"float32"`, or a `tfbnn.export.Storage` for the tolerance.
+        inputs: What the file takes, as in `tfbnn.export.tflite`; any number of rows.
         check_data: Rows of inputs to compare on; those kept from `fit` by default.
-        tolerance: Largest accepted difference of a mean prediction, relative to the largest
-            prediction if that is above 1; `TOLERANCE` by default.
         class_names: Names of the classes, for the manifest.
-        preprocessing: What the inputs have gone through, in words, for the manifest.
         overwrite: Whether an existing folder may be replaced.
 
     Returns:
         The manifest.
 
     Raises:
-        TypeError: If `model` is another posterior than the mean-field one.
+        TypeError: If the posterior has no such mode; the message says which it has.
         ValueError: If an argument is out of its range.
-        RuntimeError: If the written model disagrees with the Keras model.
+        RuntimeError: If the written model disagrees with the posterior.
         FileExistsError: If `path` or its manifest exists.
         OSError: If the folder is full or cannot be written to. Nothing is left in it.
 
@@ -88,180 +81,160 @@ def saved_model(
     >>> sorted(answer)
     ['mutual_information', 'prediction', 'uncertainty']
     """
-    posterior = mean_field(model)
-    arguments.one_of("uncertainty", uncertainty, ("monte_carlo", "none"))
-    num_samples = arguments.count("num_samples", num_samples)
-    overwrite, path = arguments.boolean("overwrite", overwrite), arguments.path("path", path)
-    class_names = checked_class_names(posterior, class_names)
-    preprocessing = checked_words(preprocessing)
-    verification.check_model(posterior)
-    tolerance = checked_tolerance(
-        tolerance, lambda: max(TOLERANCE, verification.keras_tolerance(posterior))
+    target = SavedModel()
+    return ship(
+        target, model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
     )
-    rows = verification.check_rows(posterior, check_data)
-    builder = _Builder(posterior, num_samples, with_uncertainty=uncertainty == "monte_carlo")
-    targets = [path, manifest.manifest_path(path)]
-    with written_whole(targets, overwrite) as (temporary, description):
-        builder.save(temporary)
-        agreement = _verify(posterior, temporary, rows, num_samples, tolerance)
-        described = manifest.describe(
-            posterior,
-            temporary,
-            verification.input_shape(posterior.model)[1:],
-            format="saved_model",
-            mode=uncertainty,
-            num_samples=num_samples,
-            precision="float32",
-            stored_sparse=True,
-            tolerance=tolerance,
-            agreement=agreement,
-            class_names=class_names,
-            preprocessing=preprocessing,
-            minimum_runtime=f"TensorFlow {tf.__version__}",
-        )
-        manifest.write(described, description)
-    return described
+
+
+class SavedModel(AbstractTarget):
+    """A folder that TensorFlow loads."""
+
+    name = "saved_model"
+    modes = (modes.Moments, modes.MonteCarlo, modes.Ensemble, modes.Mean)
+    # Float32 sums in another order; the same operations otherwise.
+    tolerances = {"float32": 1e-4}
+    input_types = ("float32", "uint8")
+
+    def write(self, shipment: Shipment, paths: Sequence[pathlib.Path]) -> dict[str, Any]:
+        (path,) = paths
+        _save(_Builder(shipment), path)
+        loaded = tf.saved_model.load(str(path))
+        agreement = shipment.compare(_runner(loaded, _LAST, shipment))
+        found = vars(agreement)
+        if _LAST in loaded.signatures and shipment.posterior.mean() is not None:
+            mean = modes.Mean().compare(shipment, _runner(loaded, _DEFAULT, shipment))
+            found = {**found, "max_error": mean.max_error}
+        return {
+            "agreement": found,
+            "stored_sparse": True,
+            "minimum_runtime": f"TensorFlow {tf.__version__}",
+        }
+
+
+_DEFAULT, _LAST = "serving_default", "predict_with_uncertainty"
 
 
 class _Builder:
-    """Makes the module that is saved: sparse weights, the other layers' variables, functions."""
+    """Makes the module that is saved: its numbers are variables, which all functions share."""
 
-    def __init__(self, posterior: AbstractPosterior, num_samples: int, with_uncertainty: bool):
-        self._posterior = posterior
-        self._num_samples = num_samples
-        self._stored = {
-            one: [
-                weight and SparseWeight(weight, with_uncertainty)
-                for weight in (frozen.kernel, frozen.bias)
-            ]
-            for one, frozen in freeze(posterior).items()
-        }
-        self.module = self._module(with_uncertainty)
-
-    def save(self, path: pathlib.Path) -> None:
-        """Write the folder.
-
-        Raises:
-            OSError: If it cannot be written.
-        """
-        try:
-            tf.saved_model.save(self.module, str(path), signatures=self._signatures())
-        except tf.errors.OpError as error:
-            # TensorFlow has errors of its own, which quote the system's.
-            codes = (code for code in errno.errorcode if os.strerror(code) in error.message)
-            code = next(codes, errno.EIO)
-            raise OSError(code, os.strerror(code), str(path)) from error
-
-    def _signatures(self) -> dict[str, Any]:
-        """The functions that a server calls by name."""
-        functions = {"serving_default": self.module.mean}
-        if hasattr(self.module, "predict"):
-            functions["predict_with_uncertainty"] = self.module.predict_with_uncertainty
-        return functions
-
-    def _module(self, with_uncertainty: bool) -> tf.Module:
-        module = tf.Module()
+    def __init__(self, shipment: Shipment):
+        self._shipment = shipment
+        self._posterior = shipment.posterior
+        self.module = tf.Module()
         # A SavedModel wants every variable that a function reads to hang on an attribute.
-        module.weights = [w for pair in self._stored.values() for w in pair if w is not None]
-        replaced = {id(v) for one in self._stored for v in one.variables}
-        others = [v for v in self._posterior.model.variables if id(v) not in replaced]
-        module.variables_of_other_layers = [v.value for v in others]
+        self.module.held = []
+        self.signatures = self._functions()
+        variables = (v for model in shipment.models for v in model.variables)
+        others = [v.value for v in variables if id(v) not in self._replaced]
+        self.module.variables_of_models = others
 
-        shape = verification.input_shape(self._posterior.model)
-        inputs = tf.TensorSpec(shape, tf.float32, name="inputs")
-        scalar = tf.TensorSpec([], tf.int64)
-        module.mean = traced(self._mean, input_signature=[inputs])
-        if with_uncertainty:
-            module.predict = traced(self._predict, input_signature=[inputs, scalar, scalar])
-            module.predict_with_uncertainty = traced(
-                self._predict_with_uncertainty, input_signature=[inputs]
-            )
-        return module
+    def _functions(self) -> dict[str, Any]:
+        """The functions that a server calls by name."""
+        shipment, posterior = self._shipment, self._posterior
+        self._weights: list[SparseWeight] = []
+        self._replaced: set[int] = set()
+        if isinstance(posterior, AbstractGaussianPosterior):
+            drawn = isinstance(shipment.mode, modes.MonteCarlo)
+            laws = posterior.laws()
+            frozen = (FrozenWeight(*laws[weight]).in_numpy() for weight in posterior.weights)
+            self._weights = [SparseWeight(weight, with_scale=drawn) for weight in frozen]
+            self.module.weights = self._weights
+            self._replaced = {id(v) for weight in posterior.weights for v in weight.variables}
+        functions = {}
+        if posterior.mean() is not None:
+            functions[_DEFAULT] = self._traced(self._mean())
+        if isinstance(shipment.mode, modes.MonteCarlo):
+            scalar = tf.TensorSpec([], tf.int64)
+            self.module.predict = self._traced(self._draw, scalar, scalar)
+            functions[_LAST] = self._traced(self._draw_anew)
+        elif not isinstance(shipment.mode, modes.Mean):
+            functions[_LAST] = self._traced(shipment.mode.computation(shipment, self._hold))
+        return {_DEFAULT: functions.get(_LAST), **functions}
 
-    def _mean(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        weights = _map(self._stored, lambda weight: weight.decode().mean())
-        return self._answer(self._network(weights, inputs)[tf.newaxis])
+    def _traced(self, compute: Callable[..., Any], *others: tf.TensorSpec) -> Any:
+        """A function of the inputs, by name, and of others that gives the answers."""
+        shipment = self._shipment
+        pairs = zip(shipment.signature.inputs, shipment.signature.shapes, strict=True)
+        specs = [tf.TensorSpec(s, shipment.inputs.type, name=name) for name, s in pairs]
 
-    def _predict(
-        self, inputs: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        decoded = _map(self._stored, lambda weight: weight.decode())
+        def serve(*given: tf.Tensor) -> dict[str, tf.Tensor]:
+            inputs, rest = given[: len(specs)], given[len(specs) :]
+            inputs = shipment.signature.packed(shipment.inputs.prepared(inputs))
+            with in_float32(*shipment.models):
+                return shipment.signature.answer(compute(inputs, *rest))
 
-        def draw(number: tf.Tensor) -> tf.Tensor:
-            seeds = iter(noise.split(tf.stack([seed, number]), 2 * len(decoded)))
-            return self._network(_map(decoded, lambda w: w.sample(next(seeds))), inputs)
+        return traced(serve, input_signature=[*specs, *others])
 
-        outputs = tf.map_fn(draw, tf.range(num_samples), fn_output_signature=tf.float32)
-        return self._answer(outputs)
+    def _hold(self, array: np.ndarray) -> tf.Variable:
+        self.module.held.append(tf.Variable(array, trainable=False))
+        return self.module.held[-1]
 
-    def _predict_with_uncertainty(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _mean(self) -> Callable[[Any], Any]:
+        if not self._weights:
+            return modes.Mean().computation(self._shipment, self._hold)
+
+        def mean(inputs: Any) -> Any:
+            values = [weight.decode().mean() for weight in self._weights]
+            return _stacked([self._posterior.network(values, inputs)])
+
+        return mean
+
+    def _draw(self, inputs: Any, num_samples: tf.Tensor, seed: tf.Tensor) -> Any:
+        """Outputs of networks that the seed gives."""
+        decoded = [weight.decode() for weight in self._weights]
+
+        def network(number: tf.Tensor) -> list[tf.Tensor]:
+            one = tf.stack([seed, number])
+            if not decoded:
+                values = self._posterior.draw(one)
+            else:
+                seeds = noise.split(one, len(decoded))
+                values = [w.sample(s) for w, s in zip(decoded, seeds, strict=True)]
+            outputs = tf.nest.flatten(self._posterior.network(values, inputs))
+            return [tf.cast(output, tf.float32) for output in outputs]
+
+        types = [tf.float32] * len(self._posterior.likelihoods)
+        return tf.map_fn(network, tf.range(num_samples), fn_output_signature=types)
+
+    def _draw_anew(self, inputs: Any) -> Any:
         # `tf.random.uniform` would bake in the global seed of the process that exports.
         zero, limit = tf.constant(0, tf.int64), tf.constant(tf.int64.max, tf.int64)
         seed = tf.raw_ops.RandomUniformInt(
             shape=tf.constant([], tf.int32), minval=zero, maxval=limit
         )
-        return self._predict(inputs, tf.constant(self._num_samples, tf.int64), seed)
-
-    def _network(self, weights: dict[RandomMap, list[Any]], inputs: tf.Tensor) -> tf.Tensor:
-        model = self._posterior.model
-        with forward_rule(_FixedRule(weights)), in_float32(model):
-            return tf.cast(model(inputs, training=False), tf.float32)
-
-    def _answer(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._posterior.likelihoods[0].answer(outputs)
+        return self._draw(inputs, tf.constant(self._shipment.mode.num_samples, tf.int64), seed)
 
 
-class _FixedRule:
-    """A random map with given weights."""
-
-    def __init__(self, weights: dict[RandomMap, list[tf.Tensor | None]]):
-        self._weights = weights
-
-    def __call__(self, one: RandomMap, inputs: tf.Tensor) -> tf.Tensor:
-        kernel, bias = self._weights[one]
-        outputs = one.linear_map(inputs, kernel)
-        if bias is None:
-            return outputs
-        return outputs + tf.reshape(bias, one.linear_map.bias_shape(len(outputs.shape)))
+def _stacked(outputs: list[Any]) -> Any:
+    return tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *outputs)
 
 
-def _map(weights: dict[Any, list[Any]], function: Any) -> dict[Any, list[Any]]:
-    return {
-        one: [None if weight is None else function(weight) for weight in pair]
-        for one, pair in weights.items()
-    }
+def _save(builder: _Builder, path: pathlib.Path) -> None:
+    """Write the folder, or raise an `OSError`."""
+    try:
+        tf.saved_model.save(builder.module, str(path), signatures=builder.signatures)
+    except tf.errors.OpError as error:
+        # TensorFlow has errors of its own, which quote the system's.
+        codes = (code for code in errno.errorcode if os.strerror(code) in error.message)
+        code = next(codes, errno.EIO)
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
-def _verify(
-    posterior: AbstractPosterior,
-    path: pathlib.Path,
-    rows: np.ndarray,
-    num_samples: int,
-    tolerance: float,
-) -> dict[str, Any]:
-    """Load the folder and compare both signatures with Keras."""
-    loaded = tf.saved_model.load(str(path))
+def _runner(loaded: Any, name: str, shipment: Shipment) -> Run:
+    function = loaded.signatures[name if name in loaded.signatures else _DEFAULT]
 
-    def runner(name: str) -> verification.Run:
-        def run(x: np.ndarray) -> list[np.ndarray]:
-            try:
-                answers = loaded.signatures[name](inputs=tf.constant(x))
-            except tf.errors.OpError as error:
-                raise ValueError(
-                    "The exported graph fails on `check_data`. A layer that needs sizes which are "
-                    "not known before the data come, such as `TimeDistributed`, is replaced, or "
-                    f"`keras.Input` given all of them. Received: {reason_of(error)} (from "
-                    "TensorFlow)"
-                ) from error
-            return verification.listed(posterior, answers)
+    def run(rows: Sequence[np.ndarray]) -> Answers:
+        typed = [tf.constant(one.astype(shipment.inputs.type)) for one in rows]
+        named = dict(zip(shipment.signature.inputs, typed, strict=True))
+        try:
+            return {key: value.numpy() for key, value in function(**named).items()}
+        except tf.errors.OpError as error:
+            raise ValueError(
+                "The exported graph fails on `check_data`. A layer that needs sizes which are "
+                "not known before the data come, such as `TimeDistributed`, is replaced, or "
+                f"`keras.Input` given all of them. Received: {reason_of(error)} (from "
+                "TensorFlow)"
+            ) from error
 
-        return run
-
-    mean = verification.verify_mean(posterior, runner("serving_default"), rows, tolerance)
-    if "predict_with_uncertainty" not in loaded.signatures:
-        return vars(mean)
-    run = runner("predict_with_uncertainty")
-    slack = 0.0 if tolerance <= TOLERANCE else tolerance
-    expected = verification.replicated_answers(posterior, rows, num_samples)
-    monte_carlo = verification.verify_monte_carlo(expected, run, rows, slack)
-    return vars(monte_carlo) | {"max_error": mean.max_error}
+    return run

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.export.freeze import FrozenWeight
+from tfbnn.export.laws import FrozenWeight
 
 
 class SparseWeight(tf.Module):

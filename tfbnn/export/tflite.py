@@ -1,75 +1,50 @@
 """`tfbnn.export.tflite`: one LiteRT file that answers with a prediction and an uncertainty."""
 
-import dataclasses
-import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
-from tfbnn import arguments, lite
-from tfbnn.export import flatbuffer, manifest, verification
-from tfbnn.export.bits import UNROUNDED, WIDTHS, Bits, wider
+from tfbnn import lite
+from tfbnn.export import bits, flatbuffer
+from tfbnn.export.agreement import Agreement, Answers, Run
+from tfbnn.export.bits import UNROUNDED, WIDTHS, Bits
 from tfbnn.export.conversion import convert
 from tfbnn.export.encoding import can_round, smaller
-from tfbnn.export.files import written_whole
-from tfbnn.export.graph import MODES, Graph
-from tfbnn.export.options import checked_class_names, checked_tolerance, checked_words
+from tfbnn.export.laws import freeze
+from tfbnn.export.modes import Ensemble, Mean, Moments, MonteCarlo, draws_by_laws
+from tfbnn.export.options import Inputs
+from tfbnn.export.shipping import AbstractTarget, Shipment, ship
 from tfbnn.export.variances import FORMS
-from tfbnn.layers.keras_internals import all_layers
-from tfbnn.layers.steps import steps_of
-from tfbnn.posterior.mean_field import mean_field
-from tfbnn.prediction import moments
-from tfbnn.pruning.masks import sparsity_of
-
-# Largest difference to Keras that is accepted, of a mean prediction, by the precision of the
-# weights: of probabilities, or of real numbers relative to the largest.
-TOLERANCES = {
-    "float32": 1e-4,
-    "float16": 5e-3,
-    "int8": 5e-2,
-    "posterior": 1e-1,
-    "full_int8": 1e-1,
-}
+from tfbnn.posterior.gaussian import gaussian
+from tfbnn.pruning.masks import prunable_weights, sparsity_of
 
 # Below this sparsity the positions of the weights cost more bytes than the zeros they save.
 _WORTH_STORING_SPARSE = 0.5
 _SPARSE_PRECISIONS = ("float32", "float16")
-_SCALES = ("full", *FORMS)
-_INPUT_TYPES = ("float32", "uint8")
-# Networks of a file that draws; points at which moments are averaged.
-_NUM_SAMPLES = {"moments": 64, "monte_carlo": 16, "ensemble": 8, "none": 1}
 
 
 def tflite(
     model: Any,
     path: str | os.PathLike,
-    uncertainty: str = "monte_carlo",
-    num_samples: int | None = None,
-    precision: str = "float32",
-    sparse: bool | None = None,
-    batch_size: int = 1,
+    uncertainty: Any = "monte_carlo",
+    storage: Any = "float32",
+    inputs: Inputs | None = None,
     check_data: Any = None,
-    tolerance: float | None = None,
     class_names: list[str] | None = None,
-    preprocessing: str | Callable | None = None,
     overwrite: bool = False,
-    scale: str = "full",
-    representative_data: Any = None,
-    input_type: str = "float32",
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Write a `.tflite` file with the outputs `prediction`, `uncertainty` and a part of the latter.
 
-    Only builtin operations are used. The file is run in LiteRT and compared with the Keras model
+    Only builtin operations are used. The file is run in LiteRT and compared with the posterior
     before it takes its place. It computes in float32, also for a model with mixed precision.
 
-    The third output is `mutual_information` for classes and `epistemic` for real numbers: how much
+    The third output is `mutual_information` for classes and `epistemic` for numbers: how much
     of the uncertainty is about the weights. With a temperature of the mean (`tfbnn.calibrate`) it
-    is of the draws before that, and `expected_entropy` is a fourth.
+    is of the draws before that, and `expected_entropy` is a fourth. With several outputs, each name
+    begins with that of its output: `label_prediction`.
 
     The noise of a `"monte_carlo"` file cannot be seeded: every interpreter, also of the same
     process, has a stream of its own, so answers do not repeat. The rows of one call share drawn
@@ -77,47 +52,34 @@ def tflite(
     own noise.
 
     Args:
-        model: A trained `tfbnn.Sequential` or `tfbnn.Model` with one input and one output. A size
-            that may vary, as in `keras.Input((None, 3))`, is in the file that of `check_data`.
+        model: A trained `tfbnn.Sequential` or `tfbnn.Model`, or a posterior. A size that may vary,
+            as in `keras.Input((None, 3))`, is in the file that of `check_data`, and in the
+            manifest.
         path: Where to write, `.../model.tflite`; the manifest goes to `<path>.json`.
-        uncertainty: `"moments"`: one pass with means and variances, which is fast and repeats;
-            for layers that `tfbnn.prediction.moments` can pass. `"monte_carlo"`: `num_samples`
-            networks are drawn inside the file, anew at each call. `"ensemble"`: `num_samples`
-            networks are drawn now and stored. `"none"`: the network at the posterior mean; its
-            `uncertainty` is that of this one prediction (the entropy of its probabilities, or the
-            noise of the targets).
-        num_samples: Number of networks, 16 for `"monte_carlo"` and 8 for `"ensemble"` by default;
-            for `"moments"` the number of fixed points at which the outputs are averaged, 64.
-        precision: Of the stored weights: `"float32"`, `"float16"`, `"int8"` (activations stay real
-            numbers), `"posterior"` (4, 8 or 16 bits for each kernel, as many as its standard
-            deviations ask for; see `tfbnn.export.bits`), or `"full_int8"` (activations too), for
-            `"none"` and `"ensemble"`.
-        sparse: Whether zeros are left out of the file. None: where it pays and the runtime takes
-            it, that is from a sparsity of 0.5 on for float32 and float16.
-        batch_size: Rows in one call of the file; `tfbnn.lite.Model` takes any number.
+        uncertainty: A mode of `tfbnn.export`, or its name. `Moments(64)` or `"moments"`: one pass
+            with means and variances, which is fast and repeats; for layers that
+            `tfbnn.prediction.moments` can pass. `MonteCarlo(16)` or `"monte_carlo"`: networks are
+            drawn inside the file, anew at each call. `Ensemble(8)` or `"ensemble"`: networks are
+            drawn now and stored. `Mean()` or `"none"`: the network at the mean; its `uncertainty`
+            is that of this one prediction.
+        storage: How numbers are stored, a `tfbnn.export.Storage` or the name of a precision:
+            `"float32"`, `"float16"`, `"int8"`, `"posterior"`, or, for `"none"` and `"ensemble"`,
+            `"full_int8"`.
+        inputs: What the file takes, a `tfbnn.export.Inputs`: rows in a call, pixels or real
+            numbers, preprocessing.
         check_data: Rows of inputs to compare on, as the file takes them; those kept from `fit` by
             default.
-        tolerance: Largest accepted difference of a mean prediction, relative to the largest
-            prediction if that is above 1; that of `precision` in `TOLERANCES` by default.
         class_names: Names of the classes, for the manifest.
-        preprocessing: What the inputs have gone through, in words, for the manifest; or a layer,
-            such as `keras.layers.Rescaling(1 / 255)`, which the file then applies by itself.
         overwrite: Whether an existing file may be replaced.
-        scale: How standard deviations are stored: `"full"`, one for each weight; `"rank_one"`,
-            variances as the product of one number for each input and one for each output;
-            `"unit"`, one for each output. See `tfbnn.export.variances`.
-        representative_data: Rows of inputs, for `"full_int8"`; `check_data` by default.
-        input_type: Type of the file's input, `"float32"` or `"uint8"` (pixels).
-        seed: Of the networks of an `"ensemble"`.
 
     Returns:
         The manifest.
 
     Raises:
-        TypeError: If `model` is another posterior than the mean-field one.
+        TypeError: If the posterior has no such mode; the message says which it has.
         ValueError: If an argument is out of its range, the runtime computes the combination
             wrongly, or a layer has no builtin operation or no moments.
-        RuntimeError: If the written file disagrees with the Keras model.
+        RuntimeError: If the written file disagrees with the posterior.
         FileExistsError: If `path` or its manifest exists.
         OSError: If the folder is full or cannot be written to. Nothing is left in it.
 
@@ -132,197 +94,137 @@ def tflite(
     >>> prediction.shape, uncertainty.shape
     ((3, 2), (3,))
     """
-    posterior = mean_field(model)
-    _check_choices(uncertainty=uncertainty, precision=precision, scale=scale, input_type=input_type)
-    num_samples = _NUM_SAMPLES[uncertainty] if num_samples is None else num_samples
-    num_samples = arguments.count("num_samples", num_samples)
-    batch_size = arguments.count("batch_size", batch_size)
-    sparse = None if sparse is None else arguments.boolean("sparse", sparse)
-    seed = arguments.seed("seed", seed, minimum=0)
-    overwrite, path = arguments.boolean("overwrite", overwrite), arguments.path("path", path)
-    class_names = checked_class_names(posterior, class_names)
-    inside = preprocessing if callable(preprocessing) else None
-    words = checked_words(preprocessing if inside is None else _in_words(inside))
-    _check_combination(uncertainty, num_samples, precision, sparse)
-    verification.check_model(posterior)
-    if uncertainty == "moments":
-        moments.check(steps_of(posterior.model))
-    if sparse is None:
-        sparse = (
-            precision in _SPARSE_PRECISIONS
-            and sparsity_of(posterior.model) >= _WORTH_STORING_SPARSE
-        )
-    tolerance = checked_tolerance(
-        tolerance, lambda: max(TOLERANCES[precision], verification.keras_tolerance(posterior))
+    target = LiteRT()
+    return ship(
+        target, model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
     )
-    rows = verification.check_rows(posterior, check_data, raw=inside is not None)
-    verification.check_type("check_data", rows, input_type)
-    graph = Graph(
-        posterior,
-        uncertainty,
-        (batch_size, *rows.shape[1:]),
-        1 if uncertainty == "none" else num_samples,
-        # Networks that are drawn now, or none: no standard deviation is stored.
-        scale if uncertainty in ("moments", "monte_carlo") else "full",
-        seed,
-        input_type,
-        inside,
-    )
-    data = rows
-    if representative_data is not None:
-        data = verification.checked_rows("representative_data", representative_data, rows.shape[1:])
-        verification.check_type("representative_data", data, input_type)
-    facts = {
-        "tolerance": tolerance,
-        "class_names": class_names,
-        "preprocessing": words,
+
+
+class LiteRT(AbstractTarget):
+    """A `.tflite` file."""
+
+    name = "tflite"
+    modes = (Moments, MonteCarlo, Ensemble, Mean)
+    tolerances = {
+        "float32": 1e-4,
+        "float16": 5e-3,
+        "int8": 5e-2,
+        "posterior": 1e-1,
+        "full_int8": 1e-1,
     }
-    return _write(graph, path, _Storage(precision, sparse, data), rows, overwrite, facts)
+    deviations = ("full", *FORMS)
+    input_types = ("float32", "uint8")
 
+    def check(self, shipment: Shipment) -> None:
+        mode, storage = shipment.mode, shipment.storage
+        if isinstance(mode, MonteCarlo) and not draws_by_laws(shipment.posterior):
+            raise TypeError(
+                "A `.tflite` file draws weight by weight, from laws that this posterior has not. "
+                "Use `uncertainty='ensemble'`, or `tfbnn.export.saved_model`, which draws. "
+                f"Received: a posterior of type {type(shipment.posterior).__name__}"
+            )
+        if storage.sparse and storage.precision not in _SPARSE_PRECISIONS:
+            raise ValueError(
+                "The runtime cannot load sparse integer weights, or computes garbage from them. "
+                "Use `sparse=False`, or `precision='float16'`. "
+                f"Received: sparse={storage.sparse}, precision={storage.precision!r}"
+            )
+        if storage.precision == "full_int8" and mode.has_deviations:
+            raise ValueError(
+                "Variances do not fit in activations of 8 bits. Use `storage='int8'`, or "
+                "`uncertainty='ensemble'` or 'none'. "
+                f"Received: precision={storage.precision!r}, uncertainty={mode.name!r}"
+            )
+        if storage.precision == "posterior":
+            if isinstance(mode, Ensemble):
+                raise ValueError(
+                    "The drawn networks of an ensemble have no standard deviations to round by. "
+                    f"Use `storage='int8'`. Received: uncertainty={mode.name!r}"
+                )
+            gaussian(shipment.posterior, "`storage='posterior'`")
+        self._representative(shipment)
 
-@dataclasses.dataclass(frozen=True)
-class _Storage:
-    """How the numbers of a file are stored."""
-
-    precision: str
-    sparse: bool
-    representative_data: np.ndarray
-
-    def converted(self, graph: Graph) -> bytes:
-        """The file as the converter writes it."""
-        return convert(
-            graph.module(), self.precision, self.representative_data.astype(graph.input_type)
-        )
-
-    def content(self, converted: bytes, bits: Bits) -> bytes:
-        """The bytes of the file; `bits` are those of some kernels."""
-        widths = [(one.kernel.loc.numpy(), b) for one, b in bits.items() if b in WIDTHS]
-        halved = self.precision in ("float16", "posterior")
-        return smaller(converted, self.sparse, halved, widths)
-
-    def bits(self, graph: Graph, converted: bytes, rows: np.ndarray) -> Bits:
-        """Bits of each kernel that the file lets us round, from the posterior if that is asked."""
-        if self.precision != "posterior":
-            return {}
-        needed = graph.needed_bits(rows)
+    def write(self, shipment: Shipment, paths: Sequence[pathlib.Path]) -> dict[str, Any]:
+        (path,) = paths
+        module = shipment.module(shipment.specs(shipment.inputs.batch_size))
+        converted = convert(module, shipment.storage.precision, self._representative(shipment))
+        sparse = _is_sparse(shipment)
+        widths, agreement = _written(shipment, path, converted, sparse)
         return {
-            one: bits if can_round(converted, one.kernel.loc.numpy()) else UNROUNDED
-            for one, bits in needed.items()
+            "agreement": vars(agreement),
+            "batch_size": shipment.inputs.batch_size,
+            **_true_shapes(shipment),
+            "bits": {one.full_name: width for one, width in widths.items()},
+            "stored_sparse": sparse,
+            "memory": flatbuffer.memory(path),
+            "operations": flatbuffer.operations(path),
+            "minimum_runtime": f"LiteRT (TensorFlow Lite) {flatbuffer.minimum_runtime(path)}",
         }
 
-
-def _write(
-    graph: Graph,
-    path: pathlib.Path,
-    storage: _Storage,
-    rows: np.ndarray,
-    overwrite: bool,
-    facts: dict[str, Any],
-) -> dict[str, Any]:
-    targets = [path, manifest.manifest_path(path)]
-    with written_whole(targets, overwrite) as (temporary, description):
-        bits, agreement = _write_agreeing(graph, temporary, storage, rows, facts["tolerance"])
-        described = manifest.describe(
-            graph.posterior,
-            temporary,
-            graph.shape[1:],
-            **facts,
-            format="tflite",
-            mode=graph.mode,
-            num_samples=graph.num_samples,
-            precision=storage.precision,
-            bits={one.full_name: b for one, b in bits.items()},
-            stored_sparse=storage.sparse,
-            scale=graph.scale,
-            batch_size=graph.shape[0],
-            input_type=graph.input_type,
-            agreement=vars(agreement),
-            memory=flatbuffer.memory(temporary),
-            operations=flatbuffer.operations(temporary),
-            minimum_runtime=f"LiteRT (TensorFlow Lite) {flatbuffer.minimum_runtime(temporary)}",
-        )
-        manifest.write(described, description)
-    return described
+    def _representative(self, shipment: Shipment) -> list[np.ndarray]:
+        data, rows = shipment.storage.representative_data, shipment.rows
+        if data is not None:
+            rows = shipment.signature.rows("representative_data", data)
+            shipment.inputs.check("representative_data", rows)
+        return [one.astype(shipment.inputs.type) for one in rows]
 
 
-def _write_agreeing(
-    graph: Graph, path: pathlib.Path, storage: _Storage, rows: np.ndarray, tolerance: float
-) -> tuple[Bits, verification.Agreement]:
-    """Write the file, with kernels as narrow as the check lets them be; what it found."""
-    converted = storage.converted(graph)
-    _check_no_loops(graph.posterior.model, converted)
-    bits = storage.bits(graph, converted, rows)
+def _is_sparse(shipment: Shipment) -> bool:
+    storage, model = shipment.storage, shipment.posterior.model
+    if storage.sparse is not None:
+        return storage.sparse
+    worth = bool(prunable_weights(model)) and sparsity_of(model) >= _WORTH_STORING_SPARSE
+    return worth and storage.precision in _SPARSE_PRECISIONS
+
+
+def _true_shapes(shipment: Shipment) -> dict[str, Any]:
+    """The sizes of the file, where those of the model may vary, and a line that says so."""
+    sizes = [[None, *size] for size in shipment.sizes]
+    if any(None in shape[1:] for shape in shipment.signature.shapes):
+        print(f"The sizes of the file are those of `check_data`: inputs of shape {sizes}.")
+    if len(sizes) == 1:
+        return {"input_shape": sizes[0]}
+    return {"inputs": dict(zip(shipment.signature.inputs, sizes, strict=True))}
+
+
+def _written(
+    shipment: Shipment, path: pathlib.Path, converted: bytes, sparse: bool
+) -> tuple[Bits, Agreement]:
+    """Write the file, with kernels as narrow as the comparison lets them be; what it found."""
+    widths = _needed_bits(shipment, converted)
+    halved = shipment.storage.precision in ("float16", "posterior")
     while True:
-        path.write_bytes(storage.content(converted, bits))
-        model = lite.Model(path)
+        rounded = [(_means(shipment, one), b) for one, b in widths.items() if b in WIDTHS]
+        path.write_bytes(smaller(converted, sparse, halved, rounded))
         try:
-            return bits, verification.verify(
-                graph, functools.partial(_answers, graph, model), rows, tolerance
-            )
+            return widths, shipment.compare(_runner(path, shipment))
         except RuntimeError:
             # The rule is about variances; the answers may ask for more.
-            if min(bits.values(), default=UNROUNDED) == UNROUNDED:
+            if min(widths.values(), default=UNROUNDED) == UNROUNDED:
                 raise
-            bits = wider(bits)
+            widths = bits.wider(widths)
 
 
-def _check_no_loops(model: keras.Model, converted: bytes) -> None:
-    if flatbuffer.num_graphs(converted) == 1:
-        return
-    layers = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN)]
-    names = [f"{layer.name!r} ({type(layer).__name__})" for layer in layers if not layer.unroll]
-    raise ValueError(
-        "The model computes in a loop, and a file with one is not written. Build recurrent layers "
-        "with `unroll=True`, replace others that repeat themselves, or export with "
-        f"`tfbnn.export.saved_model`. Received: the layers {', '.join(names) or 'of the model'}"
-    )
+def _needed_bits(shipment: Shipment, converted: bytes) -> Bits:
+    """Bits of each kernel that the file lets us round, from the posterior if that is asked."""
+    if shipment.storage.precision != "posterior":
+        return {}
+    frozen = freeze(shipment.posterior, shipment.deviations)
+    needed = bits.needed(shipment.posterior, frozen, shipment.prepared)
+    return {
+        one: width if can_round(converted, _means(shipment, one)) else UNROUNDED
+        for one, width in needed.items()
+    }
 
 
-def _answers(graph: Graph, model: lite.Model, x: np.ndarray) -> list[np.ndarray]:
-    return verification.listed(graph.posterior, model.predict(x).outputs)
+def _means(shipment: Shipment, one: Any) -> np.ndarray:
+    return shipment.posterior.laws()[one.kernel].loc.numpy()
 
 
-def _in_words(preprocessing: Callable) -> str:
-    settings = getattr(preprocessing, "get_config", dict)()
-    named = {key: value for key, value in settings.items() if key in ("scale", "offset")}
-    return f"inside the file: {type(preprocessing).__name__} {named or ''}".strip()
+def _runner(path: pathlib.Path, shipment: Shipment) -> Run:
+    file, names = lite.Model(path), shipment.signature.inputs
 
+    def run(rows: Sequence[np.ndarray]) -> Answers:
+        return file.outputs(dict(zip(names, rows, strict=True)))
 
-_CHOICES = {
-    "uncertainty": MODES,
-    "precision": tuple(TOLERANCES),
-    "scale": _SCALES,
-    "input_type": _INPUT_TYPES,
-}
-
-
-def _check_choices(**chosen: str) -> None:
-    for name, value in chosen.items():
-        arguments.one_of(name, value, _CHOICES[name])
-
-
-def _check_combination(
-    uncertainty: str, num_samples: int, precision: str, sparse: bool | None
-) -> None:
-    if sparse and precision not in _SPARSE_PRECISIONS:
-        raise ValueError(
-            "The runtime cannot load sparse integer weights, or computes garbage from them. Use "
-            "`sparse=False`, or `precision='float16'`. "
-            f"Received: sparse={sparse}, precision={precision!r}"
-        )
-    if precision == "full_int8" and uncertainty in ("moments", "monte_carlo"):
-        raise ValueError(
-            "Variances do not fit in activations of 8 bits. Use `precision='int8'`, or "
-            "`uncertainty='ensemble'` or 'none'. "
-            f"Received: precision={precision!r}, uncertainty={uncertainty!r}"
-        )
-    if precision == "posterior" and uncertainty == "ensemble":
-        raise ValueError(
-            "The drawn networks of an ensemble have no standard deviations to round by. Use "
-            f"`precision='int8'`. Received: precision={precision!r}, uncertainty={uncertainty!r}"
-        )
-    if uncertainty == "moments" and num_samples % 2:
-        raise ValueError(
-            "`num_samples` must be even for `uncertainty='moments'`: the points come in pairs. "
-            f"Received: num_samples={num_samples}"
-        )
+    return run

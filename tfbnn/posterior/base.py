@@ -98,6 +98,10 @@ class AbstractPosterior(abc.ABC):
     def mean(self) -> Any | None:
         """The network at the mean of what is random, or None where there is none such."""
 
+    def as_model(self) -> keras.Model:
+        """A Keras model that computes the network at the mean, where there is one."""
+        return self.model
+
     def representative(self) -> Any:
         """A network of the law, for what all have in common: shapes and sizes."""
         return self.mean()

@@ -8,9 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.layers.keras_internals import variables_as
 from tfbnn.layers.variational import variational_weights
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior.base import AbstractPosterior, AbstractRandomVariables
+from tfbnn.training.copies import copy_state, rebuilt
 from tfbnn.weights import noise, priors
 from tfbnn.weights.families import NormalWeight
 
@@ -45,9 +47,14 @@ class AbstractGaussianPosterior(AbstractRandomVariables):
     def laws(self) -> dict[NormalWeight, NormalLaw]:
         """The law of each of `weights`."""
 
-    @abc.abstractmethod
     def as_model(self) -> Any:
-        """A `tfbnn` model whose layers hold these laws."""
+        """A `tfbnn` model whose layers hold these laws, a copy of the posterior's."""
+        copy = rebuilt(self.model)
+        copy.set_weights(self.model.get_weights())
+        copy_state(self.model, copy)
+        for weight, other in zip(self.weights, variational_weights(copy), strict=True):
+            other.assign(*self.laws()[weight])
+        return copy
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -62,12 +69,42 @@ class AbstractGaussianPosterior(AbstractRandomVariables):
         laws = self.laws()
         return [laws[weight].loc for weight in self.weights]
 
+    def network(self, values: list[tf.Tensor], inputs: Any) -> Any:
+        # Draws are pruned already: a mask would be read, and stored in files, for nothing.
+        masks = [w.mask_variable for w in self.weights if w.mask_variable is not None]
+        with variables_as([(mask, tf.ones([])) for mask in masks]):
+            return super().network(values, inputs)
+
     def describe(self) -> dict[str, Any]:
         serialized = [priors.serialize(weight.prior) for weight in self.weights]
         described = [{"class": c["class_name"], **c["config"]} for c in serialized]
         distinct = [d for index, d in enumerate(described) if d not in described[:index]]
         number = getattr(self.model, "num_examples", None)
         return {**super().describe(), "num_examples": number, "priors": distinct}
+
+
+class GaussianPosterior(AbstractGaussianPosterior):
+    """Independent normal weights with given laws, whatever the layers of the model say.
+
+    Args:
+        model: A built model of tfbnn.
+        likelihoods: One for each output.
+        laws: The law of each random weight of the model.
+    """
+
+    route = "gaussian"
+
+    def __init__(
+        self,
+        model: keras.Model,
+        likelihoods: list[AbstractLikelihood],
+        laws: dict[NormalWeight, NormalLaw],
+    ):
+        super().__init__(model, likelihoods)
+        self._laws = laws
+
+    def laws(self) -> dict[NormalWeight, NormalLaw]:
+        return self._laws
 
 
 def gaussian(posterior: AbstractPosterior, what: str) -> AbstractGaussianPosterior:

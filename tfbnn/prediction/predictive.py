@@ -295,16 +295,17 @@ def _blocks(
 
 def _bytes_per_row(posterior: AbstractPosterior, batch: Any) -> int:
     _check_shapes(posterior.model, batch)
-    outputs = tf.nest.flatten(outputs_of_one(posterior, batch))
+    outputs = tf.nest.flatten(outputs_of(posterior, posterior.representative(), batch))
     # Two parameters at most, in float32.
     return sum(8 * max(1, int(np.prod(output.shape[1:]))) for output in outputs)
 
 
-def outputs_of_one(posterior: AbstractPosterior, batch: Any, name: str = "x") -> Any:
-    """The outputs of the network that stands for all, at the mean where there is one.
+def outputs_of(posterior: AbstractPosterior, values: Any, batch: Any, name: str = "x") -> Any:
+    """The outputs of one network.
 
     Args:
         posterior: The posterior.
+        values: The network.
         batch: Inputs, in the structure that the model takes.
         name: What to call them in the message.
 
@@ -312,7 +313,7 @@ def outputs_of_one(posterior: AbstractPosterior, batch: Any, name: str = "x") ->
         ValueError: If the model cannot take them.
     """
     try:
-        return posterior.network(posterior.representative(), batch)
+        return posterior.network(values, batch)
     except (TypeError, ValueError, tf.errors.OpError) as error:
         shapes = [tuple(tensor.shape) for tensor in tf.nest.flatten(batch)]
         raise ValueError(

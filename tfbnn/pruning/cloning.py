@@ -7,7 +7,7 @@ import keras
 
 from tfbnn.layers.variational import variational_layers, variational_weights
 from tfbnn.pruning.masks import mask_of, prunable_weights
-from tfbnn.training.copies import compile_like, rebuilt
+from tfbnn.training.copies import copy_state, rebuilt
 from tfbnn.training.models import BayesianModel
 
 
@@ -64,11 +64,3 @@ def _shared_variables(model: BayesianModel) -> Iterator[keras.Variable]:
     apart = {id(variable) for variable in (*masks, *noise)}
     yield from (variable for variable in model.weights if id(variable) not in apart)
     yield from noise
-
-
-def copy_state(source: BayesianModel, target: BayesianModel, for_training: bool = True) -> None:
-    """Compile a model as another one was, with its temperatures and example rows."""
-    compile_like(source, target, for_training)
-    for old, new in zip(source.likelihoods, target.likelihoods, strict=True):
-        new.take_temperatures(old)
-    target.example_rows = source.example_rows

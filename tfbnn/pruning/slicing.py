@@ -7,11 +7,10 @@ import numpy as np
 
 from tfbnn.layers.keras_internals import all_layers, own_variables
 from tfbnn.layers.variational import AbstractVariationalLayer
-from tfbnn.pruning.cloning import copy_state
 from tfbnn.pruning.constants import LinearState
 from tfbnn.pruning.masks import mask_of
 from tfbnn.pruning.units import Units
-from tfbnn.training.copies import rebuilt
+from tfbnn.training.copies import copy_state, rebuilt
 from tfbnn.training.models import BayesianModel
 from tfbnn.weights import priors
 

@@ -68,6 +68,14 @@ def compile_like(source: Any, target: Any, for_training: bool = True) -> None:
         target.compile_from_config(config)
 
 
+def copy_state(source: Any, target: Any, for_training: bool = True) -> None:
+    """Compile a model as another one was, with its temperatures and example rows."""
+    compile_like(source, target, for_training)
+    for old, new in zip(source.likelihoods, target.likelihoods, strict=True):
+        new.take_temperatures(old)
+    target.example_rows = source.example_rows
+
+
 @contextlib.contextmanager
 def _named_code(model: Any) -> Iterator[Callable[[Any], Any]]:
     """Gives a function that serializes what can be deserialized while the block lasts."""

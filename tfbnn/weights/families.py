@@ -23,6 +23,7 @@ from tfbnn.weights import noise
 from tfbnn.weights.divergences import has_closed_form
 from tfbnn.weights.priors import AbstractPrior, AutomaticRelevance
 from tfbnn.weights.realisation import masked, realisation, scale_of
+from tfbnn.weights.softplus import inverse_softplus
 
 # Of a unit whose inputs are of order 1.
 _SCALE_TIMES_ROOT = 0.3
@@ -53,6 +54,11 @@ class Weight:
         self.name = name
         self.shape = tuple(loc.shape)
         self.loc_variable = loc
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables that the law is made of."""
+        return [self.loc_variable]
 
     @property
     def size(self) -> int:
@@ -97,6 +103,11 @@ class NormalWeight(Weight):
         self.initial_scale = initial_scale
 
     @property
+    def variables(self) -> list[keras.Variable]:
+        found = (self.loc_variable, self.rho_variable, self.mask_variable)
+        return [variable for variable in found if variable is not None]
+
+    @property
     def mask(self) -> tf.Tensor | None:
         """1 where the weight is kept, 0 where it was pruned; None if the layer has no mask."""
         return (
@@ -112,6 +123,12 @@ class NormalWeight(Weight):
     def scale(self) -> tf.Tensor:
         """Posterior standard deviation of each weight."""
         return masked(scale_of(self._rho), self.mask)
+
+    def assign(self, loc: Any, scale: Any) -> None:
+        """Let the weights have these means and standard deviations, where they are not pruned."""
+        self.loc_variable.assign(loc)
+        # A scale of 0, of a pruned weight, has no `rho`.
+        self.rho_variable.assign(tf.where(scale > 0, inverse_softplus(scale), self._rho))
 
     @property
     def kl_is_exact(self) -> bool:

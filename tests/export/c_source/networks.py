@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tfbnn
+from tests.export import flat
 from tests.export.c_source import models
 from tfbnn.export import verification
 from tfbnn.export.c_source import c_compiler, exporter
@@ -71,7 +71,7 @@ def written(model, folder, x, **options):
         patch.setattr(exporter, "CompiledNetwork", network)
         # Drawing networks takes longer than all the rest.
         patch.setattr(verification, "draws_difference", lambda *_: 0.0)
-        manifest = tfbnn.export.c(model, folder, check_data=x, **options)
+        manifest = flat.c(model, folder, check_data=x, **options)
     return Network(model, x, manifest, folder, networks[0])
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import tfbnn
+from tests.export import flat
 from tests.export.c_source import models
 from tests.export.c_source.networks import ROWS, answers_of, close, model_of, written
 from tfbnn.export.c_source import c_compiler, exporter
@@ -334,7 +335,7 @@ def test_the_check_is_as_tight_as_arithmetic_is(name, network, tmp_path, monkeyp
         assert 1e-5 <= float(text) <= 2e-4 * size
     monkeypatch.setattr(exporter, "compiler", lambda: None)
     options = {"precision": "int8", "check_data": found.x}
-    tfbnn.export.c(found.model, tmp_path / "net", **options)
+    flat.c(found.model, tmp_path / "net", **options)
     text = (tmp_path / "net" / "test_net.c").read_text()
     tolerances = re.search(r"tolerances\[3\] = \{(.*)\}", text)[1].split(",")
     limits = [1e-3, 1e-2, 1e-2]
@@ -367,7 +368,7 @@ def test_pruned_and_coarse_files_are_smaller(tmp_path, monkeypatch):
     ]:
         model = models.sequential(shape, models.dense(100), models.dense(3), sparsity=sparsity)
         x = models.inputs_of(shape, 4)
-        manifest = tfbnn.export.c(model, tmp_path / f"net{len(sizes)}", check_data=x, **options)
+        manifest = flat.c(model, tmp_path / f"net{len(sizes)}", check_data=x, **options)
         sizes.append(manifest["weight_bytes"])
     assert sizes == sorted(sizes, reverse=True)
     # A tenth of the weights; mean, variance and gap of each take 9 bytes in place of 8.
@@ -398,7 +399,7 @@ def test_the_third_answer_of_real_numbers_is_epistemic(network):
 
 def small(tmp_path, **options):
     x = models.inputs_of(models.MODELS["dense"][0], 16)
-    return tfbnn.export.c(model_of("dense"), tmp_path / "net", check_data=x, **options)
+    return flat.c(model_of("dense"), tmp_path / "net", check_data=x, **options)
 
 
 def test_without_a_compiler_it_says_so(tmp_path, monkeypatch):
@@ -430,7 +431,7 @@ def test_bad_arguments(options, message, tmp_path):
 
 def test_a_name_that_is_none_in_c(tmp_path):
     with pytest.raises(ValueError, match="begins all names in C.*'3-nets'"):
-        tfbnn.export.c(models.MODELS["dense"][1](), tmp_path / "3-nets")
+        flat.c(models.MODELS["dense"][1](), tmp_path / "3-nets")
 
 
 UNSUPPORTED = {
@@ -454,14 +455,14 @@ def test_what_there_is_no_c_for_is_named(name, tmp_path):
     model = models.sequential(shape, *layers, models.dense(3))
     x = models.inputs_of(tuple(size or 4 for size in shape), 4)
     with pytest.raises(ValueError, match=message):
-        tfbnn.export.c(model, tmp_path / "net", check_data=x)
+        flat.c(model, tmp_path / "net", check_data=x)
     assert not (tmp_path / "net").exists()
 
 
 def test_random_outputs_that_are_no_probabilities(tmp_path):
     model = models.sequential((4,), models.dense(3), loss=models.PROBABILITIES)
     with pytest.raises(ValueError, match="must end in a softmax.*from_logits=False"):
-        tfbnn.export.c(model, tmp_path / "net", check_data=models.inputs_of((4,), 4))
+        flat.c(model, tmp_path / "net", check_data=models.inputs_of((4,), 4))
 
 
 REFUSED = {
@@ -481,12 +482,12 @@ def test_what_has_either_no_c_or_no_moments_is_named(name, tmp_path, monkeypatch
     shape, layers, message = REFUSED[name]
     model = models.sequential(shape, models.dense(3), *layers, models.dense(3))
     with pytest.raises(ValueError, match=message):
-        tfbnn.export.c(model, tmp_path / "net", check_data=models.inputs_of(shape, 4))
+        flat.c(model, tmp_path / "net", check_data=models.inputs_of(shape, 4))
 
 
 def test_a_layer_that_is_called_twice_has_no_moments(tmp_path):
     with pytest.raises(ValueError, match="'dense.*is called more than once.*uncertainty='none'"):
-        tfbnn.export.c(model_of("shared"), tmp_path / "net", check_data=models.inputs_of((5,), 4))
+        flat.c(model_of("shared"), tmp_path / "net", check_data=models.inputs_of((5,), 4))
     assert not (tmp_path / "net").exists()
 
 
@@ -517,7 +518,7 @@ def test_a_coarse_approximation_is_no_error(tmp_path):
     model = models.sequential((30, 1), layer, keras.layers.GlobalAveragePooling1D())
     layer.bias.loc_variable.assign([4.0, 0.0])
     x = np.ones((16, 30, 1), np.float32)
-    manifest = tfbnn.export.c(model, tmp_path / "net", check_data=x)
+    manifest = flat.c(model, tmp_path / "net", check_data=x)
     assert manifest["agreement"]["draws_difference"] > 0.1
     assert manifest["agreement"]["max_error"] < 1e-5
 
@@ -540,4 +541,4 @@ def test_one_unit_keeps_its_variance(inputs, bias_posterior, tmp_path):
     model.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))
     layer.kernel.rho_variable.assign(np.full((inputs, 1), -1.2))
     x = np.random.default_rng(0).normal(size=(5, inputs)).astype("float32")
-    tfbnn.export.c(model, tmp_path / "one", check_data=x)
+    flat.c(model, tmp_path / "one", check_data=x)

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tfbnn
+from tests.export import flat
 from tests.export.c_source import models
 from tests.export.c_source.networks import model_of
 from tfbnn.export.c_source import c_compiler, exporter
@@ -111,7 +112,7 @@ def _aligned(text):
 def test_make_test_with_such_names(name, tmp_path):
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    tfbnn.export.c(model_of("dense"), tmp_path / name, check_data=models.inputs_of((5,), 8))
+    flat.c(model_of("dense"), tmp_path / name, check_data=models.inputs_of((5,), 8))
     command = ["make", "test", "CFLAGS=-std=c99"]
     ended = subprocess.run(command, cwd=tmp_path / name, capture_output=True, text=True)
     assert ended.returncode == 0 and "PASS" in ended.stdout, ended.stderr
@@ -120,9 +121,7 @@ def test_make_test_with_such_names(name, tmp_path):
 @pytest.mark.parametrize("name", ["math", "String", "stdint", "time", "3-nets", "_net", "", "a.b"])
 def test_names_that_cannot_are_refused(name, tmp_path):
     with pytest.raises(ValueError, match="begins all names in C.*not that of a header"):
-        tfbnn.export.c(
-            model_of("dense"), f"{tmp_path}/{name}/" if name else "/", check_data=np.eye(5)
-        )
+        flat.c(model_of("dense"), f"{tmp_path}/{name}/" if name else "/", check_data=np.eye(5))
     assert not list(tmp_path.iterdir())
 
 
@@ -179,7 +178,7 @@ NAMES = ["", "x" * 200]
 @pytest.mark.parametrize("name", NAMES)
 def test_names_of_layers(name, tmp_path):
     model = models.sequential((5,), models.dense(4, name=name), models.dense(3, name="last"))
-    manifest = tfbnn.export.c(model, tmp_path / "net", check_data=models.inputs_of((5,), 8))
+    manifest = flat.c(model, tmp_path / "net", check_data=models.inputs_of((5,), 8))
     assert manifest["storage"] == {name: "dense", "last": "dense"}
     assert json.loads((tmp_path / "net" / "net.json").read_text()) == manifest
 

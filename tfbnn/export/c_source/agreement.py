@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.export import verification
+from tfbnn.export.agreement import UNCERTAINTY_FACTOR
 from tfbnn.export.c_source.translator import Settings
 from tfbnn.export.c_source.weights import LARGEST_CODE, LARGEST_SCALE_CODE, rounded
-from tfbnn.export.freeze import (
+from tfbnn.export.laws import (
     FrozenLayer,
     FrozenModel,
     FrozenWeight,
@@ -23,6 +23,7 @@ from tfbnn.export.freeze import (
     MomentsRule,
     freeze,
 )
+from tfbnn.export.shipping import keras_tolerance
 from tfbnn.export.variances import factorise
 from tfbnn.layers.precision import in_float32
 from tfbnn.layers.scopes import forward_rule
@@ -44,12 +45,12 @@ _LEAST = 1e-5
 _KERAS_LINEAR = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
 
 
-def default_tolerance(posterior: AbstractPosterior, settings: Settings) -> float:
+def default_tolerance(posterior: AbstractPosterior, precision: str, is_random: bool) -> float:
     """The tolerance where the caller gives none."""
-    if settings.is_random:
-        return _MOMENTS_TOLERANCES[settings.precision]
+    if is_random:
+        return _MOMENTS_TOLERANCES[precision]
     # Moments are computed in float32, the mean in the precision of the model.
-    return max(_TOLERANCES[settings.precision], verification.keras_tolerance(posterior))
+    return max(_TOLERANCES[precision], keras_tolerance(posterior))
 
 
 def expected_answers(
@@ -80,9 +81,9 @@ def answers_as_stored(
 
 
 def limits(values: list[np.ndarray], tolerance: float) -> tuple[float, ...]:
-    """What each answer may differ from `values`, at most, as in `verification.same_answers`."""
+    """What each answer may differ from `values`, at most, as in `tfbnn.export.agreement`."""
     sizes = [max(1.0, float(np.max(np.abs(part)))) for part in values]
-    factors = [1.0, *[verification.UNCERTAINTY_FACTOR] * (len(values) - 1)]
+    factors = [1.0, *[UNCERTAINTY_FACTOR] * (len(values) - 1)]
     return tuple(tolerance * f * size for f, size in zip(factors, sizes, strict=True))
 
 

@@ -4,12 +4,10 @@ import os
 import pathlib
 import re
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from tfbnn import arguments
-from tfbnn.export import manifest, verification
+from tfbnn.export import agreement, modes
 from tfbnn.export.c_source.agreement import (
     answers_as_stored,
     arithmetic_tolerance,
@@ -31,13 +29,12 @@ from tfbnn.export.c_source.linear import Linear
 from tfbnn.export.c_source.program import Program
 from tfbnn.export.c_source.source import C_TYPES, Source
 from tfbnn.export.c_source.text import in_comment
-from tfbnn.export.c_source.translator import SCALES, Settings, Translator
-from tfbnn.export.files import written_whole
-from tfbnn.export.options import checked_class_names, checked_tolerance, checked_words
+from tfbnn.export.c_source.translator import Settings, Translator
+from tfbnn.export.options import Inputs, Storage
+from tfbnn.export.shipping import AbstractTarget, Shipment, ship
+from tfbnn.export.variances import FORMS
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
-from tfbnn.posterior.mean_field import mean_field
-from tfbnn.prediction import moments
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Of C11 and POSIX; a file `math.h` would be found in their place.
@@ -48,21 +45,16 @@ _HEADERS = frozenset(
 )
 # Rows in the check program.
 _NUM_CHECKED = 4
-_INSTEAD = "Use `uncertainty='none'`, or a mode of `tfbnn.export.tflite` that draws networks."
 
 
 def c(
     model: Any,
-    folder: str | os.PathLike,
-    uncertainty: str = "moments",
-    precision: str = "float32",
-    scale: str = "full",
-    num_points: int = 64,
+    path: str | os.PathLike,
+    uncertainty: Any = "moments",
+    storage: Any = "float32",
+    inputs: Inputs | None = None,
     check_data: Any = None,
-    tolerance: float | None = None,
     class_names: list[str] | None = None,
-    preprocessing: str | None = None,
-    input_type: str = "float32",
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write a network as C99 that needs nothing but libm.
@@ -80,22 +72,18 @@ def c(
 
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model` with one input and one output, not
-            a subclass with a `call` of its own.
-        folder: Where to write, `.../<name>`, where `<name>` can begin names in C.
-        uncertainty: `"moments"`, or `"none"`: the network at the posterior mean, whose uncertainty
-            is that of this one prediction.
-        precision: Of the stored weights: `"float32"`, or `"int8"` with a step for each unit. All
-            arithmetic is in float32.
-        scale: How variances of weights are stored: `"full"`, one by one; `"rank_one"` and `"unit"`
-            as in `tfbnn.export.variances`, with which pruned weights have variances as well.
-        num_points: Number of outputs over which a likelihood is averaged, even.
+            a subclass with a `call` of its own; or a Gaussian posterior.
+        path: The folder to write, `.../<name>`, where `<name>` can begin names in C.
+        uncertainty: `"moments"` or `tfbnn.export.Moments(64)`; or `"none"`: the network at the
+            mean, whose uncertainty is that of this one prediction.
+        storage: A `tfbnn.export.Storage` or the name of a precision: `"float32"`, or `"int8"` with
+            a step for each unit. All arithmetic is in float32. With the forms `"rank_one"` and
+            `"unit"` of standard deviations pruned weights have variances as well. The tolerance is
+            to TensorFlow; by default 1e-4 for float32 (of moments 1e-3), 0.05 for int8.
+        inputs: What the function takes, a `tfbnn.export.Inputs`: with `type="uint8"` bytes, as the
+            numbers 0 to 255. Preprocessing in words is for the manifest and the header.
         check_data: Inputs to compare on, `(rows, ...)`; by default rows kept from `fit`.
-        tolerance: Largest difference to TensorFlow that is accepted, of a probability or of real
-            numbers relative to the largest; ten times as much of an uncertainty. By default 1e-4
-            for float32 (of moments 1e-3), 0.05 for int8.
         class_names: Names of the classes, for the manifest and the header.
-        preprocessing: What the caller does to an input first, for the manifest and the header.
-        input_type: `"float32"`, or `"uint8"`: the function takes bytes, as the numbers 0 to 255.
         overwrite: Whether existing files may be replaced.
 
     Returns:
@@ -104,7 +92,7 @@ def c(
         compiler: nothing was run) with `max_error` and, of moments, `draws_difference`.
 
     Raises:
-        TypeError: If `model` is another posterior than the mean-field one.
+        TypeError: If the posterior has no laws of weights.
         ValueError: If an argument is out of its range, there is no C for a layer, or moments cannot
             pass through it.
         RuntimeError: If the code does not compile, or disagrees with TensorFlow.
@@ -128,72 +116,90 @@ def c(
         of activations); Haussmann et al. 2020, "Sampling-Free Variational Inference of Bayesian
         Neural Networks by Variance Backpropagation", sec. 3.
     """
-    posterior = mean_field(model)
-    folder, overwrite = arguments.path("folder", folder), arguments.boolean("overwrite", overwrite)
-    num_points = arguments.count("num_points", num_points, minimum=2)
-    settings = Settings(uncertainty, precision, scale, num_points, input_type)
-    _check_arguments(folder.name, settings)
-    class_names = checked_class_names(posterior, class_names)
-    preprocessing = checked_words(preprocessing)
-    verification.check_model(posterior)
-    rows = verification.check_rows(posterior, check_data)
-    verification.check_type("check_data", rows, input_type)
-    source = Source(
-        folder.name,
-        _program(posterior, settings),
-        input_type,
-        _remarks(posterior, settings, class_names, preprocessing),
+    target = C()
+    return ship(
+        target, model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
     )
-    tolerance = checked_tolerance(tolerance, lambda: default_tolerance(posterior, settings))
-    names = (f"{source.name}.c", f"{source.name}.h", "Makefile", f"test_{source.name}.c")
-    targets = [folder / name for name in (*names, f"{source.name}.json")]
-    with written_whole(targets, overwrite) as temporary:
-        network, header, makefile, check, description = temporary
+
+
+class C(AbstractTarget):
+    """A folder with a network in C."""
+
+    name = "c"
+    modes = (modes.Moments, modes.Mean)
+    tolerances = {"float32": 1e-4, "int8": 5e-2}
+    deviations = ("full", *FORMS)
+    input_types = tuple(C_TYPES)
+    instead = "Use `uncertainty='none'`, or a mode of `tfbnn.export.tflite` that draws networks. "
+
+    def places(self, path: pathlib.Path) -> list[pathlib.Path]:
+        names = (f"{path.name}.c", f"{path.name}.h", "Makefile", f"test_{path.name}.c")
+        return [path / name for name in (*names, f"{path.name}.json")]
+
+    def check(self, shipment: Shipment) -> None:
+        if len(shipment.signature.inputs) != 1 or len(shipment.signature.outputs) != 1:
+            raise ValueError(
+                "Only models with one input and one output are written in C; use "
+                f"`tfbnn.export.tflite`. Received: inputs {shipment.signature.inputs}, "
+                f"{len(shipment.signature.outputs)} outputs"
+            )
+        if shipment.inputs.is_prepared_inside:
+            raise ValueError(
+                "There is no C for a layer before the network: give `preprocessing` in words, or "
+                f"put the layer into the model. Received: {shipment.inputs.words}"
+            )
+        settings_of(shipment)
+
+    def tolerance(self, posterior: AbstractPosterior, mode: Any, storage: Storage) -> float:
+        is_random = isinstance(mode, modes.Moments)
+        return default_tolerance(posterior, storage.precision, is_random)
+
+    def write(self, shipment: Shipment, paths: Sequence[pathlib.Path]) -> dict[str, Any]:
+        network, header, makefile, check = paths
+        name, settings = network.stem, settings_of(shipment)
+        if not _IDENTIFIER.fullmatch(name) or name.lower() in _HEADERS:
+            raise ValueError(
+                "The name of the folder begins all names in C: it must be letters, digits and `_`, "
+                "a letter first, and not that of a header of the standard library, which it would "
+                f"hide. Received: path={name!r}"
+            )
+        source = Source(
+            name,
+            _program(shipment.posterior, settings),
+            settings.input_type,
+            _remarks(shipment, settings),
+        )
         network.write_text(source.source())
         header.write_text(source.header())
         makefile.write_text(source.makefile())
-        facts = _checked(posterior, source, rows, settings, tolerance, check)
-        described = manifest.describe(
-            posterior,
-            network,
-            source.program.input.shape,
-            format="c",
-            mode=uncertainty,
-            precision=precision,
-            scale=scale if settings.is_random else None,
-            num_points=num_points if settings.is_random else None,
-            input_type=input_type,
-            storage=_storages(source.program),
-            weight_bytes=source.sizes["WEIGHT_BYTES"],
-            scratch_bytes=source.sizes["SCRATCH_BYTES"],
-            tolerance=tolerance,
-            class_names=class_names,
-            preprocessing=preprocessing,
-            **facts,
-        )
-        manifest.write(described, description)
-    return described
+        return {
+            "storage": _storages(source.program),
+            "weight_bytes": source.sizes["WEIGHT_BYTES"],
+            "scratch_bytes": source.sizes["SCRATCH_BYTES"],
+            **_checked(shipment, source, settings, check),
+        }
+
+
+def settings_of(shipment: Shipment) -> Settings:
+    """What the translation asks."""
+    mode, precision = shipment.mode, shipment.storage.precision
+    points = mode.num_points if isinstance(mode, modes.Moments) else 2
+    return Settings(mode.name, precision, shipment.deviations, points, shipment.inputs.type)
 
 
 def _program(posterior: AbstractPosterior, settings: Settings) -> Program:
-    steps = steps_of(posterior.model)
+    steps = steps_of(posterior.as_model())
     translator = Translator(steps, posterior.likelihoods[0], settings)
     for step in steps:
         translate(translator, step)
-    if settings.is_random:
-        moments.check(steps, instead=_INSTEAD)
     return planned(translator.start, [*translator.operations, translator.answer()])
 
 
 def _checked(
-    posterior: AbstractPosterior,
-    source: Source,
-    rows: np.ndarray,
-    settings: Settings,
-    tolerance: float,
-    check: pathlib.Path,
+    shipment: Shipment, source: Source, settings: Settings, check: pathlib.Path
 ) -> dict[str, Any]:
     """Write the check program, and run all where there is a compiler; what was found."""
+    posterior, (rows,), tolerance = shipment.posterior, shipment.rows, shipment.tolerance
     answers = expected_answers(posterior, settings, rows)
     stored = answers_as_stored(posterior, settings, rows)
     # The check program has few rows and the limits of all.
@@ -203,58 +209,33 @@ def _checked(
     if compiler() is None:
         return {"agreement": None, "stack_bytes": None}
     shapes = [source.answer.prediction_shape] + 2 * [source.answer.uncertainty_shape]
+    names = list(posterior.likelihoods[0].meanings)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         program = compile_network(check.parent, folder, source.name)
         network = CompiledNetwork(program, settings.input_type, shapes)
         found = network.answers(rows)
-        agreed = verification.same_answers(answers, found, tolerance)
+        by_name = [dict(zip(names, values, strict=True)) for values in (answers, found)]
+        agreed = agreement.same_answers(*by_name, [names], tolerance)
         tight = tight_limits(stored, found, limits(stored, tolerance))
         check.write_text(check_program(source, Expected(*few, tight)))
         compile_network(check.parent, folder, source.name)
         network.check()
-        agreement = {"rows": agreed.rows, "max_error": agreed.max_error}
+        described = {"rows": agreed.rows, "max_error": agreed.max_error}
         if settings.is_random:
-            difference = verification.draws_difference(posterior, found[0], rows)
-            agreement["draws_difference"] = difference
-        return {"agreement": agreement, "stack_bytes": stack_bytes(folder, source.name)}
+            described["draws_difference"] = agreement.draws_difference(shipment, by_name[1])
+        return {"agreement": described, "stack_bytes": stack_bytes(folder, source.name)}
 
 
-def _check_arguments(name: str, settings: Settings) -> None:
-    choices = {
-        "uncertainty": ("moments", "none"),
-        "precision": ("float32", "int8"),
-        "scale": SCALES,
-        "input_type": tuple(C_TYPES),
-    }
-    for argument, allowed in choices.items():
-        arguments.one_of(argument, getattr(settings, argument), allowed)
-    if settings.num_points % 2:
-        raise ValueError(
-            f"`num_points` must be even and at least 2. Received: num_points={settings.num_points}"
-        )
-    if not _IDENTIFIER.fullmatch(name) or name.lower() in _HEADERS:
-        raise ValueError(
-            "The name of the folder begins all names in C: it must be letters, digits and `_`, a "
-            "letter first, and not that of a header of the standard library, which it would hide. "
-            f"Received: folder={name!r}"
-        )
-
-
-def _remarks(
-    posterior: AbstractPosterior,
-    settings: Settings,
-    class_names: list[str] | None,
-    preprocessing: str | None,
-) -> tuple[str, ...]:
+def _remarks(shipment: Shipment, settings: Settings) -> tuple[str, ...]:
     """What the header says beside how to call."""
     options = [f"uncertainty={settings.uncertainty}", f"precision={settings.precision}"]
-    options += [f"scale={settings.scale}"] * settings.is_random
-    remarks = [f"Model: {posterior.model.name} ({', '.join(options)})"]
-    if class_names:
-        remarks.append(f"Classes: {', '.join(class_names)}")
-    if preprocessing:
-        remarks.append(f"Preprocessing: {preprocessing}")
+    options += [f"standard_deviations={settings.scale}"] * settings.is_random
+    remarks = [f"Model: {shipment.posterior.model.name} ({', '.join(options)})"]
+    if shipment.class_names:
+        remarks.append(f"Classes: {', '.join(shipment.class_names)}")
+    if shipment.inputs.words:
+        remarks.append(f"Preprocessing: {shipment.inputs.words}")
     return tuple(map(in_comment, remarks))
 
 

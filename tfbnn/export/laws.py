@@ -1,4 +1,4 @@
-"""Freeze: the posterior as numbers, and how a variational layer computes with them in a file.
+"""Laws: the laws of weights as numbers, and how a random map computes with them in a file.
 
 A file has no Keras layers, no `rho` and no masks: only means, standard deviations (zero where a
 weight is pruned) and rules that stand in for the layers while the graph is traced.
@@ -19,9 +19,9 @@ from tfbnn.layers.random_maps import RandomMap
 from tfbnn.layers.scopes import forward_rule, outside_loops
 from tfbnn.layers.variational import random_maps
 from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.posterior.gaussian import AbstractGaussianPosterior, GaussianPosterior, NormalLaw
 from tfbnn.prediction.moments import linear_moments
 from tfbnn.prediction.normals import Moments
-from tfbnn.weights.families import Weight
 
 Normals = Callable[[Any], tf.Tensor]
 
@@ -47,6 +47,11 @@ class FrozenWeight:
         """`f(variance, loc**2)`: the variance of the inputs after a linear map."""
         return _second(linear_map, variance, self.loc, self.squares)
 
+    def in_numpy(self) -> "FrozenWeight":
+        """The same with arrays in the place of tensors."""
+        scale = None if self.scale is None else np.asarray(self.scale)
+        return FrozenWeight(np.asarray(self.loc), scale)
+
     def draws(self, noise: tf.Tensor) -> tf.Tensor:
         """`loc + scale * noise`, for noise with a leading axis of draws."""
         if self.factors is None:
@@ -67,23 +72,37 @@ class FrozenLayer:
 FrozenModel = dict[RandomMap, FrozenLayer]
 
 
-def freeze(posterior: AbstractPosterior, scale: str = "full") -> FrozenModel:
+def freeze(posterior: AbstractGaussianPosterior, form: str = "full") -> FrozenModel:
     """The weights of every random map as NumPy arrays, pruned elements exactly zero.
 
     Args:
-        posterior: A posterior.
-        scale: How the variances of kernels are stored: `"full"`, or a form of `variances.FORMS`.
+        posterior: A Gaussian posterior.
+        form: How the variances of kernels are stored: `"full"`, or a form of `variances.FORMS`.
     """
-    frozen = {}
+    laws, frozen = posterior.laws(), {}
     for one in random_maps(posterior.model):
-        kernel = _frozen(one.kernel)
+        kernel = FrozenWeight(*laws[one.kernel]).in_numpy()
         # A group of channels has rows of its own.
-        if scale != "full" and one.linear_map.reads_all_inputs:
-            factors = factorise(kernel.scale, scale)
+        if form != "full" and one.linear_map.reads_all_inputs:
+            factors = factorise(kernel.scale, form)
             squares = factorise(np.abs(kernel.loc), "rank_one")
             kernel = FrozenWeight(kernel.loc, np.sqrt(factors.variance()), factors, squares)
-        frozen[one] = FrozenLayer(kernel, one.bias and _frozen(one.bias))
+        bias = one.bias
+        if bias is not None:
+            fixed = bias not in laws
+            bias = FrozenWeight(*((bias.loc, None) if fixed else laws[bias])).in_numpy()
+        frozen[one] = FrozenLayer(kernel, bias)
     return frozen
+
+
+def as_stored(posterior: AbstractPosterior, form: str) -> AbstractPosterior:
+    """The posterior with the laws that a file has, whose variances have a form."""
+    if form == "full":
+        return posterior
+    laws = dict(posterior.laws())
+    for one, weights in freeze(posterior, form).items():
+        laws[one.kernel] = NormalLaw(*map(tf.constant, (weights.kernel.loc, weights.kernel.scale)))
+    return GaussianPosterior(posterior.model, posterior.likelihoods, laws)
 
 
 class MeanRule:
@@ -198,28 +217,7 @@ class MonteCarloRule:
         return tf.unstack(weight.draws(self._normals((self._num_samples, *weight.loc.shape))))
 
 
-class EnsembleRule(MonteCarloRule):
-    """The same for networks that were drawn when the file was written, and stay.
-
-    Args:
-        frozen: The weights.
-        num_samples: Number of networks.
-        batch_size: Rows of the batch.
-        seed: Of the draws.
-    """
-
-    def __init__(self, frozen: FrozenModel, num_samples: int, batch_size: int, seed: int):
-        super().__init__(frozen, num_samples, batch_size, Counter())
-        self._generator = np.random.default_rng(seed)
-
-    def _draw(self, weight: FrozenWeight) -> list[Any]:
-        if weight.scale is None:
-            return super()._draw(weight)
-        noise = self._generator.normal(size=(self._num_samples, *weight.loc.shape))
-        return [_constant(draw) for draw in weight.loc + weight.scale * noise]
-
-
-def count_calls(posterior: AbstractPosterior, inputs: Any) -> Counter:
+def calls_of(posterior: AbstractGaussianPosterior, inputs: Any) -> Counter:
     """How often the model calls each of its random maps."""
     calls: Counter = Counter()
     rule = MeanRule(freeze(posterior))
@@ -245,11 +243,6 @@ def _second(
     # converter would move a factor of the outputs back into the weights.
     unit = max(float(np.max(np.abs(root))), 1e-15)
     return linear_map(x * unit**2, _constant(np.square(root / unit)))
-
-
-def _frozen(weight: Weight) -> FrozenWeight:
-    scale = weight.scale.numpy() if weight.is_random else None
-    return FrozenWeight(weight.loc.numpy(), scale)
 
 
 def _fresh_normals(shape: Any) -> tf.Tensor:

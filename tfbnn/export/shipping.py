@@ -1,0 +1,242 @@
+"""Shipping: what every target does around writing a file, once.
+
+check -> write to a temporary place -> run -> compare with the posterior -> manifest -> in place
+"""
+
+import abc
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbnn import arguments
+from tfbnn.export import manifest, modes
+from tfbnn.export.agreement import Agreement, Answers, Run
+from tfbnn.export.files import written_whole
+from tfbnn.export.laws import as_stored
+from tfbnn.export.options import Inputs, Storage, inputs_of, storage_of
+from tfbnn.export.rows import Signature
+from tfbnn.layers.keras_internals import all_layers, variables_as
+from tfbnn.layers.precision import in_float32
+from tfbnn.layers.steps import steps_of
+from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.posterior.routes import posterior_of
+from tfbnn.training.data import check_arrays
+from tfbnn.weights.compilation import traced
+
+# Epsilon of the type a mixed-precision model computes in, five times: a file is in float32.
+_KERAS_TOLERANCES = {"float16": 5e-3, "bfloat16": 4e-2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shipment:
+    """What a file is to compute, and what is known of it.
+
+    Attributes:
+        posterior: The law over networks.
+        mode: How the file is uncertain.
+        storage: How its numbers are stored.
+        inputs: What it takes.
+        signature: Its inputs and outputs by name.
+        rows: Rows of each input to compare on, as the file takes them.
+        tolerance: Largest accepted difference of a prediction.
+        class_names: Names of the classes, or None.
+    """
+
+    posterior: AbstractPosterior
+    mode: modes.AbstractMode
+    storage: Storage
+    inputs: Inputs
+    signature: Signature
+    rows: list[np.ndarray]
+    tolerance: float
+    class_names: list[str] | None
+
+    @functools.cached_property
+    def prepared(self) -> Any:
+        """What the model gets of `rows`, in the structure that it takes."""
+        rows = [one.astype(self.inputs.type) for one in self.rows]
+        return self.signature.packed([one.numpy() for one in self.inputs.prepared(rows)])
+
+    @property
+    def sizes(self) -> list[tuple[int, ...]]:
+        """Shape of one row of each input."""
+        return [one.shape[1:] for one in self.rows]
+
+    @property
+    def one_row(self) -> Any:
+        """A row of zeros, in the structure that the model takes."""
+        return tf.nest.map_structure(lambda x: np.zeros_like(x[:1]), self.prepared)
+
+    @property
+    def deviations(self) -> str:
+        """How standard deviations are stored; `"full"` where a file has none."""
+        return self.storage.standard_deviations if self.mode.has_deviations else "full"
+
+    @functools.cached_property
+    def as_stored(self) -> AbstractPosterior:
+        """The law over networks that the file has."""
+        return as_stored(self.posterior, self.deviations)
+
+    @functools.cached_property
+    def models(self) -> list[keras.Model]:
+        """The Keras models that the posterior is made of."""
+        return list(_models(self.posterior))
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether every layer reads the one before it alone."""
+        try:
+            return all(len(step.inputs) == 1 for step in steps_of(self.posterior.model))
+        except ValueError:
+            return False
+
+    def answer(self, outputs: Any) -> Answers:
+        """What a file should say, by name, of outputs `(networks, rows, ...)`."""
+        return {name: value.numpy() for name, value in self.signature.answer(outputs).items()}
+
+    def specs(self, rows: int | None) -> list[tf.TensorSpec]:
+        """The inputs of a graph that takes a number of rows, all sizes those of `rows`."""
+        pairs = zip(self.signature.inputs, self.sizes, strict=True)
+        return [tf.TensorSpec((rows, *size), self.inputs.type, name=name) for name, size in pairs]
+
+    def module(self, specs: Sequence[tf.TensorSpec]) -> tf.Module:
+        """A module whose `serve` gives the answers, all numbers constant."""
+        module = tf.Module()
+        # Read here, as a traced function cannot.
+        values = [(v, v.numpy()) for model in self.models for v in model.variables]
+        compute = self.mode.computation(self, lambda array: array)
+
+        def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            # The converters drop the names of outputs if a graph reads variables.
+            constants = [(variable, tf.constant(value)) for variable, value in values]
+            with variables_as(constants), in_float32(*self.models):
+                return self.signature.answer(
+                    compute(self.signature.packed(self.inputs.prepared(inputs)))
+                )
+
+        module.serve = traced(serve, input_signature=specs)
+        return module
+
+    def compare(self, run: Run) -> Agreement:
+        """Compare a file with the posterior, or raise a `RuntimeError`."""
+        return self.mode.compare(self, run)
+
+
+class AbstractTarget(abc.ABC):
+    """A kind of file.
+
+    Attributes:
+        name: Its name, as in `model.export(path, format=name)`.
+        modes: The modes that it has.
+        tolerances: Largest accepted difference of a prediction, by the precisions that it has.
+        deviations: The forms of standard deviations that it has.
+        input_types: The types of inputs that it has.
+        instead: What to do about a mode that it has not, a sentence.
+    """
+
+    name: ClassVar[str]
+    modes: ClassVar[tuple[type[modes.AbstractMode], ...]]
+    tolerances: ClassVar[dict[str, float]]
+    deviations: ClassVar[tuple[str, ...]] = ("full",)
+    input_types: ClassVar[tuple[str, ...]] = ("float32",)
+    instead: ClassVar[str] = ""
+
+    def places(self, path: pathlib.Path) -> list[pathlib.Path]:
+        """The files or folders to write, the manifest last."""
+        return [path, manifest.manifest_path(path)]
+
+    def check(self, shipment: Shipment) -> None:  # noqa: B027 (most have nothing to refuse)
+        """Raise an error if this target cannot have it, before anything is written."""
+
+    @abc.abstractmethod
+    def write(self, shipment: Shipment, paths: Sequence[pathlib.Path]) -> dict[str, Any]:
+        """Write the files, run and compare them; what the manifest says of them.
+
+        Args:
+            shipment: What to write.
+            paths: Where to, without the manifest.
+        """
+
+    def tolerance(self, posterior: AbstractPosterior, mode: Any, storage: Storage) -> float:
+        """The largest accepted difference where the caller gives none."""
+        del mode
+        return max(self.tolerances[storage.precision], keras_tolerance(posterior))
+
+
+def ship(
+    target: AbstractTarget,
+    model: Any,
+    path: Any,
+    uncertainty: Any,
+    storage: Any,
+    inputs: Any,
+    check_data: Any,
+    class_names: Any,
+    overwrite: Any,
+) -> dict[str, Any]:
+    """Write a file of a target; the arguments are those of every exporter."""
+    posterior = posterior_of(model)
+    mode, storage, inputs = modes.get(uncertainty), storage_of(storage), inputs_of(inputs)
+    overwrite, path = arguments.boolean("overwrite", overwrite), arguments.path("path", path)
+    _check_choices(target, mode, storage, inputs)
+    mode, signature = mode.checked(posterior), Signature.of(posterior)
+    for one in _models(posterior):
+        check_arrays("the weights of the model", one.get_weights())
+    rows = signature.rows_to_compare(posterior, check_data, inputs.is_prepared_inside)
+    inputs.check("check_data", rows)
+    tolerance = storage.tolerance
+    if tolerance is None:
+        tolerance = target.tolerance(posterior, mode, storage)
+    names = _checked_names(posterior, class_names)
+    shipment = Shipment(posterior, mode, storage, inputs, signature, rows, tolerance, names)
+    target.check(shipment)
+    with written_whole(target.places(path), overwrite) as (*temporary, description):
+        facts = target.write(shipment, temporary)
+        described = manifest.describe(target, shipment, temporary[0], facts)
+        manifest.write(described, description)
+    return described
+
+
+def keras_tolerance(posterior: AbstractPosterior) -> float:
+    """How far the Keras models themselves may be from float32, if they compute in less."""
+    types = {layer.compute_dtype for model in _models(posterior) for layer in all_layers(model)}
+    return max(_KERAS_TOLERANCES.get(dtype, 0.0) for dtype in types)
+
+
+def _models(posterior: AbstractPosterior) -> Iterator[keras.Model]:
+    for part in posterior.parts:
+        yield from [part] if isinstance(part, keras.Model) else _models(part)
+
+
+def _check_choices(target: AbstractTarget, mode: Any, storage: Storage, inputs: Inputs) -> None:
+    if not isinstance(mode, target.modes):
+        names = [one.name for one in target.modes]
+        raise ValueError(
+            f"A file of format {target.name!r} has one of the modes {names}. {target.instead}"
+            f"Received: uncertainty={mode.name!r}"
+        )
+    arguments.one_of("storage", storage.precision, tuple(target.tolerances))
+    arguments.one_of("standard_deviations", storage.standard_deviations, target.deviations)
+    arguments.one_of("type", inputs.type, target.input_types)
+
+
+def _checked_names(posterior: AbstractPosterior, names: Any) -> list[str] | None:
+    """The names of the classes, as many as there are; None if none are given."""
+    if names is None:
+        return None
+    checked = arguments.listed("class_names", names, arguments.text)
+    shape = getattr(posterior.model, "output_shape", None)
+    single = len(posterior.likelihoods) == 1 and shape
+    classes = posterior.likelihoods[0].num_classes(shape) if single else None
+    if classes not in (None, len(checked)):
+        raise ValueError(
+            f"`class_names` must be the names of all {classes} classes. "
+            f"Received: class_names={checked}"
+        )
+    return checked

@@ -1,0 +1,11 @@
+"""Targets: every kind of file by its name."""
+
+from tfbnn.export.c_source.exporter import C
+from tfbnn.export.saved_model import SavedModel
+from tfbnn.export.shipping import AbstractTarget
+from tfbnn.export.tflite import LiteRT
+
+TARGETS: dict[str, type[AbstractTarget]] = {
+    target.name: target for target in (SavedModel, LiteRT, C)
+}
+"""The targets by name; the tests of all modes run over this table."""
