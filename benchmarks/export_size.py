@@ -21,22 +21,22 @@ import keras
 import numpy as np
 
 import tfbnn
-from tfbnn.export import files
+from tfbnn.export import Mean, MonteCarlo, Storage, files
 
 # Name, and how the file is written. `dense` and `sparse` are how zeros are stored.
 TFLITE = [
-    ("tflite, dense, mean", {"uncertainty": "none", "sparse": False}),
-    ("tflite, sparse, mean", {"uncertainty": "none", "sparse": True}),
-    ("tflite, float16, mean", {"uncertainty": "none", "precision": "float16"}),
-    ("tflite, int8, mean", {"uncertainty": "none", "precision": "int8"}),
-    ("tflite, dense, Monte Carlo", {"sparse": False}),
-    ("tflite, sparse, Monte Carlo", {"sparse": True}),
-    ("tflite, float16, Monte Carlo", {"precision": "float16"}),
-    ("tflite, int8, Monte Carlo", {"precision": "int8"}),
+    ("tflite, dense, mean", Mean(), Storage(sparse=False)),
+    ("tflite, sparse, mean", Mean(), Storage(sparse=True)),
+    ("tflite, float16, mean", Mean(), Storage("float16")),
+    ("tflite, int8, mean", Mean(), Storage("int8")),
+    ("tflite, dense, Monte Carlo", MonteCarlo(4), Storage(sparse=False)),
+    ("tflite, sparse, Monte Carlo", MonteCarlo(4), Storage(sparse=True)),
+    ("tflite, float16, Monte Carlo", MonteCarlo(4), Storage("float16")),
+    ("tflite, int8, Monte Carlo", MonteCarlo(4), Storage("int8")),
 ]
 SAVED_MODEL = [
-    ("SavedModel, sparse, mean", {"uncertainty": "none"}),
-    ("SavedModel, sparse, Monte Carlo", {"uncertainty": "monte_carlo"}),
+    ("SavedModel, sparse, mean", Mean()),
+    ("SavedModel, sparse, Monte Carlo", MonteCarlo(4)),
 ]
 
 
@@ -46,19 +46,18 @@ def main() -> None:
     sizes = [784, *settings.hidden, 10]
     model = _pruned(sizes, settings.sparsity)
     rows = np.random.default_rng(0).uniform(size=(16, 784)).astype(np.float32)
-    options = {"check_data": rows, "num_samples": 4}
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder)
         plain = _plain(sizes)
         plain.export(path / "keras", verbose=False)
         baseline = files.num_bytes(path / "keras"), 4 * plain.count_params()
         table = [_row("keras_model.export", path / "keras", baseline)]
-        for number, (name, chosen) in enumerate(SAVED_MODEL):
-            tfbnn.export.saved_model(model, path / f"{number}", **options, **chosen)
+        for number, (name, mode) in enumerate(SAVED_MODEL):
+            tfbnn.export.saved_model(model, path / f"{number}", mode, check_data=rows)
             table.append(_row(name, path / f"{number}", baseline))
-        for number, (name, chosen) in enumerate(TFLITE):
+        for number, (name, mode, storage) in enumerate(TFLITE):
             file = path / f"{number}.tflite"
-            tfbnn.export.tflite(model, file, **options, **chosen)
+            tfbnn.export.tflite(model, file, mode, storage, check_data=rows)
             table.append(_row(name, file, baseline))
     print(f"{'x'.join(map(str, sizes))}, sparsity {settings.sparsity}")
     print(f"{'export':34}{'bytes':>12}{'gzip':>12}{'share':>9}{'one copy':>10}")

@@ -156,10 +156,10 @@ def _found(
     written = tfbnn.export.tflite(
         model,
         folder / "model.tflite",
-        num_samples=settings.num_samples_in_file,
+        tfbnn.export.MonteCarlo(settings.num_samples_in_file),
+        inputs=tfbnn.export.Inputs(preprocessing=dataset.preprocessing),
         check_data=dataset.validation[0][:_CHECK_ROWS],
         class_names=dataset.class_names,
-        preprocessing=dataset.preprocessing,
         overwrite=True,
     )
     reference = None

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfbnn import arguments
-from tfbnn.export.graph import MODES
+from tfbnn.export.modes import MODES
 from tfbnn.recipes import RECIPES
 from tfbnn.training import strategies
 from tfbnn.weights.priors import PRIORS
@@ -143,7 +143,7 @@ class Settings:
     fine_tune_epochs: int = option(0, "epochs of training after pruning to --sparsity")
     num_samples: int = option(64, "networks drawn to score a Keras model")
     export: bool = option(True, "write and run the SavedModel and the .tflite files")
-    uncertainty: str = option("monte_carlo", "how a .tflite file is uncertain", MODES)
+    uncertainty: str = option("monte_carlo", "how a .tflite file is uncertain", tuple(MODES))
     scale: str = option(
         "full", "how a .tflite file stores standard deviations", ("full", "rank_one", "unit")
     )

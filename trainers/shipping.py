@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import tfbnn
+from tfbnn.export.modes import MODES
 from tfbnn.likelihoods.class_results import ClassEvaluation
 from tfbnn.pruning import masks
 from tfbnn.scores import class_scores
@@ -53,11 +54,8 @@ def table_row(
         manifest = tfbnn.export.tflite(
             model,
             path,
-            settings.uncertainty,
-            # Moments are averaged over points, of which the exporter knows how many.
-            num_samples=None if settings.uncertainty == "moments" else settings.num_samples_in_file,
-            precision=settings.precision,
-            scale=settings.scale,
+            _mode(settings),
+            tfbnn.export.Storage(settings.precision, standard_deviations=settings.scale),
             **_facts(dataset),
         )
         row |= {name: manifest[name] for name in ("bytes", "gzip_bytes")}
@@ -69,9 +67,8 @@ def export_saved_model(
     model: tfbnn.Sequential, path: pathlib.Path, dataset: Dataset, settings: Settings
 ) -> None:
     """Write the SavedModel, with its manifest."""
-    tfbnn.export.saved_model(
-        model, path, num_samples=settings.num_samples_in_file, **_facts(dataset)
-    )
+    mode = tfbnn.export.MonteCarlo(settings.num_samples_in_file)
+    tfbnn.export.saved_model(model, path, mode, **_facts(dataset))
 
 
 def scores_of_file(path: pathlib.Path, part: Part) -> Row:
@@ -100,5 +97,12 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
     return {
         "check_data": dataset.validation[0][:_CHECK_ROWS],
         "class_names": dataset.class_names,
-        "preprocessing": dataset.preprocessing,
+        "inputs": tfbnn.export.Inputs(preprocessing=dataset.preprocessing),
     }
+
+
+def _mode(settings: Settings) -> Any:
+    """How a file is uncertain: one that draws has the number of networks of the settings."""
+    mode = MODES[settings.uncertainty]
+    draws = "num_samples" in mode.__dataclass_fields__
+    return mode(settings.num_samples_in_file) if draws else mode()

@@ -10,6 +10,7 @@ import tfbnn
 from benchmarks.device_parts.students import Students
 from tfbnn.export.c_source import c_compiler
 from tfbnn.export.files import num_gzip_bytes
+from tfbnn.export.modes import MODES
 
 _CLASSES = 10
 
@@ -43,15 +44,17 @@ class File:
     def write(self, students: Students, rows: np.ndarray, folder: pathlib.Path) -> dict[str, Any]:
         """Write it and return its manifest, with `path` and `bytes` of what goes to the device."""
         model = students.get(self.student)
-        options = {"precision": self.precision, "check_data": rows, "overwrite": True}
+        storage = tfbnn.export.Storage(self.precision, standard_deviations=self.scale)
+        options = {"storage": storage, "check_data": rows, "overwrite": True}
         if self.language == "C":
             # The name of the folder begins names in C.
             path = folder / self.name.replace("-", "_")
-            manifest = tfbnn.export.c(model, path, self.mode, scale=self.scale, **options)
+            manifest = tfbnn.export.c(model, path, self.mode, **options)
             return manifest | {"path": str(path), "bytes": manifest["weight_bytes"]}
         path = folder / f"{self.name}.tflite"
-        options |= {"num_samples": self.num_samples, "scale": self.scale}
-        manifest = tfbnn.export.tflite(model, path, self.mode, **options)
+        mode = MODES[self.mode]
+        mode = mode() if self.num_samples is None else mode(self.num_samples)
+        manifest = tfbnn.export.tflite(model, path, mode, **options)
         return manifest | {"path": str(path), "gzip_bytes": num_gzip_bytes(path)}
 
 

@@ -642,55 +642,54 @@ def _pruning(made: World) -> list[Entry]:
 
 
 def _exports(made: World) -> list[Entry]:
-    common = {
-        "check_data": values.optional(values.array()),
-        "tolerance": values.optional(values.real(0)),
-        "class_names": values.optional(_several(values.text(), 2)),
-        "preprocessing": values.optional(values.text()),
-        "overwrite": values.boolean(),
-    }
+    export = tfbnn.export
+    modes = ("moments", "monte_carlo", "ensemble", "none")
+    precisions = ("float32", "float16", "int8", "posterior", "full_int8")
     kinds = {
-        "saved_model": {
-            "path": values.path(),
-            "uncertainty": values.choice("monte_carlo", "none"),
-            "num_samples": values.whole(),
-        },
-        "tflite": {
-            "path": values.path(),
-            "uncertainty": values.choice("moments", "monte_carlo", "ensemble", "none"),
-            "num_samples": values.optional(values.whole()),
-            "precision": values.choice("float32", "float16", "int8", "posterior", "full_int8"),
-            "sparse": values.optional(values.boolean()),
-            "batch_size": values.whole(),
-            "scale": values.choice("full", "rank_one", "unit"),
-            "representative_data": values.optional(values.array()),
-            "input_type": values.choice("float32", "uint8"),
-            "seed": values.whole(0, 2**63 - 1),
-            "preprocessing": values.optional(
-                values.any_of(
-                    values.text(), Kind("function", lambda v: None if callable(v) else False)
-                )
-            ),
-        },
-        "c": {
-            "folder": values.path(),
-            "uncertainty": values.choice("moments", "none"),
-            "precision": values.choice("float32", "int8"),
-            "scale": values.choice("full", "rank_one", "unit"),
-            "num_points": values.whole(2),
-            "input_type": values.choice("float32", "uint8"),
-        },
+        "saved_model": (modes, precisions[:1]),
+        "tflite": (modes, precisions),
+        "c": (("moments", "none"), ("float32", "int8")),
     }
-    return [
+    files = [
         _of_model(
             f"tfbnn.export.{name}",
-            getattr(tfbnn.export, name),
+            getattr(export, name),
             made,
-            {"folder" if name == "c" else "path": made.new("m"), "check_data": made.x},
-            {**common, **own},
+            {"path": made.new("m"), "check_data": made.x},
+            {
+                "path": values.path(),
+                "uncertainty": values.choice(*of_modes),
+                "storage": values.choice(*of_precisions),
+                "inputs": values.optional(values.thing(export.Inputs)),
+                "check_data": values.optional(values.array()),
+                "class_names": values.optional(_several(values.text(), 2)),
+                "overwrite": values.boolean(),
+            },
             slow=True,
         )
-        for name, own in kinds.items()
+        for name, (of_modes, of_precisions) in kinds.items()
+    ]
+    function = Kind("function", lambda v: None if callable(v) else False)
+    options = {
+        "Moments": {"num_points": values.whole(2)},
+        "MonteCarlo": {"num_samples": values.whole()},
+        "Ensemble": {"num_samples": values.whole(), "seed": values.whole(0, 2**63 - 1)},
+        "Mean": {},
+        "Storage": {
+            "precision": values.choice(*precisions),
+            "sparse": values.optional(values.boolean()),
+            "standard_deviations": values.choice("full", "rank_one", "unit"),
+            "tolerance": values.optional(values.real(0)),
+        },
+        "Inputs": {
+            "batch_size": values.whole(),
+            "type": values.choice("float32", "uint8"),
+            "preprocessing": values.optional(values.any_of(values.text(), function)),
+        },
+    }
+    return files + [
+        Entry(f"tfbnn.export.{name}", getattr(export, name), dict, kinds_of)
+        for name, kinds_of in options.items()
     ]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfbnn
+from tests.export import flat
 from tests.fuzz import objective
 from tests.fuzz.checks import Checks, Coarse, close
 from tests.fuzz.models import Network
@@ -55,7 +56,7 @@ def _tflite(
     with checks.part(f"tflite {uncertainty} {options['precision']}", may_refuse=True):
         path = folder / "model.tflite"
         exact = options["precision"] == "float32"
-        _export(tfbnn.export.tflite, network, path, exact, **options)
+        _export(flat.tflite, network, path, exact, **options)
         answer = tfbnn.lite.Model(path).predict(_rows(network)).outputs
         tolerance = max(_TOLERANCES[options["precision"]], objective.tolerance(network.model))
         _check_answer(network, answer, tolerance, certain or uncertainty == "none")
@@ -72,7 +73,7 @@ def _saved_model(
     with checks.part(f"saved_model {uncertainty}", may_refuse=True):
         path = folder / "saved_model"
         options = {"uncertainty": uncertainty, "num_samples": 4}
-        _export(tfbnn.export.saved_model, network, path, True, **options)
+        _export(flat.saved_model, network, path, True, **options)
         loaded = tf.saved_model.load(str(path))
         tolerance = max(1e-4, objective.tolerance(network.model))
         x = tf.constant(_rows(network))
@@ -98,7 +99,7 @@ def _c(
     with checks.part(f"c {options['uncertainty']} {options['precision']}", may_refuse=True):
         path = folder / "network"
         exact = options["precision"] == "float32"
-        _export(tfbnn.export.c, network, path, exact, **options)
+        _export(flat.c, network, path, exact, **options)
         answer = _compiled_answer(network, path)
         tolerance = max(1e-3, _TOLERANCES[options["precision"]])
         tolerance = max(tolerance, objective.tolerance(network.model))

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 import tfbnn
+from tests.export import flat
 from tests.fuzz import damage
 from tests.fuzz.kinds import FAILED, KINDS, PASSED, REFUSED, UNSEEN, Result, generator
 from tests.fuzz.made import made_once
@@ -57,7 +58,7 @@ def _make_keras(folder: pathlib.Path) -> None:
 
 def _make_tflite(folder: pathlib.Path) -> None:
     for name, options in _TFLITE.items():
-        tfbnn.export.tflite(_trained(), folder / name, check_data=_X, num_samples=2, **options)
+        flat.tflite(_trained(), folder / name, check_data=_X, num_samples=2, **options)
 
 
 def _make_search(folder: pathlib.Path) -> None:

@@ -128,10 +128,11 @@ def variables_as(values: list[tuple[Any, Any]]) -> Iterator[None]:
 
     `keras.StatelessScope` forgets those, which `state_mapping` holds by identity (3.0).
     """
-    outer = get_stateless_scope()
-    scope = keras.StatelessScope(state_mapping=values)
-    if outer is not None:
-        scope.state_mapping = {**outer.state_mapping, **scope.state_mapping}
+    outer, scope = get_stateless_scope(), keras.StatelessScope()
+    scope.state_mapping = {} if outer is None else dict(outer.state_mapping)
+    for variable, value in values:
+        # By hand, as Keras takes no value that has another shape and is broadcast.
+        scope.state_mapping[id(variable)] = tf.cast(value, variable.dtype)
     with scope:
         yield
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tfbnn import arguments
+from tfbnn.export.modes import MonteCarlo
 from tfbnn.export.tflite import tflite
 from tfbnn.prediction.evaluation import evaluate
 from tfbnn.pruning.curves import DEFAULT_SPARSITIES, pruning_curve
@@ -141,8 +142,8 @@ class Bytes:
     def _measured(self, model: Any, x: Any) -> int:
         with tempfile.TemporaryDirectory(prefix="tfbnn-search-") as folder:
             path = pathlib.Path(folder) / "model.tflite"
-            options = {"num_samples": self.num_samples_in_file, "check_data": np.asarray(x)}
-            written = tflite(model, path, **options)
+            mode = MonteCarlo(self.num_samples_in_file)
+            written = tflite(model, path, mode, check_data=np.asarray(x))
             return written[self.measure]
 
 

@@ -23,6 +23,7 @@ from tfbnn.export.laws import (
     MomentsRule,
     freeze,
 )
+from tfbnn.export.modes import draws_by_laws
 from tfbnn.export.shipping import keras_tolerance
 from tfbnn.export.variances import factorise
 from tfbnn.layers.precision import in_float32
@@ -123,6 +124,8 @@ def _rounded_kernels(steps: Steps, settings: Settings) -> list[tuple[keras.Varia
 
 def _frozen(posterior: AbstractPosterior, settings: Settings) -> FrozenModel:
     """Weights as they are stored, variances one by one: another way to the same sums as in C."""
+    if not draws_by_laws(posterior):
+        return {}
     return {
         layer: FrozenLayer(_as_stored(weights.kernel, settings), weights.bias)
         for layer, weights in freeze(posterior).items()
