@@ -29,6 +29,7 @@ RIGHT = {
     "binary": (BINARY, 1, LABELS.astype("float32")[:, np.newaxis]),
     "normal": (tfbnn.losses.NormalNLL(1.0), 1, REAL),
     "head": (tfbnn.losses.NormalNLL("head"), 2, REAL),
+    "count": (tfbnn.losses.PoissonNLL(), 1, LABELS.astype("float32")[:, np.newaxis]),
 }
 
 SHAPE, ONE = "ask for targets of shape", "that sum to 1"
@@ -49,6 +50,9 @@ WRONG = [
     ("normal", np.full((8, 1), np.nan), "`y` has NaN or infinite"),
     ("normal", np.full((8, 1), 1e39), "`y` has NaN or infinite"),
     ("head", np.tile(REAL, 2), SHAPE),
+    ("count", np.tile(REAL, 2), SHAPE),
+    ("count", LABELS - 1.0, "are counts: they must be whole numbers from 0 on"),
+    ("count", LABELS + 0.5, "are counts: they must be whole numbers from 0 on"),
 ]
 IDS = [f"{kind}-{number}" for number, (kind, _, _) in enumerate(WRONG)]
 

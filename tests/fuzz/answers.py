@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from scipy import special
+from scipy import special, stats
 
 from tests.fuzz.laws import softplus
 
@@ -18,7 +18,8 @@ class Output:
     """One output of a network, and the law of its targets.
 
     Attributes:
-        kind: `"sparse"`, `"one_hot"`, `"binary"`, `"fixed"`, `"learned"` or `"head"`.
+        kind: `"sparse"`, `"one_hot"`, `"binary"`, `"fixed"`, `"learned"`, `"head"` or
+            `"count"`.
         size: Number of classes, or of targets.
         from_logits: Whether the network gives logits.
         scale: Of `"fixed"`.
@@ -39,8 +40,9 @@ class Output:
         return self.kind in ("sparse", "one_hot")
 
     @property
-    def is_normal(self) -> bool:
-        return self.kind in ("fixed", "learned", "head")
+    def is_real(self) -> bool:
+        """Whether the targets have a mean and a standard deviation."""
+        return self.kind in ("fixed", "learned", "head", "count")
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Of classes, `(..., classes)`, or of yes, `(..., outputs)`."""
@@ -53,13 +55,21 @@ class Output:
         if self.kind == "head":
             loc, rho = np.split(outputs, 2, axis=-1)
             return loc, learned * (softplus(rho) + _SMALLEST_SCALE)
+        if self.kind == "count":
+            # From 2**24 on along the tangent.
+            logs = np.minimum(outputs, np.log(2**24))
+            rate = np.exp(logs) * (1 + outputs - logs)
+            return rate, np.sqrt(rate)
         scale = self.scale if self.kind == "fixed" else learned
         return outputs, np.full_like(outputs, scale)
 
     def log_prob(self, targets: np.ndarray, outputs: np.ndarray, learned: Any) -> np.ndarray:
         """`log(p(y | outputs))` of each label `(rows, ...)` or target `(rows, ..., size)`."""
         outputs = outputs.astype(np.float64)
-        if self.is_normal:
+        if self.kind == "count":
+            rate, _ = self.loc_and_scale(outputs, learned)
+            return stats.poisson.logpmf(targets.reshape(rate.shape), rate)
+        if self.is_real:
             loc, scale = self.loc_and_scale(outputs, learned)
             z = (targets.reshape(loc.shape) - loc) / scale
             return -0.5 * z**2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
@@ -79,7 +89,7 @@ class Output:
     def answer(self, outputs: np.ndarray, learned: Any) -> dict[str, np.ndarray]:
         """Prediction and uncertainties of several networks' outputs, `(networks, rows, ...)`."""
         outputs = outputs.astype(np.float64)
-        if self.is_normal:
+        if self.is_real:
             loc, scale = self.loc_and_scale(outputs, learned)
             epistemic = loc.var(0)
             total = np.sqrt(epistemic + np.mean(scale**2, 0))
@@ -106,7 +116,9 @@ class Output:
 
     def targets(self, random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """Random targets for outputs of a shape `(rows, ...)` without its last axis."""
-        if self.is_normal:
+        if self.kind == "count":
+            return random.poisson(2.0, (*shape, self.size)).astype(np.float32)
+        if self.is_real:
             return random.normal(size=(*shape, self.size)).astype(np.float32)
         if self.kind == "binary":
             return random.integers(0, 2, (*shape, self.size)).astype(np.float32)

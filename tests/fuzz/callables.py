@@ -365,6 +365,13 @@ def _training(made: World) -> list[Entry]:
             after=_use_loss,
         ),
         Entry(
+            "tfbnn.losses.PoissonNLL",
+            tfbnn.losses.PoissonNLL,
+            dict,
+            {"name": values.text()},
+            after=lambda loss: json.dumps(_serialized(loss)),
+        ),
+        Entry(
             "tfbnn.schedules.LinearWarmUp",
             tfbnn.schedules.LinearWarmUp,
             lambda: {"epochs": 2},

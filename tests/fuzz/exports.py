@@ -139,7 +139,7 @@ def _expected(network: Network) -> dict[str, np.ndarray]:
 def _check_answer(network: Network, answer: Any, tolerance: float, at_mean: bool) -> None:
     expected, output = _expected(network), network.outputs[0]
     answer = {name: np.asarray(answer[name]) for name in expected}
-    third = "epistemic" if output.is_normal else "mutual_information"
+    third = "epistemic" if output.is_real else "mutual_information"
     if at_mean:
         close("prediction", answer["prediction"], expected["prediction"], tolerance)
         for name in ("uncertainty", third):
@@ -149,7 +149,7 @@ def _check_answer(network: Network, answer: Any, tolerance: float, at_mean: bool
             raise AssertionError(f"{name} is not finite, or of shape {value.shape}: {value}")
     if (answer[third] < 0).any() or (answer[third] > answer["uncertainty"] + 1e-5).any():
         raise AssertionError(f"{third} is not a part of the uncertainty: {answer}")
-    if not output.is_normal:
+    if not output.is_real:
         entropy = output.entropy(answer["prediction"].astype(np.float64))
         # Activations of 8 bits are coarser than float32.
         slack = 1e-4 if tolerance < _TOLERANCES["full_int8"] else tolerance

@@ -225,7 +225,8 @@ def _as_vector(random: np.random.Generator, tensor: Any) -> Any:
 
 
 def _output(random: np.random.Generator) -> Output:
-    kind = str(random.choice(["sparse", "sparse", "one_hot", "binary", "fixed", "learned", "head"]))
+    kinds = ["sparse", "sparse", "one_hot", "binary", "fixed", "learned", "head", "count"]
+    kind = str(random.choice(kinds))
     if kind in ("sparse", "one_hot"):
         return Output(kind, int(random.integers(2, 6)), bool(random.random() < 0.7))
     size = int(random.integers(1, 4))
@@ -250,7 +251,9 @@ def _output_layers(random: np.random.Generator, output: Output, name: str = "") 
 
 
 def _loss(output: Output) -> Any:
-    if output.is_normal:
+    if output.kind == "count":
+        return tfbnn.losses.PoissonNLL()
+    if output.is_real:
         scale = output.scale if output.kind == "fixed" else output.kind
         return tfbnn.losses.NormalNLL(scale, initial_scale=0.7 if output.size % 2 else None)
     names = {"sparse": "SparseCategorical", "one_hot": "Categorical", "binary": "Binary"}

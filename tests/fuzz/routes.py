@@ -213,7 +213,7 @@ def _check_predict(network: Network, seed: int) -> list[np.ndarray]:
         expected = output.answer(values, scale)
         close("predict: prediction", one.prediction, expected["prediction"], tolerance)
         close("predict: uncertainty", one.uncertainty, expected["uncertainty"], 5 * tolerance)
-        third = "epistemic" if output.is_normal else "mutual_information"
+        third = "epistemic" if output.is_real else "mutual_information"
         close(f"predict: {third}", getattr(one, third), expected[third], 20 * tolerance)
     return networks
 

@@ -21,6 +21,7 @@ LOSSES = {
     "several yes or no": (keras.losses.BinaryCrossentropy(), 2, "sigmoid"),
     "normal": (tfbnn.losses.NormalNLL(scale=0.5), 2, None),
     "head": (tfbnn.losses.NormalNLL(scale="head"), 4, None),
+    "counts": (tfbnn.losses.PoissonNLL(), 2, None),
 }
 KINDS = ("classes", "several yes or no", "normal")
 
@@ -61,6 +62,8 @@ def make_data(name, steps, seed):
         return x, (rng.logistic(size=logits.shape) < logits).astype("float32")
     if name in ("normal", "head"):
         return x, logits[..., :2] + rng.normal(size=(*shape, 2))
+    if name == "counts":
+        return x, rng.poisson(np.exp(logits)).astype("float32")
     # Gumbel-max: a draw from the softmax.
     classes = (logits + rng.gumbel(size=logits.shape)).argmax(axis=-1)
     return x, np.eye(3, dtype="float32")[classes] if name == "one-hot" else classes

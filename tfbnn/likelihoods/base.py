@@ -57,11 +57,7 @@ class AbstractLikelihood(abc.ABC):
         return False
 
     def logits(self, outputs: tf.Tensor) -> tf.Tensor:
-        """What a temperature divides: logits of a network, at the temperature.
-
-        Raises:
-            ValueError: If the law has none.
-        """
+        """Logits of a network, divided by the temperature, or a `ValueError` if it has none."""
         raise ValueError(
             "Temperature scaling is for classes; a regression learns its noise with "
             f"`tfbnn.losses.NormalNLL`. Received: a model with a {self.name} likelihood"
@@ -156,18 +152,14 @@ class AbstractLikelihood(abc.ABC):
 
     @abc.abstractmethod
     def answer(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What `prediction` says, by `answer_names`, in operations that LiteRT has built in.
+        """What `prediction` says, of outputs `(num_samples, batch, ...)`, by `answer_names`.
 
-        Args:
-            outputs: Outputs of the network for each draw, `(num_samples, batch, ...)`.
+        All operations are among those that LiteRT has built in.
         """
 
     @abc.abstractmethod
     def prediction(
-        self,
-        parameters: tuple[np.ndarray, ...],
-        keep_samples: bool,
-        mask: np.ndarray | None = None,
+        self, parameters: tuple[np.ndarray, ...], keep_samples: bool, mask: Any = None
     ) -> Prediction:
         """The prediction for a block of rows, in float32.
 
@@ -181,25 +173,17 @@ class AbstractLikelihood(abc.ABC):
     def labels(
         self, targets: np.ndarray, outputs_shape: tuple[int, ...], counted: np.ndarray
     ) -> np.ndarray:
-        """Targets as labels that can be scored, or a `ValueError`.
+        """Targets as labels that can be scored, in the shape of `log_prob`, or a `ValueError`.
 
         Args:
             targets: Targets `(rows, ...)`.
             outputs_shape: Shape of the outputs.
-            counted: Booleans in the shape of `log_prob`, which labels count.
-
-        Returns:
-            An array in the shape of `log_prob`.
+            counted: Booleans in the shape of `log_prob`: which labels count.
         """
 
     @abc.abstractmethod
     def judged(self, prediction: Prediction, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-        """What `evaluation_type` takes of a prediction with samples, `(*shape, ...)` each.
-
-        Args:
-            prediction: The prediction for some rows.
-            shape: The shape of their labels.
-        """
+        """What `evaluation_type` takes of a prediction with samples, for labels of a shape."""
 
     @abc.abstractmethod
     def difference(self, prediction: np.ndarray, other: Prediction) -> np.ndarray:
@@ -209,14 +193,9 @@ class AbstractLikelihood(abc.ABC):
     def distances(
         self, targets: Sequence[tf.Tensor], answers: Sequence[tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """How far the three answers of a network are from those it is to give, `(batch, ...)`.
+        """How far the three answers of a network are from the wanted ones, `(batch, ...)` each.
 
-        Args:
-            targets: The three answers that are wanted, in the order of `meanings`.
-            answers: Those of the network.
-
-        Returns:
-            The cross-entropy in nats, and a distance of what the weights are to blame for.
+        The cross-entropy in nats, and a distance of what the weights are to blame for.
         """
 
     def num_classes(self, outputs_shape: Sequence[int | None]) -> int | None:

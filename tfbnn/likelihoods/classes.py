@@ -133,10 +133,7 @@ class AbstractClasses(AbstractLikelihood):
         return -tf.reduce_sum(shares * tf.math.log(tf.maximum(shares, _TINY)), axis=-1)
 
     def prediction(
-        self,
-        parameters: tuple[np.ndarray, ...],
-        keep_samples: bool,
-        mask: np.ndarray | None = None,
+        self, parameters: tuple[np.ndarray, ...], keep_samples: bool, mask: Any = None
     ) -> ClassPrediction:
         (probabilities,) = parameters
         shares = np.asarray(self.categories(probabilities))

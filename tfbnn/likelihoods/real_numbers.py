@@ -103,10 +103,7 @@ class AbstractRealNumbers(AbstractLikelihood):
         return dict(zip(self.meanings, (mean, total, tf.sqrt(epistemic)), strict=True))
 
     def prediction(
-        self,
-        parameters: tuple[np.ndarray, ...],
-        keep_samples: bool,
-        mask: np.ndarray | None = None,
+        self, parameters: tuple[np.ndarray, ...], keep_samples: bool, mask: Any = None
     ) -> NumberPrediction:
         loc, scale = map(np.asarray, self.mean_and_deviation(*parameters))
         return self.prediction_type(

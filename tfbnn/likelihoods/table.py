@@ -12,12 +12,14 @@ import keras
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.likelihoods.classes import Bernoulli, Categorical
 from tfbnn.likelihoods.normal import Normal, NormalNLL
+from tfbnn.likelihoods.poisson import Poisson, PoissonNLL
 
 LIKELIHOODS: dict[type[keras.losses.Loss], type[AbstractLikelihood]] = {
     keras.losses.SparseCategoricalCrossentropy: Categorical,
     keras.losses.CategoricalCrossentropy: Categorical,
     keras.losses.BinaryCrossentropy: Bernoulli,
     NormalNLL: Normal,
+    PoissonNLL: Poisson,
 }
 
 # By the names that Keras has for a loss, and by that of its class.

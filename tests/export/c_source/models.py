@@ -272,6 +272,10 @@ MODELS = {
             mean_temperature=2.5,
         ),
     ),
+    "several binary of one softmax": (
+        (3, 5),
+        lambda: sequential((3, 5), dense(3, activation="softmax"), loss=BINARY_PROBABILITIES),
+    ),
     "probabilities": (
         (5,), lambda: sequential((5,), dense(3, activation="softmax"), loss=PROBABILITIES)
     ),

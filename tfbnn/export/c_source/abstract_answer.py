@@ -85,6 +85,8 @@ class AbstractAnswer(AbstractOperation):
 
     # Activations at the end of a network that this applies, at each point.
     endings: ClassVar[tuple[str, ...]]
+    # Whether half of the outputs are the noise of the others.
+    has_head = False
 
     value: Value
     likelihood: AbstractLikelihood
@@ -125,13 +127,8 @@ class AbstractAnswer(AbstractOperation):
     def workspace(self) -> int:
         return self.features
 
-    @property
-    def needs_points(self) -> bool:
-        """Whether something is averaged over points."""
-        return bool(self.workspace)
-
     def arrays(self) -> tuple[Array, ...]:
-        if not (self.value.is_random and self.needs_points):
+        if not (self.value.is_random and (self.workspace or self.has_head)):
             return ()
         points = standard_points(self.num_points, self.features)
         return (Array("points", points[: self.num_points // 2]),)

@@ -82,7 +82,6 @@ class NormalAnswer(AbstractAnswer):
 
     @property
     def has_head(self) -> bool:
-        """Whether half of the outputs are the noise of the others."""
         return self.likelihood.loss.scale == "head"
 
     @property
@@ -92,10 +91,6 @@ class NormalAnswer(AbstractAnswer):
     @property
     def workspace(self) -> int:
         return 0 if self.activation is None else self.features
-
-    @property
-    def needs_points(self) -> bool:
-        return self.workspace > 0 or self.has_head
 
     def functions(self) -> tuple[Function, ...]:
         ending = () if self.activation is None else (ENDINGS[self.activation],)
