@@ -18,7 +18,7 @@ from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.calibration import whole_labels
 from tfbnn.prediction.predictive import Sampled, num_rows, sampled_blocks
 from tfbnn.prediction.regression_scores import as_shape
-from tfbnn.training.counts import observations
+from tfbnn.training.data_term import observations
 from tfbnn.training.likelihoods import spread
 
 

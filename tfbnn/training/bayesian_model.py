@@ -11,7 +11,7 @@ from tfbnn.layers import scopes
 from tfbnn.layers.keras_internals import TrainingHooks, call_without_noise
 from tfbnn.training import beta_choice, distribution, observation, outputs, recipes
 from tfbnn.training.checked_calls import CheckedCalls
-from tfbnn.training.counts import global_batch_size
+from tfbnn.training.data_term import global_batch_size
 from tfbnn.training.decay import spare_random_weights
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.training.objective import Objective

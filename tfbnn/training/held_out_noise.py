@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tfbnn.training import distribution, outputs
 from tfbnn.training.convergence import ConvergenceWarning
-from tfbnn.training.counts import counted
+from tfbnn.training.data_term import counted
 from tfbnn.training.held_out import drawn_outputs, is_repeatable, some_rows
 from tfbnn.training.likelihoods import spread
 from tfbnn.training.losses import NormalNLL, matched

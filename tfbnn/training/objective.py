@@ -20,9 +20,8 @@ from tfbnn.layers.keras_internals import batches_seen
 from tfbnn.layers.scopes import DrawCollector, active_collector
 from tfbnn.layers.variational import variational_layers
 from tfbnn.training import distribution, noise_variables, outputs, step_factors
-from tfbnn.training.counts import global_batch_size
 from tfbnn.training.data import TrainingSize
-from tfbnn.training.data_term import DataTerm
+from tfbnn.training.data_term import DataTerm, global_batch_size
 from tfbnn.training.last_steps import LastSteps
 from tfbnn.training.likelihoods import AbstractLikelihood, likelihood_of
 from tfbnn.training.progress import FitProgress
