@@ -132,3 +132,35 @@ def test_the_design_names_every_file_of_training():
     row = next(line for line in design.splitlines() if line.startswith("| `training/`"))
     named = set(re.findall(r"`(\w+)`", row))
     assert named == {path.stem for path in (PACKAGE / "training").glob("*.py")} - {"__init__"}
+
+
+def _functions(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+def _length(function):
+    """Lines of a function without its docstring."""
+    own = function.body[0]
+    described = isinstance(own, ast.Expr) and isinstance(own.value, ast.Constant)
+    docstring = own.end_lineno - own.lineno + 1 if described else 0
+    return function.end_lineno - function.lineno + 1 - docstring
+
+
+def _num_parameters(function):
+    given = function.args
+    names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return len([name for name in names if name not in ("self", "cls")])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if PACKAGE / "export" not in path.parents],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_functions_fit_on_a_screen(path):
+    assert not [one.name for one in _functions(path) if _length(one) > 50]
+    # `fit` is Keras', and layers have the arguments of their Keras namesakes.
+    wide = {one.name for one in _functions(path) if _num_parameters(one) > 10}
+    assert wide <= {"fit"} or path.name == "variational.py"

@@ -334,7 +334,11 @@ def test_it_goes_on_as_any_model(tmp_path):
     model.example_rows = inputs_of(model)
     model.likelihood.temperature, model.likelihood.mean_temperature = 1.5, 0.7
     x, y = inputs_of(model, 32), np.arange(32) % 3
-    smaller = tfbnn.compact(tfbnn.prune(model, sparsity=0.6, granularity="unit"))
+    smaller = tfbnn.prune(model, sparsity=0.6, granularity="unit", compact=True)
+    twice = tfbnn.compact(tfbnn.prune(model, sparsity=0.6, granularity="unit"))
+    assert sizes(smaller) == sizes(twice) and len(smaller.weights) == len(twice.weights)
+    for one, other in zip(smaller.weights, twice.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
     assert smaller.likelihood.temperature == 1.5 and smaller.likelihood.mean_temperature == 0.7
     assert smaller.example_rows is model.example_rows
     assert [layer.name for layer in smaller.layers] == [layer.name for layer in model.layers]

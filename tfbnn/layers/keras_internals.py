@@ -21,10 +21,9 @@ from keras.src.saving.serialization_lib import SerializableDict  # noqa: F401
 from keras.src.trainers.data_adapters import get_data_adapter  # noqa: F401
 from keras.src.trainers.data_adapters.array_slicing import train_validation_split  # noqa: F401
 
-# Not public, and imported from here, all since 3.0: the class of functional models, which
-# `keras.Model(inputs, outputs)` makes; the classes of the operations in a functional graph, of
-# which `keras.ops` has the functions; what a layer keeps for its configuration; how `fit` reads
-# data, and splits arrays.
+# Not public, and imported from here, all since 3.0: what `keras.Model(inputs, outputs)` makes; the
+# operations in a graph, of which `keras.ops` has the functions; what a layer keeps for its
+# configuration; how `fit` reads data, and splits arrays.
 REGISTERED_NAMES = GLOBAL_CUSTOM_NAMES
 """Names by class or function, of which `keras.saving.get_custom_objects` is the inverse (3.0)."""
 
@@ -34,9 +33,9 @@ into a map of policies, and an input has no setter."""
 
 
 def all_layers(layer: Any, include_self: bool = True, recursive: bool = True) -> list[Any]:
-    """A layer and the layers inside it, each once: `_flatten_layers` (3.0).
+    """A layer and those inside it, each once: `_flatten_layers` (3.0).
 
-    `model.layers` goes one level deep, and leaves out what layers hold as attributes.
+    `model.layers` leaves out what is nested, or an attribute of a layer.
     """
     return list(layer._flatten_layers(include_self, recursive))
 
@@ -47,9 +46,9 @@ def own_variables(layer: Any) -> list[Any]:
 
 
 def mask_of(output: Any) -> tf.Tensor | None:
-    """The mask of an output, True where a step counts; None if all do: `_keras_mask` (3.0).
+    """The mask of an output, True where a step counts: `_keras_mask` (3.0), which only layers see.
 
-    Layers hand masks on by themselves; outside of a layer there is no question about them.
+    None if all do.
     """
     return getattr(output, "_keras_mask", None)
 
@@ -61,15 +60,12 @@ def put_mask(output: Any, mask: tf.Tensor | None) -> None:
 
 
 def graph_of(model: Any) -> Any:
-    """The functional model inside a `Sequential`, which hides it (`_functional`, 3.0), or `model`.
-
-    The graph of a model is public in its configuration only.
-    """
+    """The functional model that a `Sequential` hides (`_functional`, 3.0), or the model itself."""
     return getattr(model, "_functional", None) or model
 
 
 def nodes_of(graph: Any) -> list[Any] | None:
-    """Calls of layers in the order in which they are computed: `_nodes_by_depth` (3.0).
+    """Calls of layers in order, public in a configuration only: `_nodes_by_depth` (3.0).
 
     None for a model with a `call` of its own.
     """
@@ -90,10 +86,7 @@ def layer_behind(tensor: Any) -> Any:
 
 
 def casting(dtype: str) -> Any:
-    """Within this context layers read their variables as `dtype`: `AutocastScope` (3.0).
-
-    Public is what a policy sets, which is the type of a whole layer.
-    """
+    """Here layers read variables as `dtype`, whatever their policy says: `AutocastScope` (3.0)."""
     return backend.AutocastScope(dtype)
 
 
@@ -138,16 +131,12 @@ def variables_as(values: list[tuple[Any, Any]]) -> Iterator[None]:
 
 
 def call_without_noise(model: Any, x: Any) -> Any:
-    """A call in inference mode. A `call` need not take `training` (`_call_has_training_arg`, 3.0):
-    Keras asks its signature, and tells nobody."""
+    """A call in inference mode; whether `call` takes `training` is known to Keras (3.0) alone."""
     return model(x, training=False) if model._call_has_training_arg else model(x)
 
 
 def compile_arguments(model: Any) -> dict[str, Any]:
-    """What `compile` was given, as it was: `_compile_config` (3.0).
-
-    `get_compile_config` serializes it.
-    """
+    """What `compile` was given, which `get_compile_config` serializes: `_compile_config` (3.0)."""
     return model._compile_config.config
 
 
@@ -167,8 +156,7 @@ def is_validation_of_fit(options: dict[str, Any]) -> bool:
 
 
 def start_at_epoch(model: Any, epoch: int | None) -> None:
-    """Let `fit` begin later than it was told: `_initial_epoch` (3.1), the door that Keras has for
-    `BackupAndRestore`. None: as it is told."""
+    """Let `fit` begin there, not where it is told: `_initial_epoch` (3.1)."""
     model._initial_epoch = epoch
 
 
@@ -184,10 +172,7 @@ def random_seed() -> int | None:
 
 @contextlib.contextmanager
 def unlocked(model: Any) -> Iterator[None]:
-    """Let a built model be given variables: `_tracker` (3.0, `unlock` since 3.1).
-
-    Keras lets layers have them while they are built, and models are often compiled afterwards.
-    """
+    """Let a model have variables after it was built, when it is compiled: `_tracker` (3.1)."""
     was_locked = model._tracker.locked
     model._tracker.unlock()
     try:
@@ -210,8 +195,7 @@ def inner_of(optimizer: Any) -> Any:
 def batches_seen(optimizer: Any) -> tf.Tensor:
     """How many batches the optimizer was given: `_iterations` (3.0).
 
-    `iterations` counts updates, of which there is one for several batches where gradients are
-    added up.
+    `iterations` counts updates, which are fewer where gradients are added up.
     """
     return tf.convert_to_tensor(inner_of(optimizer)._iterations)
 
@@ -232,9 +216,9 @@ def leave_out_of_decay(optimizer: Any, variables: list[Any]) -> None:
 
 
 def adam_handles(optimizer: Any, variables: list[Any]) -> Iterator[tuple[Any, Any, Any]]:
-    """Of each variable and its two slots in Adam what TensorFlow's kernels take (3.0).
+    """Of each variable and its slots in Adam what TensorFlow's kernels take (3.0).
 
-    Slots are public as a flat list, and of a variable only the tensor that it holds.
+    Public are a flat list of slots, and the tensor that a variable holds.
     """
     optimizer._check_variables_are_known(variables)
     for variable in variables:

@@ -18,7 +18,7 @@ from tfbnn.likelihoods.targets import spread
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.routes import posterior_of
 from tfbnn.prediction.predictive import Sampled, num_rows, sampled_blocks
-from tfbnn.training.counts import observations
+from tfbnn.training.data_term import observations
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 
 from tfbnn import arguments
-from tfbnn.layers.variational import random_maps
 from tfbnn.posterior.routes import model_of
 from tfbnn.pruning import compaction
 from tfbnn.pruning.cloning import masked_clone
@@ -95,10 +94,19 @@ def prune(
     ranking = options.ranking_of(pruned)
     if sparsity is None:
         selection = ranking.above(threshold)
-        _check_threshold(pruned, selection, ranking, threshold)
+        less = "`threshold`, or give `sparsity` with scope='layer'"
     else:
         selection = ranking.at(sparsity, scope)
-        _check_sparsity(pruned, selection, sparsity, scope)
+        less = "`sparsity`, or scope='layer'"
+    empty = emptied_layer(pruned, selection)
+    if empty is not None:
+        amount = f"sparsity={sparsity}, scope={scope!r}"
+        if sparsity is None:
+            amount = f"threshold={threshold:g}, highest score {ranking.highest()[empty]:g}"
+        raise ValueError(
+            f"The layer {random_maps(pruned)[empty].full_name!r} would be left without a "
+            f"weight. Choose a lower {less}, which keeps some of each layer. Received: {amount}"
+        )
     set_masks(pruned, selection)
     if sparsity is not None and isinstance(ranking, UnitRanking):
         _warn_if_short(sparsity, sparsity_of(pruned), selection, ranking)
@@ -138,16 +146,6 @@ def emptied_layer(model: keras.Model, selection: Selection) -> int | None:
     return None
 
 
-def _check_sparsity(model: keras.Model, selection: Selection, sparsity: float, scope: str) -> None:
-    empty = emptied_layer(model, selection)
-    if empty is not None:
-        raise ValueError(
-            f"The layer {_name(model, empty)!r} would be left without a weight. Choose a lower "
-            "`sparsity`, or scope='layer', which keeps some of each layer. "
-            f"Received: sparsity={sparsity}, scope={scope!r}"
-        )
-
-
 def _warn_if_short(
     sparsity: float, reached: float, selection: Selection, ranking: UnitRanking
 ) -> None:
@@ -162,22 +160,6 @@ def _warn_if_short(
             f"Received: sparsity={sparsity}, reached {reached:.3f}",
             stacklevel=3,
         )
-
-
-def _check_threshold(
-    model: keras.Model, selection: Selection, ranking: AbstractRanking, threshold: float
-) -> None:
-    empty = emptied_layer(model, selection)
-    if empty is not None:
-        raise ValueError(
-            f"The layer {_name(model, empty)!r} would be left without a weight. Choose a lower "
-            "`threshold`, or give `sparsity` with scope='layer', which keeps some of each layer. "
-            f"Received: threshold={threshold:g}, highest score {ranking.highest()[empty]:g}"
-        )
-
-
-def _name(model: keras.Model, index: int) -> str:
-    return random_maps(model)[index].full_name
 
 
 def _checked_amount(

@@ -13,7 +13,7 @@ from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.requirements import clear_errors, require_finite
 from tfbnn.training import beta_choice, distribution, observation, outputs, recipes
 from tfbnn.training.checked_calls import CheckedCalls
-from tfbnn.training.counts import global_batch_size
+from tfbnn.training.data_term import global_batch_size
 from tfbnn.training.decay import spare_random_weights
 from tfbnn.training.objective import Objective
 from tfbnn.training.resuming import forget_resuming

@@ -109,6 +109,30 @@ def slices(arrays: Any, num_rows: int) -> Iterator[Any]:
         yield tf.nest.map_structure(lambda a, s=part: None if a is None else a[s], arrays)
 
 
+def in_batches(x: Any, y: Any, sample_weight: Any, num_rows: int) -> Iterator[tuple[Any, Any, Any]]:
+    """`(x, y, sample_weight)`, batch by batch and as tensors, of anything that `fit` takes.
+
+    Args:
+        x: As in `fit`.
+        y: Targets of arrays, or None.
+        sample_weight: Weights of arrays, or None.
+        num_rows: Rows at a time, of arrays.
+    """
+    batches: Any = ()
+    if is_arrays(x):
+        batches = slices((x, y, sample_weight), num_rows)
+    elif isinstance(x, tf.data.Dataset):
+        batches = without_autotuning(x)
+    elif isinstance(x, keras.utils.PyDataset):
+        batches = (x[number] for number in range(x.num_batches or 0))
+    elif isinstance(x, Iterator):
+        batches = x
+    for batch in map(keras.utils.unpack_x_y_sample_weight, batches):
+        yield tf.nest.map_structure(
+            lambda one: None if one is None else tf.convert_to_tensor(one), batch
+        )
+
+
 def check_arrays(name: str, arrays: Any, dtype: str = "float32") -> None:
     """Raise a `ValueError` if a structure of arrays has elements that a type does not hold.
 

@@ -15,11 +15,9 @@ from tfbnn.layers.variational import variational_weights
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.training import outputs
 from tfbnn.training.convergence import last_steps_of
-from tfbnn.training.counts import global_batch_size
-from tfbnn.training.data import check_arrays, is_arrays, slices
-from tfbnn.training.data_term import DataTerm
+from tfbnn.training.data import check_arrays, in_batches, is_arrays
+from tfbnn.training.data_term import DataTerm, global_batch_size
 from tfbnn.training.elbo_report import ElboReport, LayerKL
-from tfbnn.training.feeding import without_autotuning
 from tfbnn.training.plain_models import KnownObjective, likelihoods_of, objective_of
 from tfbnn.training.sigma import named_layers
 from tfbnn.weights import noise
@@ -217,26 +215,22 @@ def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int) -> Iterator[tu
                 "The data set never ends: pass a part of it, `x.take(number_of_batches)`. "
                 "Received: x, an infinite tf.data.Dataset"
             )
-        batches = map(keras.utils.unpack_x_y_sample_weight, without_autotuning(x))
     elif all(map(is_arrays, given)):
         rows = sorted({len(leaf) for leaf in tf.nest.flatten(given)})
         if len(rows) != 1:
             raise ValueError(
                 f"Inputs and targets must have the same number of rows. Received: {rows} rows"
             )
-        batches = slices((x, y, sample_weight), batch_size)
     else:
         raise TypeError(
             "`x`, `y` and `sample_weight` must be arrays or structures of them, or `x` a batched "
             "`tf.data.Dataset` of `(x, y)` or `(x, y, sample_weight)`. Received: types "
             + ", ".join(type(one).__name__ for one in given)
         )
-    for batch in batches:
+    for batch in in_batches(x, y, sample_weight, batch_size):
         if batch[1] is None:
             raise ValueError("The data have no targets. Received: a data set of `x` alone")
-        yield tf.nest.map_structure(
-            lambda one: None if one is None else tf.convert_to_tensor(one), batch
-        )
+        yield batch
 
 
 def _check_model(model: Any) -> None:

@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from tfbnn.layers.keras_internals import call_without_noise
 from tfbnn.layers.variational import variational_weights
-from tfbnn.training.data import is_arrays, slices
-from tfbnn.training.feeding import without_autotuning
+from tfbnn.training.data import in_batches, is_arrays
 from tfbnn.weights import noise
 
 # The standard error of a scale is scale / sqrt(2 n): one per cent.
@@ -32,12 +31,10 @@ def drawn_outputs(model: keras.Model, seed: tf.Tensor, x: Any) -> list[Any]:
 def some_rows(validation: Any, steps: int | None) -> Iterator[tuple[Any, Any, Any]]:
     """Batches of tensors, as many as it takes."""
     rows = targets = 0
-    for number, batch in enumerate(_batches(*validation)):
+    batches = in_batches(*validation, _ROWS_AT_A_TIME)
+    for number, (x, y, sample_weight) in enumerate(batches):
         if rows >= _MOST_ROWS or targets >= _MOST_TARGETS or number == (steps or math.inf):
             return
-        x, y, sample_weight = tf.nest.map_structure(
-            lambda one: None if one is None else tf.convert_to_tensor(one), batch
-        )
         rows += int(tf.nest.flatten(x)[0].shape[0])
         targets += sum(int(tf.size(one)) for one in tf.nest.flatten(y))
         yield x, y, sample_weight
@@ -46,17 +43,3 @@ def some_rows(validation: Any, steps: int | None) -> Iterator[tuple[Any, Any, An
 def is_repeatable(x: Any) -> bool:
     """Whether inputs can be read several times."""
     return x is None or is_arrays(x) or isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
-
-
-def _batches(x: Any, y: Any, sample_weight: Any) -> Iterator[tuple[Any, Any, Any]]:
-    if is_arrays(x):
-        yield from slices((x, y, sample_weight), _ROWS_AT_A_TIME)
-        return
-    batches: Any = ()
-    if isinstance(x, tf.data.Dataset):
-        batches = without_autotuning(x)
-    elif isinstance(x, keras.utils.PyDataset):
-        batches = (x[number] for number in range(x.num_batches or 0))
-    elif isinstance(x, Iterator):
-        batches = x
-    yield from map(keras.utils.unpack_x_y_sample_weight, batches)

@@ -20,7 +20,7 @@ from tfbnn.likelihoods.normal import NormalNLL
 from tfbnn.likelihoods.targets import matched, spread
 from tfbnn.training import distribution, outputs
 from tfbnn.training.convergence import ConvergenceWarning
-from tfbnn.training.counts import counted
+from tfbnn.training.data_term import counted
 from tfbnn.training.held_out import drawn_outputs, is_repeatable, some_rows
 from tfbnn.training.noise_variables import learned_noise
 from tfbnn.training.target_units import numbers_in_words

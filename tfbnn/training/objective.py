@@ -22,9 +22,8 @@ from tfbnn.layers.variational import random_maps, variational_layers
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.likelihoods.table import likelihood_of
 from tfbnn.training import distribution, noise_variables, outputs, step_factors
-from tfbnn.training.counts import global_batch_size
 from tfbnn.training.data import TrainingSize
-from tfbnn.training.data_term import DataTerm
+from tfbnn.training.data_term import DataTerm, global_batch_size
 from tfbnn.training.last_steps import LastSteps
 from tfbnn.training.progress import FitProgress
 from tfbnn.training.recipes import Plan, Recipe

@@ -10,7 +10,7 @@ import numpy as np
 from tfbnn.layers.keras_internals import train_validation_split
 from tfbnn.layers.variational import variational_weights
 from tfbnn.training import convergence, distribution, held_out_noise, order
-from tfbnn.training.batch_checks import check_batch, check_class_weight, check_layers, fed_to
+from tfbnn.training.checked_calls import check_batch, check_class_weight, check_layers, fed_to
 from tfbnn.training.data import (
     TrainingSize,
     check_arrays,
