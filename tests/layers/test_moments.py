@@ -6,27 +6,20 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests.linear_maps import ESTIMATORS, LINEAR_MAPS
 
-ESTIMATORS = ("Reparameterization", "LocalReparameterization", "Flipout")
-INPUT_SHAPES = {
-    "Dense": (2, 6),
-    "Convolution1D": (2, 7, 3),
-    "Convolution2D": (2, 5, 5, 2),
-    "Convolution3D": (2, 3, 3, 3, 2),
-}
 # Every map and every estimator with both kinds of biases.
 CASES = [
     (linear_map, estimator, ("normal", "point")[(row + column) % 2])
-    for row, linear_map in enumerate(INPUT_SHAPES)
+    for row, linear_map in enumerate(LINEAR_MAPS)
     for column, estimator in enumerate(ESTIMATORS)
 ]
 NUM_CALLS, DRAWS_OF_A_CALL = 20, 100
 
 
 def _layer(linear_map, estimator, bias_posterior):
-    arguments = {"units": 3} if linear_map == "Dense" else {"filters": 3, "kernel_size": 2}
-    return getattr(tfbnn.layers, linear_map + estimator)(
-        **arguments,
+    return LINEAR_MAPS[linear_map].make(
+        estimator=estimator,
         kernel_posterior=tfbnn.families.Normal(initial_scale=0.3),
         bias_posterior=bias_posterior,
         kernel_initializer=keras.initializers.RandomNormal(seed=1),
@@ -44,7 +37,7 @@ def _randomise_scales(layer):
 @pytest.mark.parametrize("linear_map, estimator, bias_posterior", CASES)
 def test_mean_and_variance_are_those_of_the_closed_form(linear_map, estimator, bias_posterior):
     layer = _layer(linear_map, estimator, bias_posterior)
-    x = np.random.default_rng(5).normal(size=INPUT_SHAPES[linear_map]).astype("float32")
+    x = LINEAR_MAPS[linear_map].rows(2, seed=5)
     layer(x)
     _randomise_scales(layer)
 

@@ -9,34 +9,20 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests.linear_maps import ESTIMATORS, LINEAR_MAPS, VARIANTS
 
-ESTIMATORS = ("Reparameterization", "LocalReparameterization", "Flipout")
-SHAPES = {
-    "Dense": (4, 6),
-    "Convolution1D": (4, 7, 3),
-    "Convolution2D": (4, 5, 5, 2),
-    "Convolution3D": (4, 3, 3, 3, 2),
-}
-KERAS_NAMESAKES = {
-    "Dense": keras.layers.Dense,
-    "Convolution1D": keras.layers.Conv1D,
-    "Convolution2D": keras.layers.Conv2D,
-    "Convolution3D": keras.layers.Conv3D,
-}
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def _layer(linear_map, estimator="Flipout", **options):
-    size = {"units": 3} if linear_map == "Dense" else {"filters": 3, "kernel_size": 2}
-    return getattr(tfbnn.layers, linear_map + estimator)(**{**size, **options})
+def _layer(linear_map, estimator="flipout", **options):
+    return LINEAR_MAPS[linear_map].make(estimator=estimator, **options)
 
 
 def _inputs(linear_map, rows=4):
-    shape = (rows, *SHAPES[linear_map][1:])
-    return np.random.default_rng(0).normal(size=shape).astype("float32")
+    return LINEAR_MAPS[linear_map].rows(rows)
 
 
-@pytest.mark.parametrize("linear_map", SHAPES)
+@pytest.mark.parametrize("linear_map", LINEAR_MAPS)
 def test_a_model_with_it_trains_saves_and_loads(tmp_path, linear_map):
     """One model for all estimators of a map, side by side: tracing `fit` is what takes time."""
     x = _inputs(linear_map)
@@ -82,26 +68,14 @@ def test_a_file_loads_after_a_plain_import(tmp_path, order):
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
 
 
-OPTIONS = [
-    ("Dense", {}, False),
-    ("Dense", {"use_bias": False, "activation": "tanh"}, False),
-    ("Convolution1D", {"padding": "causal", "dilation_rate": 2}, False),
-    ("Convolution1D", {"padding": "same", "strides": 2}, False),
-    ("Convolution2D", {"padding": "same", "strides": (2, 1)}, False),
-    ("Convolution2D", {"dilation_rate": (1, 2)}, False),
-    ("Convolution2D", {"filters": 4, "groups": 2}, True),
-    ("Convolution2D", {"data_format": "channels_first"}, True),
-    ("Convolution1D", {"data_format": "channels_first", "padding": "causal"}, True),
-    ("Convolution3D", {"padding": "same", "strides": 2}, False),
-    ("Convolution3D", {"dilation_rate": 2, "padding": "same"}, True),
-]
+EXAMPLES = [(name, {}, one.shape, False) for name, one in LINEAR_MAPS.items()]
 
 
-@pytest.mark.parametrize("linear_map, options, jit_compile", OPTIONS)
-def test_without_noise_it_is_its_keras_namesake(linear_map, options, jit_compile):
-    x = _inputs(linear_map)
-    size = {"units": 3} if linear_map == "Dense" else {"filters": 3, "kernel_size": 2}
-    namesake = KERAS_NAMESAKES[linear_map](**{**size, **options})
+@pytest.mark.parametrize("linear_map, options, shape, jit_compile", [*EXAMPLES, *VARIANTS])
+def test_without_noise_it_is_its_keras_namesake(linear_map, options, shape, jit_compile):
+    x = np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")
+    arguments = {**LINEAR_MAPS[linear_map].arguments, **options}
+    namesake = getattr(keras.layers, linear_map)(**arguments)
     namesake.build(x.shape)
     family = tfbnn.families.Normal(1e-12)
     laws = {"kernel_posterior": family, "bias_posterior": family}
@@ -153,16 +127,16 @@ def test_mixed_precision(policy):
 
 def test_all_estimators_and_their_gradients_run_under_xla():
     layers = [
-        _layer("Convolution2D", estimator, kernel_prior="scale_mixture", bias_posterior="normal")
+        _layer("Conv2D", estimator, kernel_prior="scale_mixture", padding="same")
         for estimator in ESTIMATORS
     ]
     model = tfbnn.Sequential(
-        [keras.Input((5, 5, 2)), *layers, keras.layers.Flatten(), _layer("Dense", units=2)]
+        [keras.Input((3, 3, 2)), *layers, keras.layers.Flatten(), _layer("Dense", units=2)]
     )
     model.compile("adam", loss=LOGITS, jit_compile=True)
     assert model.jit_compile is True
     before = [np.array(w.value) for w in model.trainable_weights]
-    logs = model.fit(_inputs("Convolution2D"), np.array([0, 1, 0, 1]), verbose=0).history
+    logs = model.fit(_inputs("Conv2D"), np.array([0, 1, 0, 1]), verbose=0).history
     assert np.isfinite(logs["loss"][0])
     after = [np.array(w.value) for w in model.trainable_weights]
     assert all(np.any(a != b) for a, b in zip(before, after, strict=True))
@@ -172,7 +146,7 @@ def test_all_estimators_and_their_gradients_run_under_xla():
 def test_whole_numbers_are_inputs_like_any_other(estimator):
     family = tfbnn.families.Normal(1e-9)
     layer = _layer("Dense", estimator, kernel_posterior=family, bias_posterior=family)
-    x = np.arange(12, dtype="uint8").reshape(2, 6)
+    x = np.arange(8, dtype="uint8").reshape(2, 4)
     assert np.allclose(layer(x), layer(x.astype("float32")))
     assert np.allclose(layer(x, training=True), layer(x.astype("float32")), atol=1e-5)
 
@@ -192,14 +166,14 @@ def test_seeds():
 def test_a_shared_initializer_object_does_not_repeat():
     initializer = keras.initializers.GlorotUniform()
     first, second = (_layer("Dense", kernel_initializer=initializer) for _ in range(2))
-    first.build((None, 6))
-    second.build((None, 6))
+    first.build((None, 4))
+    second.build((None, 4))
     assert not np.allclose(first.kernel.loc, second.kernel.loc)
 
 
 def test_a_frozen_layer_is_not_trained():
     layer = _layer("Dense", trainable=False)
-    model = tfbnn.Sequential([keras.Input((6,)), layer, keras.layers.Dense(2)])
+    model = tfbnn.Sequential([keras.Input((4,)), layer, keras.layers.Dense(2)])
     before = layer.get_weights()
     model.compile("adam", loss=LOGITS)
     model.fit(_inputs("Dense"), np.array([0, 1, 0, 1]), verbose=0)
@@ -210,9 +184,9 @@ def test_in_a_plain_keras_model_the_kl_weight_is_exact_and_counts_once():
     x, y = _inputs("Dense"), np.array([0, 1, 0, 1])
     family = tfbnn.families.Normal(1e-9)
     shared = tfbnn.layers.DenseFlipout(
-        6, kl_weight=0.25, kernel_posterior=family, bias_posterior=family
+        4, kl_weight=0.25, kernel_posterior=family, bias_posterior=family
     )
-    inputs = keras.Input((6,))
+    inputs = keras.Input((4,))
     model = keras.Model(inputs, shared(shared(inputs)))
     model.compile(keras.optimizers.SGD(0.0), loss=LOGITS)
     loss = model.fit(x, y, verbose=0).history["loss"][0]
@@ -222,7 +196,7 @@ def test_in_a_plain_keras_model_the_kl_weight_is_exact_and_counts_once():
 
 
 def test_in_a_plain_keras_model_without_a_kl_weight_fit_is_an_error():
-    model = keras.Sequential([keras.Input((6,)), _layer("Dense")])
+    model = keras.Sequential([keras.Input((4,)), _layer("Dense")])
     model.compile("adam", loss=LOGITS)
     x, y = _inputs("Dense"), np.array([0, 1, 0, 1])
     with pytest.raises(ValueError, match="kl_weight=1 / num_examples"):
@@ -259,7 +233,7 @@ def test_bad_arguments_are_errors(options, words):
 )
 def test_bad_arguments_of_convolutions_are_errors(options, words):
     with pytest.raises(ValueError, match=words):
-        _layer("Convolution2D", **options)
+        _layer("Conv2D", **options)
 
 
 def test_numbers_of_numpy_are_kept_as_plain_ones(tmp_path):

@@ -21,8 +21,6 @@ class LinearMap(abc.ABC):
     """Whether it is `x @ w`, for which runtimes have kernels of few bits."""
     reads_all_inputs = True
     """Whether every output sums over every feature of the inputs, as rows and columns need it."""
-    input_axis: int | None = -2
-    """The axis of the kernel with the features that one output sums over; None if it reads one."""
     channel_axis = -1
     """The axis of the features in inputs and outputs."""
 
@@ -60,6 +58,10 @@ class LinearMap(abc.ABC):
     def num_outputs(self, kernel_shape: Sequence[int]) -> int:
         """Number of features of the outputs, which is the size of a bias."""
         return math.prod(kernel_shape) // self.fan_in(kernel_shape)
+
+    def has_blocks(self, kernel_shape: Sequence[int]) -> bool:
+        """Whether neighbours along the last axis but one are inputs of one output."""
+        return len(kernel_shape) - 2 in self.summed_axes(kernel_shape)
 
     def bias_shape(self, rank: int) -> tuple[int, ...]:
         """Shape, with one -1, in which a bias is added to outputs of rank `rank`."""
@@ -128,6 +130,16 @@ class Windowed(LinearMap):
         del inputs
         return True
 
+    def channels(self, input_shape: Sequence[int | None]) -> int:
+        """Number of channels of the inputs."""
+        channels = input_shape[self.channel_axis]
+        if channels is None:
+            raise ValueError(
+                "The number of input channels must be known. "
+                f"Received: input_shape={tuple(input_shape)}"
+            )
+        return channels
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Convolution(Windowed):
@@ -153,10 +165,10 @@ class Convolution(Windowed):
         return self.groups == 1
 
     def kernel_shape(self, input_shape: Sequence[int | None]) -> tuple[int, ...]:
-        channels = input_shape[self.channel_axis]
-        if channels is None or channels % self.groups:
+        channels = self.channels(input_shape)
+        if channels % self.groups:
             raise ValueError(
-                "The number of input channels must be known and divisible by `groups`. "
+                "The number of input channels must be divisible by `groups`. "
                 f"Received: groups={self.groups}, input_shape={tuple(input_shape)}"
             )
         return (*self.kernel_size, channels // self.groups, self.filters)

@@ -12,6 +12,7 @@ import math
 import keras
 import numpy as np
 
+from tfbnn.layers.variational import random_maps
 from tfbnn.pruning.masks import Selection, mask_of, prunable_weights
 from tfbnn.pruning.scores import CRITERIA, GROUP_CRITERIA
 from tfbnn.weights.families import NormalWeight
@@ -48,10 +49,17 @@ class BlockRanking(AbstractRanking):
         block_size: Number of weights in a block.
 
     Raises:
-        ValueError: If the weights are not finite.
+        ValueError: If the weights are not finite, or a kernel has no blocks.
     """
 
     def __init__(self, model: keras.Model, criterion: str, block_size: int = 1):
+        for one in random_maps(model) if block_size > 1 else ():
+            if not one.linear_map.has_blocks(one.kernel.shape):
+                raise ValueError(
+                    f"Each output of {one.full_name!r} reads one channel alone, so its weights "
+                    "have no blocks of inputs. Use granularity='weight'. "
+                    f"Received: granularity='block', a layer of type {type(one.layer).__name__}"
+                )
         self._block_size = block_size
         self._masks = [mask_of(kernel) for kernel in prunable_weights(model)]
         self._alive = [self._sums(mask) for mask in self._masks]
