@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from tfbnn import arguments
+from tfbnn.layers.variational import random_maps
 from tfbnn.posterior.routes import model_of
 from tfbnn.pruning import compaction
 from tfbnn.pruning.cloning import masked_clone
