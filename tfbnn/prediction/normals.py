@@ -27,6 +27,11 @@ _TINY = 1e-12
 _NODES = 20
 
 
+def on_both(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
+    """A function of the mean and, if there is one, of the variance."""
+    return Moments(function(x.mean), None if x.variance is None else function(x.variance))
+
+
 def cumulative(a: tf.Tensor) -> tf.Tensor:
     """The standard normal distribution function, to within 1.4e-4.
 

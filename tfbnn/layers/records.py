@@ -1,0 +1,209 @@
+"""Records: the kinds of layers there are, seen from whoever goes through a network layer by layer.
+
+A record says what a layer or an operation of `keras.ops` does in inference: one of these kinds on
+what it reads, and then an activation. `keras_layers` says of which kind each layer is; moments, the
+flow of units and C code add what each of them alone knows of a kind.
+
+| kind | outputs, before the activation |
+|---|---|
+| `Linear`, `Depthwise` | a linear map of the inputs and a kernel, and a bias |
+| `Identity`, `Noise` | the inputs |
+| `Affine` | `factor * x + offset` |
+| `Resampling`, `Pooling` | means or maxima over space, of each channel by itself |
+| `Rearrangement` | each is one of the inputs, or zero |
+| `Merge`, `Concatenation` | sums, ... of several inputs, number by number; inputs side by side |
+| `Unknown` | anything |
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbnn.layers.activations import Activation, activation_of
+from tfbnn.layers.steps import Step
+from tfbnn.layers.variational import AbstractVariationalLayer
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AbstractRecord:
+    """What a layer is.
+
+    Attributes:
+        step: The call of it.
+    """
+
+    step: Step
+
+    @property
+    def layer(self) -> Any:
+        """The layer, or the operation."""
+        return self.step.layer
+
+    @property
+    def activation(self) -> Activation:
+        """What comes last."""
+        return activation_of(self.layer, len(self.step.output.shape))
+
+    @property
+    def is_variational(self) -> bool:
+        """Whether its weights have a law."""
+        return isinstance(self.layer, AbstractVariationalLayer)
+
+    @property
+    def has_size(self) -> bool:
+        """Whether its variables or its configuration tell how many features it reads."""
+        return False
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether the features are in the last axis, or the layer does not care."""
+        return getattr(self.layer, "data_format", None) != "channels_first"
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis of the features in what it reads."""
+        return len(self.step.inputs[0].shape) - 1 if self.channels_last else 1
+
+    @property
+    def same_rank(self) -> bool:
+        """Whether all inputs have the same number of axes. Keras inserts some where they do not."""
+        return len({len(value.shape) for value in self.step.inputs}) == 1
+
+
+class Unknown(AbstractRecord):
+    """May do anything."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Linear(AbstractRecord):
+    """`linear_map(x, layer.kernel) + layer.bias`, of Keras or variational."""
+
+    linear_map: Any
+
+    @property
+    def groups(self) -> int:
+        """Number of parts of the features that do not meet."""
+        return getattr(self.layer, "groups", 1)
+
+
+class Depthwise(Linear):
+    """A linear map of each feature by itself, over space, to one output or to several."""
+
+
+class Identity(AbstractRecord):
+    """Nothing but the activation."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Noise(Identity):
+    """Nothing but noise, and that in training only.
+
+    Attributes:
+        keeps_zeros: Whether a zero stays zero in training too.
+    """
+
+    keeps_zeros: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Affine(AbstractRecord):
+    """`factor * x + offset`.
+
+    Attributes:
+        read: Factor and offset of a layer: numbers that broadcast to its inputs or, if it has a
+            size, variables of shape `(features,)` along `layer.axis`.
+    """
+
+    read: Callable[[Any], tuple[Any, Any]]
+    has_size: bool = False
+
+    def numbers(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Factor and offset, which broadcast to the inputs."""
+        factor, offset = (tf.convert_to_tensor(n, tf.float32) for n in self.read(self.layer))
+        if self.axis is None:
+            return factor, offset
+        shape = [-1 if axis == self.axis else 1 for axis in range(len(self.step.output.shape))]
+        return tf.reshape(factor, shape), tf.reshape(offset, shape)
+
+    @property
+    def axis(self) -> int | None:
+        """The axis along which variables of the layer give the numbers, or None."""
+        return self.layer.axis % len(self.step.output.shape) if self.has_size else None
+
+
+class Resampling(AbstractRecord):
+    """Weighted means over space, of each channel by itself; the weights add up to 1."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pooling(Resampling):
+    """The largest or the mean in each window, of each channel by itself.
+
+    Attributes:
+        kind: `"maximum"` or `"average"`.
+        is_global: Whether there is one window, of all that there is.
+    """
+
+    kind: str
+    is_global: bool = False
+
+    def window(self, spatial: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+        """Size, strides and padding of the windows over inputs of a shape `spatial`."""
+        if self.is_global:
+            return tuple(spatial), tuple(spatial), "valid"
+        return tuple(self.layer.pool_size), tuple(self.layer.strides), self.layer.padding
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rearrangement(AbstractRecord):
+    """Each output is one of the inputs, or zero.
+
+    Attributes:
+        in_space: Whether features stay features, and only places in space change.
+        has_zeros: Whether there are zeros beside the inputs.
+    """
+
+    in_space: bool = False
+    has_zeros: bool = False
+
+    @property
+    def has_size(self) -> bool:
+        return hasattr(self.layer, "target_shape")
+
+    def rearranged(self, numbers: np.ndarray) -> np.ndarray:
+        """Where the layer puts the whole numbers of one example (no axis for the batch)."""
+        # Keras casts no whole numbers, whatever the policy of the layer.
+        outputs = self.layer(keras.ops.convert_to_tensor(numbers[np.newaxis]))
+        return keras.ops.convert_to_numpy(outputs)[0]
+
+    def axis_after(self, axis: int) -> int:
+        """Where the features along an axis of the inputs are in the outputs."""
+        if self.in_space:
+            return axis
+        if hasattr(self.layer, "dims"):
+            return 1 + self.layer.dims.index(axis)
+        return len(self.step.output.shape) - 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Merge(AbstractRecord):
+    """One number from the same number of each input.
+
+    Attributes:
+        kind: `"add"`, `"average"`, `"maximum"`, `"minimum"`, `"multiply"` or `"subtract"`.
+    """
+
+    kind: str
+
+
+class Concatenation(AbstractRecord):
+    """The inputs side by side."""
+
+    @property
+    def axis(self) -> int:
+        """The axis along which they lie."""
+        return self.layer.axis % len(self.step.output.shape)
