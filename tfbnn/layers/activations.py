@@ -39,11 +39,6 @@ class Activation:
         return self.name == "linear"
 
     @property
-    def gives_probabilities(self) -> bool:
-        """Whether it is a sigmoid, or a softmax over the features."""
-        return self.name in ("sigmoid", "softmax")
-
-    @property
     def treats_each_feature(self) -> bool:
         """Whether it is known to look at one number at a time."""
         return self.name is not None and self.name not in _ACROSS_FEATURES
@@ -115,14 +110,10 @@ OWN: dict[type, Callable[[Any], Activation]] = {
     nn.Gelu: lambda operation: Activation(
         "approximate_gelu" if operation.approximate else "gelu", operation
     ),
-    nn.HardSigmoid: _named("hard_sigmoid"),
-    nn.HardSilu: _named("hard_silu"),
-    nn.LogSigmoid: _named("log_sigmoid"),
-    nn.Relu: _named("relu"),
-    nn.Relu6: _named("relu6"),
-    nn.Selu: _named("selu"),
-    nn.Sigmoid: _named("sigmoid"),
-    nn.Silu: _named("silu"),
+    **{
+        getattr(nn, name.title().replace("_", "")): _named(name)
+        for name in "hard_sigmoid hard_silu log_sigmoid relu relu6 selu sigmoid silu".split()
+    },
     nn.Softplus: _named("softplus"),
     nn.Softsign: _named("softsign"),
     numpy.Tanh: _named("tanh"),

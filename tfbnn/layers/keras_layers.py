@@ -12,12 +12,14 @@ import keras
 import tensorflow as tf
 from keras.src.ops import numpy as operations
 
-from tfbnn.layers import activations, linear_maps
+from tfbnn.layers import activations
+from tfbnn.layers.linear_maps import Convolution, Dense, DepthwiseConvolution
 from tfbnn.layers.records import (
     AbstractRecord,
     Affine,
     Concatenation,
     Depthwise,
+    Dropout,
     Identity,
     Linear,
     Merge,
@@ -48,32 +50,48 @@ def record_of(step: Step) -> AbstractRecord:
     """
     cls = type(step.layer)
     if getattr(cls, "call", None) is AbstractVariationalLayer.call:
-        return Linear(step, step.layer.linear_map)
+        return _linear(step, step.layer.linear_map)
     return RECORDS.get(cls, Unknown)(step)
 
 
-def _linear(record: type[Linear], linear_map: type) -> Callable[[Step], Linear]:
+def _linear(step: Step, linear_map: Any) -> Linear:
+    is_depthwise = isinstance(linear_map, DepthwiseConvolution)
+    return Depthwise(step, linear_map) if is_depthwise else Linear(step, linear_map)
+
+
+def _of_map(linear_map: type) -> Callable[[Step], Linear]:
     """A row for layers whose map has fields that are named like their arguments."""
     names = [field.name for field in dataclasses.fields(linear_map)]
-
-    def row(step: Step) -> Linear:
-        return record(step, linear_map(**{name: getattr(step.layer, name) for name in names}))
-
-    return row
+    return lambda step: _linear(step, linear_map(*[getattr(step.layer, name) for name in names]))
 
 
-def _batch_normalization(layer: Any) -> tuple[Any, Any]:
-    factor = tf.math.rsqrt(_number(layer.moving_variance) + layer.epsilon)
-    if layer.gamma is not None:
-        factor *= _number(layer.gamma)
-    offset = -factor * _number(layer.moving_mean)
-    return factor, offset if layer.beta is None else offset + _number(layer.beta)
+def _batch_normalization(step: Step) -> Affine:
+    layer, axis = step.layer, step.layer.axis % len(step.output.shape)
+    shape = [-1 if i == axis else 1 for i in range(len(step.output.shape))]
+
+    def numbers() -> tuple[tf.Tensor, tf.Tensor]:
+        factor = tf.math.rsqrt(_number(layer.moving_variance) + layer.epsilon)
+        factor = factor if layer.gamma is None else factor * _number(layer.gamma)
+        offset = -factor * _number(layer.moving_mean)
+        offset = offset if layer.beta is None else offset + _number(layer.beta)
+        return tf.reshape(factor, shape), tf.reshape(offset, shape)
+
+    return Affine(step, numbers, axis)
 
 
-def _normalization(layer: Any) -> tuple[Any, Any]:
-    mean = _number(layer.mean)
-    scale = tf.maximum(tf.sqrt(_number(layer.variance)), keras.config.epsilon())
-    return (scale, mean) if layer.invert else (1.0 / scale, -mean / scale)
+def _normalization(step: Step) -> Affine:
+    layer = step.layer
+
+    def numbers() -> tuple[tf.Tensor, tf.Tensor]:
+        mean = _number(layer.mean)
+        scale = tf.maximum(tf.sqrt(_number(layer.variance)), keras.config.epsilon())
+        return (scale, mean) if layer.invert else (1.0 / scale, -mean / scale)
+
+    return Affine(step, numbers)
+
+
+def _rescaling(step: Step) -> Affine:
+    return Affine(step, lambda: (_number(step.layer.scale), _number(step.layer.offset)))
 
 
 def _number(value: Any) -> tf.Tensor:
@@ -90,11 +108,9 @@ RECURRENT = (keras.layers.RNN,)
 """Layers, with their subclasses, that go step by step, and may have noise of their own."""
 
 _NOISE: dict[type, Callable] = {
-    keras.layers.Dropout: functools.partial(Noise, keeps_zeros=True),
-    **_in_space("SpatialDropout{}D", functools.partial(Noise, keeps_zeros=True)),
-    keras.layers.GaussianDropout: functools.partial(Noise, keeps_zeros=True),
-    keras.layers.GaussianNoise: functools.partial(Noise, keeps_zeros=False),
-    keras.layers.AlphaDropout: functools.partial(Noise, keeps_zeros=False),
+    **dict.fromkeys((keras.layers.Dropout, keras.layers.GaussianDropout), Dropout),
+    **_in_space("SpatialDropout{}D", Dropout),
+    **dict.fromkeys((keras.layers.AlphaDropout, keras.layers.GaussianNoise), Noise),
 }
 NOISE = tuple(_NOISE)
 """Layers that are nothing but noise in training."""
@@ -102,17 +118,15 @@ NOISE = tuple(_NOISE)
 _SPATIAL = functools.partial(Rearrangement, in_space=True)
 
 RECORDS: dict[type, Callable[[Step], AbstractRecord]] = {
-    keras.layers.Dense: _linear(Linear, linear_maps.Dense),
-    **_in_space("Conv{}D", _linear(Linear, linear_maps.Convolution)),
-    **_in_space("DepthwiseConv{}D", _linear(Depthwise, linear_maps.DepthwiseConvolution), (1, 2)),
+    keras.layers.Dense: _of_map(Dense),
+    **_in_space("Conv{}D", _of_map(Convolution)),
+    **_in_space("DepthwiseConv{}D", _of_map(DepthwiseConvolution), (1, 2)),
     **dict.fromkeys((*activations.OWN, keras.layers.Activation, keras.layers.Softmax), Identity),
     **dict.fromkeys((keras.layers.Identity, keras.layers.ActivityRegularization), Identity),
     **_NOISE,
-    keras.layers.BatchNormalization: functools.partial(
-        Affine, read=_batch_normalization, has_size=True
-    ),
-    keras.layers.Normalization: functools.partial(Affine, read=_normalization),
-    keras.layers.Rescaling: functools.partial(Affine, read=lambda x: (x.scale, x.offset)),
+    keras.layers.BatchNormalization: _batch_normalization,
+    keras.layers.Normalization: _normalization,
+    keras.layers.Rescaling: _rescaling,
     **_in_space("MaxPooling{}D", functools.partial(Pooling, kind="maximum")),
     **_in_space("AveragePooling{}D", functools.partial(Pooling, kind="average")),
     **_in_space("GlobalMaxPooling{}D", functools.partial(Pooling, kind="maximum", is_global=True)),

@@ -7,7 +7,7 @@ flow of units and C code add what each of them alone knows of a kind.
 | kind | outputs, before the activation |
 |---|---|
 | `Linear`, `Depthwise` | a linear map of the inputs and a kernel, and a bias |
-| `Identity`, `Noise` | the inputs |
+| `Identity`, `Noise`, `Dropout` | the inputs |
 | `Affine` | `factor * x + offset` |
 | `Resampling`, `Pooling` | means or maxima over space, of each channel by itself |
 | `Rearrangement` | each is one of the inputs, or zero |
@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.layers.activations import Activation, activation_of
+from tfbnn.layers.linear_maps import Convolution, Dense
 from tfbnn.layers.steps import Step
 from tfbnn.layers.variational import AbstractVariationalLayer
 
@@ -48,15 +49,15 @@ class AbstractRecord:
         """What comes last."""
         return activation_of(self.layer, len(self.step.output.shape))
 
+    def entry_in(self, table: dict[type, Any]) -> Any:
+        """What a table has for its class and, where that is a table again, for its `kind`."""
+        entry = table.get(type(self))
+        return entry.get(self.kind) if isinstance(entry, dict) else entry
+
     @property
     def is_variational(self) -> bool:
         """Whether its weights have a law."""
         return isinstance(self.layer, AbstractVariationalLayer)
-
-    @property
-    def has_size(self) -> bool:
-        """Whether its variables or its configuration tell how many features it reads."""
-        return False
 
     @property
     def channels_last(self) -> bool:
@@ -85,9 +86,10 @@ class Linear(AbstractRecord):
     linear_map: Any
 
     @property
-    def groups(self) -> int:
-        """Number of parts of the features that do not meet."""
-        return getattr(self.layer, "groups", 1)
+    def mixes_all(self) -> bool:
+        """Whether each output is known to read all features."""
+        known = isinstance(self.linear_map, Dense | Convolution)
+        return known and getattr(self.linear_map, "groups", 1) == 1
 
 
 class Depthwise(Linear):
@@ -98,15 +100,12 @@ class Identity(AbstractRecord):
     """Nothing but the activation."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class Noise(Identity):
-    """Nothing but noise, and that in training only.
+    """Nothing but noise, and that in training only."""
 
-    Attributes:
-        keeps_zeros: Whether a zero stays zero in training too.
-    """
 
-    keeps_zeros: bool
+class Dropout(Noise):
+    """Noise that leaves a zero as it is."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,25 +113,12 @@ class Affine(AbstractRecord):
     """`factor * x + offset`.
 
     Attributes:
-        read: Factor and offset of a layer: numbers that broadcast to its inputs or, if it has a
-            size, variables of shape `(features,)` along `layer.axis`.
+        numbers: Gives factor and offset, which broadcast to the inputs.
+        axis: The axis of their features if they are variables of the layer, or None.
     """
 
-    read: Callable[[Any], tuple[Any, Any]]
-    has_size: bool = False
-
-    def numbers(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Factor and offset, which broadcast to the inputs."""
-        factor, offset = (tf.convert_to_tensor(n, tf.float32) for n in self.read(self.layer))
-        if self.axis is None:
-            return factor, offset
-        shape = [-1 if axis == self.axis else 1 for axis in range(len(self.step.output.shape))]
-        return tf.reshape(factor, shape), tf.reshape(offset, shape)
-
-    @property
-    def axis(self) -> int | None:
-        """The axis along which variables of the layer give the numbers, or None."""
-        return self.layer.axis % len(self.step.output.shape) if self.has_size else None
+    numbers: Callable[[], tuple[tf.Tensor, tf.Tensor]]
+    axis: int | None = None
 
 
 class Resampling(AbstractRecord):
@@ -170,10 +156,6 @@ class Rearrangement(AbstractRecord):
     in_space: bool = False
     has_zeros: bool = False
 
-    @property
-    def has_size(self) -> bool:
-        return hasattr(self.layer, "target_shape")
-
     def rearranged(self, numbers: np.ndarray) -> np.ndarray:
         """Where the layer puts the whole numbers of one example (no axis for the batch)."""
         # Keras casts no whole numbers, whatever the policy of the layer.
@@ -182,11 +164,10 @@ class Rearrangement(AbstractRecord):
 
     def axis_after(self, axis: int) -> int:
         """Where the features along an axis of the inputs are in the outputs."""
-        if self.in_space:
-            return axis
-        if hasattr(self.layer, "dims"):
-            return 1 + self.layer.dims.index(axis)
-        return len(self.step.output.shape) - 1
+        is_permutation = hasattr(self.layer, "dims")
+        return (
+            1 + self.layer.dims.index(axis) if is_permutation else len(self.step.output.shape) - 1
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -5,8 +5,9 @@ layer of any kind may end in one.
 """
 
 import functools
+import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -24,12 +25,12 @@ _SMOOTH = {"elu", "exponential", "gelu", "selu", "sigmoid", "silu", "softplus", 
 
 def has_rule(record: AbstractRecord) -> bool:
     """Whether moments can pass through a layer, its activation apart."""
-    return record.channels_last and record.same_rank and _find(record) is not None
+    return record.channels_last and record.same_rank and record.entry_in(RULES) is not None
 
 
 def apply(record: AbstractRecord, inputs: list[Moments]) -> Moments:
     """Moments of what a layer gives, before its activation."""
-    return _find(record)(record, *inputs)
+    return record.entry_in(RULES)(record, *inputs)
 
 
 def has_activation_rule(activation: Activation) -> bool:
@@ -58,11 +59,6 @@ def activation_in_words(activation: Activation) -> str:
     if activation.name == "relu":
         return " with a threshold, or with both a slope and a cap"
     return f" with the activation {activation.words!r}"
-
-
-def _find(record: AbstractRecord) -> Callable[..., Moments] | None:
-    rule = RULES.get(type(record))
-    return rule.get(record.kind) if isinstance(rule, dict) else rule
 
 
 def _affine(x: Moments, factor: Any, offset: Any) -> Moments:
@@ -120,9 +116,10 @@ def _concatenate(record: records.Concatenation, *inputs: Moments) -> Moments:
 def _max_pooling(record: records.Pooling, x: Moments) -> Moments:
     if x.variance is None:
         return Moments(record.layer(x.mean), None)
-    size, strides, padding = record.window(x.mean.shape[1:-1])
+    spatial = x.mean.shape[1:-1]
+    size, strides, padding = record.window(spatial)
     if padding == "same":
-        pads = [(0, 0), *windows.pads(x.mean.shape[1:-1], size, strides), (0, 0)]
+        pads = windows.pads(spatial, size, strides, padding)
         x = Moments(tf.pad(x.mean, pads, constant_values=_LOWEST), tf.pad(x.variance, pads))
     if size == strides == (2, 2):
         found = windows.largest_of_four(x)
@@ -134,13 +131,13 @@ def _max_pooling(record: records.Pooling, x: Moments) -> Moments:
 
 
 def _average_pooling(record: records.Pooling, x: Moments) -> Moments:
-    layer, spatial = record.layer, x.mean.shape[1:-1]
+    means = normals.on_both(record.layer, x)
     if x.variance is None:
-        return Moments(layer(x.mean), None)
-    counts = windows.counts(spatial, *record.window(spatial))
-    return Moments(
-        layer(x.mean), layer(x.variance) / (counts if counts.size > 1 else counts.item())
-    )
+        return means
+    spatial = x.mean.shape[1:-1]
+    is_one = record.is_global
+    counts = math.prod(spatial) if is_one else windows.counts(spatial, *record.window(spatial))
+    return Moments(means.mean, means.variance / counts)
 
 
 def _sum(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -152,6 +149,7 @@ RULES: dict[type[AbstractRecord], Any] = {
     records.Depthwise: _fixed_linear,
     records.Identity: _same,
     records.Noise: _same,
+    records.Dropout: _same,
     records.Affine: lambda record, x: _affine(x, *record.numbers()),
     records.Pooling: {"maximum": _max_pooling, "average": _average_pooling},
     records.Rearrangement: _moved,

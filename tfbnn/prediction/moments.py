@@ -174,4 +174,5 @@ def _before_activation(step: Step, taken: list[Moments], linear: LinearRule) -> 
 
 def _ends(step: Step, steps: Steps) -> bool:
     """Whether the network ends here in an activation that gives probabilities."""
-    return step.output is steps.output and record_of(step).activation.gives_probabilities
+    is_last = step.output is steps.output
+    return is_last and record_of(step).activation.name in ("sigmoid", "softmax")

@@ -48,27 +48,20 @@ def largest_of_four(x: Moments) -> Moments:
 
 
 def pads(
-    sizes: Sequence[int], window: tuple[int, ...], strides: tuple[int, ...]
+    spatial: Sequence[int], size: tuple[int, ...], strides: tuple[int, ...], padding: str
 ) -> list[tuple[int, int]]:
-    """Padding `"same"`, before and after, of each axis."""
+    """What Keras pads before and after each axis of `(rows, *spatial, channels)`."""
     totals = [
-        max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sizes, window, strides, strict=True)
+        max((-(-n // s) - 1) * s + k - n, 0) if padding == "same" else 0
+        for n, k, s in zip(spatial, size, strides, strict=True)
     ]
-    return [(total // 2, total - total // 2) for total in totals]
+    return [(0, 0), *((total // 2, total - total // 2) for total in totals), (0, 0)]
 
 
 def counts(
-    sizes: Sequence[int], window: tuple[int, ...], strides: tuple[int, ...], padding: str
+    spatial: Sequence[int], size: tuple[int, ...], strides: tuple[int, ...], padding: str
 ) -> np.ndarray:
     """How many elements each window of an average has: those of the padding do not count."""
-    found = np.ones((1,) * (len(sizes) + 2), np.float32)
-    padded = pads(sizes, window, strides) if padding == "same" else [(0, 0)] * len(sizes)
-    for axis, (n, k, s, (before, after)) in enumerate(
-        zip(sizes, window, strides, padded, strict=True), start=1
-    ):
-        starts = np.arange(0, n + before + after - k + 1, s) - before
-        inside = np.minimum(starts + k, n) - np.maximum(starts, 0)
-        shape = [1] * found.ndim
-        shape[axis] = len(inside)
-        found = found * inside.reshape(shape).astype(np.float32)
-    return found
+    ones = np.ones((1, *spatial, 1), np.float32)
+    ones = np.pad(ones, pads(spatial, size, strides, padding))
+    return sum(one for (one,) in windows((ones,), size, strides))

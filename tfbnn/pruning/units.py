@@ -12,8 +12,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfbnn.layers.activations import Activation
+from tfbnn.layers.records import AbstractRecord, Merge
 from tfbnn.layers.steps import Step, Steps
-from tfbnn.pruning.flow import AbstractFlow, Features, treats_each_feature
+from tfbnn.pruning.flow import AbstractFlow, Features
 
 HELD = 0
 """The number of features that cannot be removed."""
@@ -64,18 +66,22 @@ class Units(AbstractFlow):
         self._record(self.rows, layer, numbers)
         if layer not in self.columns:
             self.columns[layer] = self._new(layer.kernel.shape[-1])
-            if not treats_each_feature(layer.activation):
-                self._hold(self.columns[layer])
         return self.columns[layer]
 
-    def through(self, layer: Any, numbers: np.ndarray) -> np.ndarray:
-        if _has_a_size(layer):
-            self._record(self.passed, layer, numbers)
+    def through(self, record: AbstractRecord, numbers: np.ndarray) -> np.ndarray:
+        # What has variables of its features, or a configuration that counts them.
+        if getattr(record, "axis", None) is not None or hasattr(record.layer, "target_shape"):
+            self._record(self.passed, record.layer, numbers)
         return numbers
 
-    def tied(self, layer: Any, parts: list[np.ndarray]) -> np.ndarray:
-        del layer
+    def tied(self, record: Merge, parts: list[np.ndarray]) -> np.ndarray:
+        del record
         return self.alike(np.stack(parts))
+
+    def activated(self, activation: Activation, numbers: np.ndarray) -> np.ndarray:
+        if not activation.treats_each_feature:
+            self._hold(numbers)
+        return numbers
 
     def alike(self, parts: np.ndarray) -> np.ndarray:
         pairs = np.stack([np.broadcast_to(parts[:1], parts.shape), parts], -1).reshape(-1, 2)
@@ -136,8 +142,3 @@ class Units(AbstractFlow):
             table.update({layer: numbers[seen] for layer, seen in table.items()})
         for layer, seen in self.entered.items():
             self.entered[layer] = Features(seen.axis, numbers[seen.numbers])
-
-
-def _has_a_size(layer: Any) -> bool:
-    """Whether a layer must be told how many features it has."""
-    return isinstance(layer, keras.layers.BatchNormalization | keras.layers.Reshape)

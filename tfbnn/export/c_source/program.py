@@ -94,9 +94,11 @@ class AbstractOperation(abc.ABC):
 
     Attributes:
         in_place: Whether the output may take the place of the first input, element by element.
+        needs: The C functions it calls, if these are always the same.
     """
 
     in_place: ClassVar[bool] = False
+    needs: ClassVar[tuple[Function, ...]] = ()
     inputs: tuple[Value, ...]
     output: Value | None
 
@@ -105,9 +107,9 @@ class AbstractOperation(abc.ABC):
         """Number of floats that are needed while this step runs."""
         return 0
 
-    @abc.abstractmethod
     def functions(self) -> tuple[Function, ...]:
         """The C functions it calls."""
+        return self.needs
 
     def arrays(self) -> tuple[Array, ...]:
         """The constants it reads."""
@@ -116,6 +118,18 @@ class AbstractOperation(abc.ABC):
     @abc.abstractmethod
     def statement(self, places: Places) -> str:
         """The C statement that runs it."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AbstractUnary(AbstractOperation):
+    """An operation of one value."""
+
+    value: Value
+    output: Value
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        return (self.value,)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,11 @@ from tfbnn.export.c_source.linear import Linear, Weights
 from tfbnn.export.c_source.program import AbstractOperation, Storage, Value
 from tfbnn.export.c_source.weights import encoded
 from tfbnn.export.variances import factorise
+from tfbnn.layers import records
 from tfbnn.layers.activation_order import delayed_activations
 from tfbnn.layers.steps import Step, Steps
-from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.training.likelihoods import AbstractLikelihood
+from tfbnn.weights.families import Weight
 
 SCALES = ("full", "rank_one", "unit")
 
@@ -101,19 +102,17 @@ class Translator:
         if step in self._waiting:
             self.elementwise(step, self._waiting.pop(step))
 
-    def linear(self, step: Step, window: Window | None) -> None:
+    def linear(self, record: records.Linear, window: Window | None) -> None:
         """Append the linear part of a layer."""
-        value = self.only_input(step)
-        is_random = value.is_random or (
-            self._settings.is_random and isinstance(step.layer, AbstractVariationalLayer)
-        )
+        step, value = record.step, self.only_input(record.step)
+        is_random = value.is_random or (self._settings.is_random and record.is_variational)
         output = Value.new(step.output.shape[1:], is_random)
         # A layer may be called twice, with inputs of two shapes.
         name = f"linear_{len(self.operations)}"
         shapes = " -> ".join("x".join(map(str, v.shape)) for v in (value, output))
         title = f"{step.name}: {shapes}"
         weights = self._weights_of(step.layer)
-        self.append(step, Linear(name, step.layer.name, title, value, output, weights, window))
+        self.append(step, Linear(value, output, name, step.layer.name, title, weights, window))
 
     def ends_in(self, step: Step, activation: str) -> bool:
         """Whether a step is the last and its activation one that the answer applies."""
@@ -147,9 +146,8 @@ class Translator:
 
     def _weights_of(self, layer: Any) -> Weights:
         if layer not in self._weights:
-            variational = isinstance(layer, AbstractVariationalLayer)
-            read = _variational_weights if variational else _keras_weights
-            self._weights[layer] = self._encoded(layer, *read(layer))
+            laws = *_law(layer.kernel), *_law(layer.bias)
+            self._weights[layer] = self._encoded(layer, *laws)
         return self._weights[layer]
 
     def _encoded(
@@ -177,20 +175,8 @@ class Translator:
         )
 
 
-_Arrays = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]
-
-
-def _variational_weights(layer: AbstractVariationalLayer) -> _Arrays:
-    """Mean and standard deviation of the kernel, then of the bias."""
-    bias = layer.bias
-    return (
-        layer.kernel.loc.numpy(),
-        layer.kernel.scale.numpy(),
-        None if bias is None else bias.loc.numpy(),
-        bias.scale.numpy() if bias is not None and bias.is_random else None,
-    )
-
-
-def _keras_weights(layer: Any) -> _Arrays:
-    bias = np.asarray(layer.bias, np.float32) if layer.use_bias else None
-    return np.asarray(layer.kernel, np.float32), None, bias, None
+def _law(weight: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Mean and standard deviation of a kernel or a bias, each None if there is none."""
+    if isinstance(weight, Weight):
+        return weight.loc.numpy(), weight.scale.numpy() if weight.is_random else None
+    return None if weight is None else np.asarray(weight, np.float32), None
