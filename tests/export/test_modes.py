@@ -249,6 +249,18 @@ def test_a_layer_without_moments_is_named_with_the_modes_that_take_it(tmp_path):
         tfbnn.export.tflite(model, path, mode, overwrite=True, check_data=x)
 
 
+# The file is compared with the same moments in TensorFlow, and those with Keras elsewhere.
+@pytest.mark.parametrize("make", [keras.layers.UpSampling2D])
+def test_moments_pass_layers_of_keras(make, tmp_path):
+    first = LAYERS.Convolution2DFlipout(4, 2, posterior=family())
+    layers = [first, make(), keras.layers.Flatten(), LAYERS.DenseFlipout(3, posterior=family())]
+    model = tfbnn.Sequential([keras.Input((4, 4, 1)), *layers])
+    model.compile(loss=LOGITS)
+    path = tmp_path / "m.tflite"
+    manifest = tfbnn.export.tflite(model, path, "moments", check_data=rows_of(model))
+    assert manifest["agreement"]["max_error"] < 1e-5
+
+
 @pytest.mark.parametrize("mode", ["moments", "ensemble"])
 def test_wrong_numbers_are_found(mode, model, tmp_path, monkeypatch):
     module = sys.modules["tfbnn.export.tflite"]

@@ -67,6 +67,9 @@ EXACT = [
     (K.Cropping1D((1, 2)), [SERIES]),
     (K.Cropping2D(((0, 1), (2, 0))), [IMAGE]),
     (K.Cropping3D(((0, 1), (2, 0), (0, 0))), [VOLUME]),
+    (K.UpSampling1D(3), [SERIES]),
+    (K.UpSampling2D((2, 3)), [IMAGE]),
+    (K.UpSampling3D(2), [VOLUME]),
     (K.AveragePooling1D(3), [SERIES]),
     (K.AveragePooling1D(3, strides=2, padding="same"), [SERIES]),
     (K.AveragePooling2D(2), [IMAGE]),
@@ -121,7 +124,7 @@ APPROXIMATE += [
 ] + [(K.Activation("selu"), [(5,)], (0.01, 0.02))]
 # Only at the end of a network; no rule yet.
 OF_ITS_OWN = {"Softmax"}
-WITHOUT = {"Maximum", "Minimum", "Multiply", "UpSampling1D", "UpSampling2D", "UpSampling3D"}
+WITHOUT = {"Maximum", "Minimum", "Multiply"}
 
 
 def _name(value):
@@ -661,6 +664,11 @@ def test_a_layer_without_a_rule_is_named(name):
     _check_refused(
         lambda x: dense(3)(REFUSED[name]()(dense(4)(x))), (5,), rf"layer 'odd' \({name}\).*{MODES}"
     )
+
+
+def test_up_sampling_that_mixes_places_is_named():
+    up = K.UpSampling2D(interpolation="bilinear", name="odd")
+    _check_refused(up, (2, 2, 1), rf"layer 'odd' \(UpSampling2D\)\. {MODES}")
 
 
 @pytest.mark.parametrize("activation", ["softmax", "hard_sigmoid", "log_softmax", "mish", _odd])

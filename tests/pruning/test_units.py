@@ -27,6 +27,14 @@ def test_pooling_and_flatten():
     np.testing.assert_array_equal(units.columns[last], [HELD] * 2)
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_up_sampling(interpolation):
+    inputs, convolution, last = keras.Input((3, 3, 1)), Convolution(3, 2), Dense(2)
+    x = keras.layers.UpSampling2D(interpolation=interpolation)(convolution(inputs))
+    units = units_of(inputs, last(x))
+    np.testing.assert_array_equal(units.rows[last], [1, 2, 3])
+
+
 def test_channels_first():
     """`Flatten` and `GlobalAveragePooling` see the channels where they are."""
     inputs = keras.Input((4, 4, 2))

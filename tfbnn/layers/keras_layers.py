@@ -94,6 +94,11 @@ def _rescaling(step: Step) -> Affine:
     return Affine(step, lambda: (_number(step.layer.scale), _number(step.layer.offset)))
 
 
+def _up_sampling(step: Step) -> AbstractRecord:
+    repeats = getattr(step.layer, "interpolation", "nearest") == "nearest"
+    return Rearrangement(step, in_space=True) if repeats else Resampling(step)
+
+
 def _number(value: Any) -> tf.Tensor:
     # Some variables keep out of Keras' casting, such as moving averages.
     return tf.cast(value, tf.float32)
@@ -133,7 +138,7 @@ RECORDS: dict[type, Callable[[Step], AbstractRecord]] = {
     **_in_space(
         "GlobalAveragePooling{}D", functools.partial(Pooling, kind="average", is_global=True)
     ),
-    **_in_space("UpSampling{}D", Resampling),
+    **_in_space("UpSampling{}D", _up_sampling),
     **_in_space("ZeroPadding{}D", functools.partial(_SPATIAL, has_zeros=True)),
     **_in_space("Cropping{}D", _SPATIAL),
     keras.layers.Flatten: Rearrangement,

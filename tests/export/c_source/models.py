@@ -207,6 +207,27 @@ MODELS = {
     "padding 1D": (
         (5, 2), lambda: sequential((5, 2), K.ZeroPadding1D((2, 1)), convolution(1, 3, 2), flatten())
     ),
+    "up-sampling": (
+        (3, 2, 2),
+        lambda: sequential(
+            (3, 2, 2), K.UpSampling2D((2, 3)), convolution(2, 3, 2), K.UpSampling2D(), flatten()
+        ),
+    ),
+    "up-sampling 1D": (
+        (5, 2), lambda: sequential((5, 2), convolution(1, 3, 2), K.UpSampling1D(3), flatten())
+    ),
+    "moved": (
+        (5, 4, 2),
+        lambda: sequential(
+            (5, 4, 2),
+            convolution(2, 3, 2),
+            K.Permute((3, 1, 2)),
+            K.Cropping2D(((1, 0), (0, 2))),
+            flatten(),
+            dense(3),
+            K.RepeatVector(2),
+        ),
+    ),
     "maximum": ((7, 6, 2), _pooled(K.MaxPooling2D())),
     "maximum, same": ((7, 6, 2), _pooled(K.MaxPooling2D(3, strides=2, padding="same"))),
     "average": ((7, 6, 2), _pooled(K.AveragePooling2D((3, 2), strides=1))),

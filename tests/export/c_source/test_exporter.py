@@ -445,6 +445,11 @@ UNSUPPORTED = {
     "three dimensions": (
         (3, 3, 3, 1), [models.convolution(3, 2, 2), models.flatten()], "three dimensions"
     ),
+    "bilinear": (
+        (2, 2, 1),
+        [keras.layers.UpSampling2D(interpolation="bilinear"), models.flatten()],
+        r"no C code.*UpSampling2D.*tflite",
+    ),
     "unknown size": ((None, 3), [keras.layers.GlobalMaxPooling1D()], r"without None.*\(None, 3\)"),
 }  # fmt: skip
 
