@@ -250,7 +250,9 @@ def test_a_layer_without_moments_is_named_with_the_modes_that_take_it(tmp_path):
 
 
 # The file is compared with the same moments in TensorFlow, and those with Keras elsewhere.
-@pytest.mark.parametrize("make", [keras.layers.UpSampling2D])
+@pytest.mark.parametrize(
+    "make", [keras.layers.UpSampling2D, lambda: keras.layers.DepthwiseConv2D(2)]
+)
 def test_moments_pass_layers_of_keras(make, tmp_path):
     first = LAYERS.Convolution2DFlipout(4, 2, posterior=family())
     layers = [first, make(), keras.layers.Flatten(), LAYERS.DenseFlipout(3, posterior=family())]

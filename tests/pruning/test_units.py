@@ -35,6 +35,15 @@ def test_up_sampling(interpolation):
     np.testing.assert_array_equal(units.rows[last], [1, 2, 3])
 
 
+def test_a_depthwise_convolution():
+    """Each channel feeds those outputs that read it."""
+    inputs, convolution, last = keras.Input((4, 4, 1)), Convolution(3, 2), Dense(2)
+    depthwise = keras.layers.DepthwiseConv2D(2, depth_multiplier=2, activation="relu")
+    units = units_of(inputs, last(depthwise(convolution(inputs))))
+    np.testing.assert_array_equal(units.passed[depthwise], [1, 2, 3])
+    np.testing.assert_array_equal(units.rows[last], [1, 1, 2, 2, 3, 3])
+
+
 def test_channels_first():
     """`Flatten` and `GlobalAveragePooling` see the channels where they are."""
     inputs = keras.Input((4, 4, 2))
@@ -107,7 +116,6 @@ def test_reshape_ties_positions():
     [
         keras.layers.LayerNormalization(),
         keras.layers.Activation("softmax"),
-        keras.layers.DepthwiseConv2D(1),
         keras.layers.SeparableConv2D(4, 1),
         Convolution(4, 1, groups=2, name="grouped"),
         keras.layers.TimeDistributed(Dense(4)),

@@ -70,6 +70,11 @@ class AbstractRecord:
         return len(self.step.inputs[0].shape) - 1 if self.channels_last else 1
 
     @property
+    def outputs_per_feature(self) -> int:
+        """How many outputs side by side come from one feature."""
+        return 1
+
+    @property
     def same_rank(self) -> bool:
         """Whether all inputs have the same number of axes. Keras inserts some where they do not."""
         return len({len(value.shape) for value in self.step.inputs}) == 1
@@ -86,14 +91,36 @@ class Linear(AbstractRecord):
     linear_map: Any
 
     @property
+    def units(self) -> int:
+        """Number of outputs at each place."""
+        return self.step.output.shape[self.channel_axis]
+
+    @property
+    def groups(self) -> int:
+        """Number of parts of the features that do not meet."""
+        return getattr(self.linear_map, "groups", 1)
+
+    @property
     def mixes_all(self) -> bool:
         """Whether each output is known to read all features."""
-        known = isinstance(self.linear_map, Dense | Convolution)
-        return known and getattr(self.linear_map, "groups", 1) == 1
+        return isinstance(self.linear_map, Dense | Convolution) and self.groups == 1
 
 
 class Depthwise(Linear):
     """A linear map of each feature by itself, over space, to one output or to several."""
+
+    @property
+    def groups(self) -> int:
+        return self.units // self.outputs_per_feature
+
+    @property
+    def outputs_per_feature(self) -> int:
+        return self.layer.depth_multiplier
+
+    @property
+    def axis(self) -> int:
+        """The axis of the features, which have variables."""
+        return self.channel_axis
 
 
 class Identity(AbstractRecord):

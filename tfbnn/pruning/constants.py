@@ -106,6 +106,15 @@ class Constants(AbstractFlow):
         return numbers
 
     @through.register
+    def _depthwise(self, record: records.Depthwise, numbers: np.ndarray) -> np.ndarray:
+        layer, known = (
+            record.layer,
+            numbers if _covers_its_inputs(record.layer) else _zeros(numbers),
+        )
+        sums, _ = _moments(layer)
+        return (known[:, np.newaxis] * sums).ravel() + _point_bias(layer)
+
+    @through.register
     def _noise(self, record: records.Noise, numbers: np.ndarray) -> np.ndarray:
         return self.unknown(numbers.size)
 

@@ -106,6 +106,11 @@ class AbstractFlow(abc.ABC):
         return Features(record.channel_axis, self.linear(record.layer, numbers))
 
     @_carried.register
+    def _depthwise(self, record: records.Depthwise) -> Features | None:
+        # A variational one has masks of its own, which nobody would keep in step.
+        return None if record.is_variational else self._one_by_one(record, record.channel_axis)
+
+    @_carried.register
     def _identity(self, record: records.Identity) -> Features:
         return self._one_by_one(record, self._read(record).axis)
 

@@ -72,7 +72,7 @@ class Units(AbstractFlow):
         # What has variables of its features, or a configuration that counts them.
         if getattr(record, "axis", None) is not None or hasattr(record.layer, "target_shape"):
             self._record(self.passed, record.layer, numbers)
-        return numbers
+        return np.repeat(numbers, record.outputs_per_feature)
 
     def tied(self, record: Merge, parts: list[np.ndarray]) -> np.ndarray:
         del record

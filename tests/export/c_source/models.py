@@ -207,6 +207,23 @@ MODELS = {
     "padding 1D": (
         (5, 2), lambda: sequential((5, 2), K.ZeroPadding1D((2, 1)), convolution(1, 3, 2), flatten())
     ),
+    "depthwise": (
+        (6, 6, 2),
+        lambda: sequential(
+            (6, 6, 2),
+            convolution(2, 3, 2, activation="relu"),
+            K.DepthwiseConv2D(2, depth_multiplier=2, padding="same", activation="relu"),
+            K.DepthwiseConv2D(3, strides=2, use_bias=False),
+            flatten(),
+            dense(3),
+        ),
+    ),
+    "depthwise 1D": (
+        (7, 2),
+        lambda: sequential(
+            (7, 2), convolution(1, 3, 2), K.DepthwiseConv1D(1), flatten(), dense(3)
+        ),
+    ),
     "up-sampling": (
         (3, 2, 2),
         lambda: sequential(

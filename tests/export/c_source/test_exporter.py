@@ -17,8 +17,11 @@ import tfbnn
 from tests.export.c_source import models
 from tests.export.c_source.networks import ROWS, answers_of, close, model_of, written
 from tfbnn.export.c_source import compilation, exporter
+from tfbnn.export.c_source.agreement import answers_as_stored
 from tfbnn.export.c_source.text import literals
+from tfbnn.export.c_source.translator import Settings
 from tfbnn.layers.records import Identity
+from tfbnn.posterior.variational import posterior_of
 from tfbnn.prediction import moment_rules
 
 pytestmark = pytest.mark.skipif(
@@ -70,6 +73,13 @@ def test_every_encoding_of_weights_and_variances(name, precision, scale, network
 def test_int8_at_the_mean(name, network):
     found = network(name, precision="int8", uncertainty="none")
     close(found(), answers_of(found.model, found.x, "none", "int8"))
+
+
+@pytest.mark.parametrize("name", ["plain Keras", "depthwise"])
+def test_int8_of_layers_of_keras(name, network):
+    found = network(name, precision="int8", uncertainty="none")
+    settings = Settings("none", "int8")
+    close(found(), answers_as_stored(posterior_of(found.model), settings, found.x))
 
 
 # Largest mean difference to networks drawn in Keras: of probabilities, half their sum; of real

@@ -153,6 +153,7 @@ def _unsupported(step: Step, option: str, value: Any, supported: Any) -> ValueEr
 
 TRANSLATIONS: dict[type, Callable[[Translator, Any], None] | dict[str, Callable]] = {
     records.Linear: _linear,
+    records.Depthwise: _linear,
     records.Identity: _same,
     records.Noise: _same,
     records.Dropout: _same,

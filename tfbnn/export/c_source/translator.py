@@ -111,7 +111,7 @@ class Translator:
         name = f"linear_{len(self.operations)}"
         shapes = " -> ".join("x".join(map(str, v.shape)) for v in (value, output))
         title = f"{step.name}: {shapes}"
-        weights = self._weights_of(step.layer)
+        weights = self._weights_of(record)
         self.append(step, Linear(value, output, name, step.layer.name, title, weights, window))
 
     def ends_in(self, step: Step, activation: str) -> bool:
@@ -144,15 +144,18 @@ class Translator:
         """Beginning of the names of a layer's arrays."""
         return self._names.setdefault(layer, f"layer_{len(self._names)}")
 
-    def _weights_of(self, layer: Any) -> Weights:
+    def _weights_of(self, record: records.Linear) -> Weights:
+        layer = record.layer
         if layer not in self._weights:
-            laws = *_law(layer.kernel), *_law(layer.bias)
-            self._weights[layer] = self._encoded(layer, *laws)
+            kernel = (
+                None if a is None else a.reshape(-1, record.units) for a in _law(layer.kernel)
+            )
+            self._weights[layer] = self._encoded(record, *kernel, *_law(layer.bias))
         return self._weights[layer]
 
     def _encoded(
         self,
-        layer: Any,
+        record: records.Linear,
         loc: np.ndarray,
         scale: np.ndarray | None,
         bias: np.ndarray | None,
@@ -166,8 +169,8 @@ class Translator:
             factorised = factorise(scale, settings.scale)
         stored_scale = scale if factorised is None else None
         return Weights(
-            self.name_of(layer),
-            encoded(loc, stored_scale, settings.precision, getattr(layer, "groups", 1)),
+            self.name_of(record.layer),
+            encoded(loc, stored_scale, settings.precision, record.groups),
             settings.precision,
             factorised,
             None if bias is None else bias.astype(np.float32),
