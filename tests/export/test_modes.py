@@ -236,7 +236,7 @@ def test_activations_of_eight_bits(mode, tmp_path):
 def test_a_layer_without_moments_is_named_with_the_modes_that_take_it(tmp_path):
     layers = [
         LAYERS.DenseFlipout(4),
-        keras.layers.LayerNormalization(name="norm"),
+        keras.layers.UnitNormalization(name="norm"),
         LAYERS.DenseFlipout(3),
     ]
     model = tfbnn.Sequential([keras.Input((5,)), *layers])
@@ -251,7 +251,12 @@ def test_a_layer_without_moments_is_named_with_the_modes_that_take_it(tmp_path):
 
 # The file is compared with the same moments in TensorFlow, and those with Keras elsewhere.
 @pytest.mark.parametrize(
-    "make", [keras.layers.UpSampling2D, lambda: keras.layers.DepthwiseConv2D(2)]
+    "make",
+    [
+        keras.layers.UpSampling2D,
+        lambda: keras.layers.DepthwiseConv2D(2),
+        keras.layers.LayerNormalization,
+    ],
 )
 def test_moments_pass_layers_of_keras(make, tmp_path):
     first = LAYERS.Convolution2DFlipout(4, 2, posterior=family())

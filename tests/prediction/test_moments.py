@@ -118,10 +118,18 @@ APPROXIMATE = [
     (K.GlobalMaxPooling2D(), [IMAGE], MAXIMUM_ERROR),
     (K.GlobalMaxPooling3D(keepdims=True), [VOLUME], (0.02, 0.03)),
 ]
-APPROXIMATE += [
-    (K.Activation(name), [(5,)], ACTIVATION_ERROR)
-    for name in "relu relu6 leaky_relu tanh sigmoid elu gelu silu softplus exponential".split()
-] + [(K.Activation("selu"), [(5,)], (0.01, 0.02))]
+APPROXIMATE += (
+    [
+        (K.LayerNormalization(), [(16,)], (0.15, 0.3)),
+        (K.LayerNormalization(center=False), [(64,)], (0.06, 0.12)),
+        (K.LayerNormalization(axis=(1, 2), scale=False), [(8, 4, 2)], (0.1, 0.2)),
+    ]
+    + [
+        (K.Activation(name), [(5,)], ACTIVATION_ERROR)
+        for name in "relu relu6 leaky_relu tanh sigmoid elu gelu silu softplus exponential".split()
+    ]
+    + [(K.Activation("selu"), [(5,)], (0.01, 0.02))]
+)
 # Only at the end of a network; no rule yet.
 OF_ITS_OWN = {"Softmax"}
 WITHOUT = {"Maximum", "Minimum", "Multiply"}
@@ -276,6 +284,29 @@ def test_maxima_of_numbers_that_are_alike(size, mean_error, variance_error):
     found = _propagated(_built(layer, [x]), [x])
     assert abs(found.mean.numpy().item() - z.mean()) < mean_error * z.std()
     assert abs(found.variance.numpy().item() - z.var()) < variance_error * z.var()
+
+
+@pytest.mark.parametrize("axis", [-1, 1, (1, 2)])
+def test_normalisation_of_narrow_inputs_is_exact(axis):
+    (x,) = _given([(4, 5)])
+    x = Moments(x.mean, 1e-6 * x.variance)
+    layer = K.LayerNormalization(axis=axis)
+    found = _propagated(_built(layer, [x]), [x])
+    with tf.GradientTape() as tape:
+        tape.watch(x.mean)
+        mean = layer(x.mean)
+    slopes = tape.jacobian(mean, x.mean).numpy()[0, :, :, 0]
+    variance = np.tensordot(slopes**2, x.variance[0], 2)
+    np.testing.assert_allclose(found.mean, mean, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found.variance[0], variance, rtol=1e-3, atol=1e-9)
+
+
+def test_normalisation_of_inputs_that_are_alike_is_exact():
+    x = Moments(tf.fill([1, 8], 3.0), tf.fill([1, 8], 4.0))
+    layer = K.LayerNormalization(epsilon=1e-9)
+    found = _propagated(Step(layer, (Value((None, 8)),), Value(layer(x.mean).shape)), [x])
+    np.testing.assert_allclose(found.mean, np.zeros((1, 8)), atol=1e-6)
+    np.testing.assert_allclose(found.variance, np.ones((1, 8)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("value, sign", [(-50.0, 1), (50.0, -1)])
@@ -449,6 +480,11 @@ def _images(x):
     return dense(3)(K.GlobalAveragePooling2D()(x))
 
 
+def _normalised(x):
+    x = dense(16, activation="relu")(x)
+    return dense(3)(K.LayerNormalization()(K.Add()([x, dense(16)(x)])))
+
+
 def _hidden(*last):
     def build(x):
         x = dense(8, activation="relu")(x)
@@ -466,6 +502,7 @@ NETWORKS = {
     "sum of values": (_sum_of_values, (5,), LOGITS),
     "half certain": (_half_certain, (5,), LOGITS),
     "nested": (_nested, (5,), LOGITS),
+    "normalised": (_normalised, (5,), LOGITS),
     "images": (_images, (6, 6, 2), LOGITS),
     "softmax": (_hidden(lambda: dense(3, activation="softmax")), (5,), PROBABILITIES),
     "softmax layer": (_hidden(lambda: dense(3), K.Softmax), (5,), PROBABILITIES),
@@ -643,7 +680,7 @@ def _odd(x):
 
 
 REFUSED = {
-    "LayerNormalization": lambda: K.LayerNormalization(name="odd"),
+    "RMSNormalization": lambda: K.RMSNormalization(name="odd"),
     "Doubled": lambda: Doubled(3, name="odd"),
     "PReLU": lambda: K.PReLU(name="odd"),
     "Softmax": lambda: K.Softmax(name="odd"),

@@ -180,7 +180,7 @@ def with_layers_that_are_not_known():
     layers = [
         keras.Input((6,)),
         Dense(8, "relu"),
-        keras.layers.LayerNormalization(),
+        keras.layers.UnitNormalization(),
         Dense(7, "softmax"),
         Dense(8, "relu"),
         keras.layers.Reshape((4, 2)),
@@ -217,6 +217,16 @@ def depthwise_1d():
     )
 
 
+def normalised():
+    """Over the features, which stay, and over positions, where they go as anywhere else."""
+    layers = [keras.Input((6, 4)), Dense(8, "relu"), keras.layers.LayerNormalization(axis=1)]
+    layers += [Dense(7, "relu"), keras.layers.LayerNormalization(), Dense(9, "relu")]
+    model = compiled(tfbnn.Sequential([*layers, keras.layers.Flatten(), Dense(3)]))
+    for variable in (model.layers[1].beta, model.layers[3].gamma):
+        variable.assign(np.random.default_rng(3).normal(size=variable.shape))
+    return model
+
+
 def grouped():
     inputs = keras.Input((6, 6, 4))
     x = Convolution(4, 1, activation="relu")(inputs)
@@ -246,6 +256,7 @@ NETWORKS = [
     grouped,
     depthwise,
     depthwise_1d,
+    normalised,
 ]
 
 

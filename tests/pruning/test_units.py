@@ -44,6 +44,14 @@ def test_a_depthwise_convolution():
     np.testing.assert_array_equal(units.rows[last], [1, 1, 2, 2, 3, 3])
 
 
+def test_normalisation_over_space_leaves_the_features_by_themselves():
+    inputs, first, last = keras.Input((4, 1)), Dense(3), Dense(2)
+    norm = keras.layers.LayerNormalization(axis=1)
+    units = units_of(inputs, last(norm(first(inputs))))
+    np.testing.assert_array_equal(units.rows[last], [1, 2, 3])
+    assert norm not in units.passed
+
+
 def test_channels_first():
     """`Flatten` and `GlobalAveragePooling` see the channels where they are."""
     inputs = keras.Input((4, 4, 2))

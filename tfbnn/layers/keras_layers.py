@@ -24,6 +24,7 @@ from tfbnn.layers.records import (
     Linear,
     Merge,
     Noise,
+    Normalisation,
     Pooling,
     Rearrangement,
     Resampling,
@@ -79,6 +80,20 @@ def _batch_normalization(step: Step) -> Affine:
     return Affine(step, numbers, axis)
 
 
+def _layer_normalization(step: Step) -> AbstractRecord:
+    layer, sizes = step.layer, step.inputs[0].shape
+    axes = tuple(sorted(axis % len(sizes) for axis in layer.axis))
+    shape = [size if axis in axes else 1 for axis, size in enumerate(sizes)]
+
+    def numbers() -> tuple[tf.Tensor, tf.Tensor]:
+        factor = 1.0 if layer.gamma is None else tf.reshape(_number(layer.gamma), shape)
+        offset = 0.0 if layer.beta is None else tf.reshape(_number(layer.beta), shape)
+        return _number(factor), _number(offset)
+
+    # The deprecated option takes the mean from the variance alone.
+    return Unknown(step) if layer.rms_scaling else Normalisation(step, axes, numbers)
+
+
 def _normalization(step: Step) -> Affine:
     layer = step.layer
 
@@ -130,6 +145,7 @@ RECORDS: dict[type, Callable[[Step], AbstractRecord]] = {
     **dict.fromkeys((keras.layers.Identity, keras.layers.ActivityRegularization), Identity),
     **_NOISE,
     keras.layers.BatchNormalization: _batch_normalization,
+    keras.layers.LayerNormalization: _layer_normalization,
     keras.layers.Normalization: _normalization,
     keras.layers.Rescaling: _rescaling,
     **_in_space("MaxPooling{}D", functools.partial(Pooling, kind="maximum")),

@@ -9,6 +9,7 @@ flow of units and C code add what each of them alone knows of a kind.
 | `Linear`, `Depthwise` | a linear map of the inputs and a kernel, and a bias |
 | `Identity`, `Noise`, `Dropout` | the inputs |
 | `Affine` | `factor * x + offset` |
+| `Normalisation` | `x` with a mean of 0 and a variance of 1 over some axes, and then the same |
 | `Resampling`, `Pooling` | means or maxima over space, of each channel by itself |
 | `Rearrangement` | each is one of the inputs, or zero |
 | `Merge`, `Concatenation` | sums, ... of several inputs, number by number; inputs side by side |
@@ -146,6 +147,19 @@ class Affine(AbstractRecord):
 
     numbers: Callable[[], tuple[tf.Tensor, tf.Tensor]]
     axis: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Normalisation(AbstractRecord):
+    """`factor * (x - mean) / sqrt(variance + epsilon) + offset`, with mean and variance of `x`.
+
+    Attributes:
+        axes: The axes over which `x` has them.
+        numbers: As in `Affine`.
+    """
+
+    axes: tuple[int, ...]
+    numbers: Callable[[], tuple[tf.Tensor, tf.Tensor]]
 
 
 class Resampling(AbstractRecord):

@@ -86,6 +86,10 @@ def _fixed_linear(record: records.Linear, x: Moments) -> Moments:
     return Moments(mean, variance)
 
 
+def _normalised(record: records.Normalisation, x: Moments) -> Moments:
+    return _affine(normals.normalised(x, record.axes, record.layer.epsilon), *record.numbers())
+
+
 def _add(record: records.Merge, *inputs: Moments) -> Moments:
     del record
     mean = _sum([x.mean for x in inputs])
@@ -151,6 +155,7 @@ RULES: dict[type[AbstractRecord], Any] = {
     records.Noise: _same,
     records.Dropout: _same,
     records.Affine: lambda record, x: _affine(x, *record.numbers()),
+    records.Normalisation: _normalised,
     records.Pooling: {"maximum": _max_pooling, "average": _average_pooling},
     records.Rearrangement: _moved,
     records.Merge: {"add": _add, "average": _average, "subtract": _subtract},

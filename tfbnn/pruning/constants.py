@@ -115,7 +115,9 @@ class Constants(AbstractFlow):
         return (known[:, np.newaxis] * sums).ravel() + _point_bias(layer)
 
     @through.register
-    def _noise(self, record: records.Noise, numbers: np.ndarray) -> np.ndarray:
+    def _not_known(
+        self, record: records.Noise | records.Normalisation, numbers: np.ndarray
+    ) -> np.ndarray:
         return self.unknown(numbers.size)
 
     @through.register

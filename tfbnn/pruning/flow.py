@@ -122,6 +122,11 @@ class AbstractFlow(abc.ABC):
         return self._identity(record) if is_uniform else None
 
     @_carried.register
+    def _normalisation(self, record: records.Normalisation) -> Features | None:
+        # Over their own axis features make one another; no one can go.
+        return None if self._read(record).axis in record.axes else self._identity(record)
+
+    @_carried.register
     def _resampling(self, record: records.Resampling) -> Features:
         return self._one_by_one(record, record.channel_axis)
 

@@ -224,6 +224,19 @@ MODELS = {
             (7, 2), convolution(1, 3, 2), K.DepthwiseConv1D(1), flatten(), dense(3)
         ),
     ),
+    "layer normalization": (
+        (4, 3),
+        lambda: sequential(
+            (4, 3),
+            K.LayerNormalization(),
+            dense(5),
+            K.LayerNormalization(axis=(1, 2), scale=False),
+            dense(6, activation="relu"),
+            K.LayerNormalization(center=False),
+            flatten(),
+            dense(3),
+        ),
+    ),
     "up-sampling": (
         (3, 2, 2),
         lambda: sequential(

@@ -169,6 +169,7 @@ GATES = {
     "branches": {"scale": "unit"},
     "padding": {"uncertainty": "none"},
     "predicted scale": {},
+    "layer normalization": {},
     "real numbers in an interval": {},
 }
 STRICT = [*compilation.FLAGS, "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual"]
@@ -454,6 +455,9 @@ UNSUPPORTED = {
     "threshold": ((4,), [keras.layers.ReLU(threshold=1.0)], "threshold=0. Received: thresh"),
     "three dimensions": (
         (3, 3, 3, 1), [models.convolution(3, 2, 2), models.flatten()], "three dimensions"
+    ),
+    "normalization over rows": (
+        (4, 3), [keras.layers.LayerNormalization(axis=1), models.flatten()], r"axis='the last axes'"
     ),
     "bilinear": (
         (2, 2, 1),

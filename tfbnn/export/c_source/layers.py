@@ -4,6 +4,7 @@ A translation is a function of a `Translator`, which collects operations, and of
 layer. The activation that a layer ends in comes after it.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from tfbnn.export.c_source.activations import NAMES, Activation
 from tfbnn.export.c_source.arrangement import Add, Affine, Concatenate, Rearrange, offsets_of
 from tfbnn.export.c_source.geometry import window_of
+from tfbnn.export.c_source.normalisation import Normalise
 from tfbnn.export.c_source.pooling import Pooling
 from tfbnn.export.c_source.program import Value
 from tfbnn.export.c_source.translator import Translator
@@ -32,7 +34,7 @@ def translate(translator: Translator, step: Step) -> None:
         raise ValueError(
             f"There is no C code for the layer {step.name}. Supported are dense layers and, in one "
             "and two dimensions, convolutions, of tfbnn and of Keras; of Keras also pooling, Add, "
-            "Concatenate, normalization by fixed numbers, what puts numbers elsewhere, noise and "
+            "Concatenate, normalization, what puts numbers elsewhere, noise and "
             "activations. Take it out of the model, or export with `tfbnn.export.tflite`. "
             f"Received: a layer of type {type(step.layer).__name__}"
         )
@@ -97,11 +99,25 @@ def _checked_shape(translator: Translator, step: Step) -> tuple[int, ...]:
 
 
 def _affine(translator: Translator, record: records.Affine) -> None:
+    translator.same(record.step)
+    _scale(translator, record)
+
+
+def _scale(translator: Translator, record: records.Affine | records.Normalisation) -> None:
     step = record.step
     name, shape = translator.name_of(record.layer), step.output.shape[1:]
     factor, term = (np.broadcast_to(number, (1, *shape))[0] for number in record.numbers())
-    translator.same(step)
     translator.elementwise(step, lambda v, out: Affine(v, out, name, factor, term))
+
+
+def _normalise(translator: Translator, record: records.Normalisation) -> None:
+    step, shape, axes = record.step, record.step.output.shape, record.axes
+    if axes != tuple(range(len(shape) - len(axes), len(shape))):
+        raise _unsupported(step, "axis", record.layer.axis, "the last axes")
+    count, epsilon = math.prod(shape[axes[0] :]), record.layer.epsilon
+    translator.same(step)
+    translator.elementwise(step, lambda v, out: Normalise(v, out, count, epsilon))
+    _scale(translator, record)
 
 
 def _rearrange(translator: Translator, record: records.Rearrangement) -> None:
@@ -158,6 +174,7 @@ TRANSLATIONS: dict[type, Callable[[Translator, Any], None] | dict[str, Callable]
     records.Noise: _same,
     records.Dropout: _same,
     records.Affine: _affine,
+    records.Normalisation: _normalise,
     records.Pooling: _pooling,
     records.Rearrangement: _rearrange,
     records.Merge: {"add": _add},
