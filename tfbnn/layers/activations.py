@@ -89,13 +89,13 @@ def _of_function(function: Any) -> Activation:
 
 
 def _named(name: str) -> Callable[[Any], Activation]:
-    return lambda operation: _of_function(getattr(keras.activations, name))
+    return lambda op: _of_function(getattr(keras.activations, name))
 
 
-_RELUS: dict[Any, tuple[float, float | None]] = {
+# The slope of `leaky_relu` is the one that Keras' function has by default.
+_RELUS = {
     keras.activations.relu: (0.0, None),
     keras.activations.relu6: (0.0, 6.0),
-    # The slope that Keras' function has by default.
     keras.activations.leaky_relu: (0.2, None),
 }
 
@@ -105,17 +105,14 @@ OWN: dict[type, Callable[[Any], Activation]] = {
     ),
     keras.layers.LeakyReLU: lambda layer: Activation("relu", layer, layer.negative_slope),
     keras.layers.ELU: lambda layer: Activation("elu", layer, layer.alpha),
-    nn.Elu: lambda operation: Activation("elu", operation, operation.alpha),
-    nn.LeakyRelu: lambda operation: Activation("relu", operation, operation.negative_slope),
-    nn.Gelu: lambda operation: Activation(
-        "approximate_gelu" if operation.approximate else "gelu", operation
-    ),
+    nn.Elu: lambda op: Activation("elu", op, op.alpha),
+    nn.LeakyRelu: lambda op: Activation("relu", op, op.negative_slope),
+    nn.Gelu: lambda op: Activation("approximate_gelu" if op.approximate else "gelu", op),
     **{
         getattr(nn, name.title().replace("_", "")): _named(name)
-        for name in "hard_sigmoid hard_silu log_sigmoid relu relu6 selu sigmoid silu".split()
+        for name in """hard_sigmoid hard_silu log_sigmoid relu relu6 selu sigmoid silu softplus
+        softsign""".split()
     },
-    nn.Softplus: _named("softplus"),
-    nn.Softsign: _named("softsign"),
     numpy.Tanh: _named("tanh"),
 }
 """Layers and operations that are an activation, by their class."""

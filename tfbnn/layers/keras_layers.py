@@ -12,24 +12,9 @@ import keras
 import tensorflow as tf
 from keras.src.ops import numpy as operations
 
-from tfbnn.layers import activations
+from tfbnn.layers import activations, records
 from tfbnn.layers.linear_maps import Convolution, Dense, DepthwiseConvolution
-from tfbnn.layers.records import (
-    AbstractRecord,
-    Affine,
-    Concatenation,
-    Depthwise,
-    Dropout,
-    Identity,
-    Linear,
-    Merge,
-    Noise,
-    Normalisation,
-    Pooling,
-    Rearrangement,
-    Resampling,
-    Unknown,
-)
+from tfbnn.layers.records import AbstractRecord, Linear
 from tfbnn.layers.steps import Step
 from tfbnn.layers.variational import AbstractVariationalLayer
 
@@ -52,12 +37,12 @@ def record_of(step: Step) -> AbstractRecord:
     cls = type(step.layer)
     if getattr(cls, "call", None) is AbstractVariationalLayer.call:
         return _linear(step, step.layer.linear_map)
-    return RECORDS.get(cls, Unknown)(step)
+    return RECORDS.get(cls, records.Unknown)(step)
 
 
 def _linear(step: Step, linear_map: Any) -> Linear:
     is_depthwise = isinstance(linear_map, DepthwiseConvolution)
-    return Depthwise(step, linear_map) if is_depthwise else Linear(step, linear_map)
+    return records.Depthwise(step, linear_map) if is_depthwise else Linear(step, linear_map)
 
 
 def _of_map(linear_map: type) -> Callable[[Step], Linear]:
@@ -66,18 +51,18 @@ def _of_map(linear_map: type) -> Callable[[Step], Linear]:
     return lambda step: _linear(step, linear_map(*[getattr(step.layer, name) for name in names]))
 
 
-def _batch_normalization(step: Step) -> Affine:
+def _batch_normalization(step: Step) -> records.Affine:
     layer, axis = step.layer, step.layer.axis % len(step.output.shape)
     shape = [-1 if i == axis else 1 for i in range(len(step.output.shape))]
 
     def numbers() -> tuple[tf.Tensor, tf.Tensor]:
-        factor = tf.math.rsqrt(_number(layer.moving_variance) + layer.epsilon)
-        factor = factor if layer.gamma is None else factor * _number(layer.gamma)
-        offset = -factor * _number(layer.moving_mean)
-        offset = offset if layer.beta is None else offset + _number(layer.beta)
+        factor = _number(layer.gamma, 1.0) * tf.math.rsqrt(
+            _number(layer.moving_variance) + layer.epsilon
+        )
+        offset = _number(layer.beta, 0.0) - _number(layer.moving_mean) * factor
         return tf.reshape(factor, shape), tf.reshape(offset, shape)
 
-    return Affine(step, numbers, axis)
+    return records.Affine(step, numbers, axis)
 
 
 def _layer_normalization(step: Step) -> AbstractRecord:
@@ -86,15 +71,15 @@ def _layer_normalization(step: Step) -> AbstractRecord:
     shape = [size if axis in axes else 1 for axis, size in enumerate(sizes)]
 
     def numbers() -> tuple[tf.Tensor, tf.Tensor]:
-        factor = 1.0 if layer.gamma is None else tf.reshape(_number(layer.gamma), shape)
-        offset = 0.0 if layer.beta is None else tf.reshape(_number(layer.beta), shape)
-        return _number(factor), _number(offset)
+        pair = _number(layer.gamma, tf.ones(shape)), _number(layer.beta, tf.zeros(shape))
+        return tuple(tf.reshape(number, shape) for number in pair)
 
-    # The deprecated option takes the mean from the variance alone.
-    return Unknown(step) if layer.rms_scaling else Normalisation(step, axes, numbers)
+    # What the deprecated option does has another name, and is in no row.
+    known = not layer.rms_scaling
+    return records.Normalisation(step, numbers, axes=axes) if known else records.Unknown(step)
 
 
-def _normalization(step: Step) -> Affine:
+def _normalization(step: Step) -> records.Affine:
     layer = step.layer
 
     def numbers() -> tuple[tf.Tensor, tf.Tensor]:
@@ -102,74 +87,69 @@ def _normalization(step: Step) -> Affine:
         scale = tf.maximum(tf.sqrt(_number(layer.variance)), keras.config.epsilon())
         return (scale, mean) if layer.invert else (1.0 / scale, -mean / scale)
 
-    return Affine(step, numbers)
+    return records.Affine(step, numbers)
 
 
-def _rescaling(step: Step) -> Affine:
-    return Affine(step, lambda: (_number(step.layer.scale), _number(step.layer.offset)))
+def _rescaling(step: Step) -> records.Affine:
+    return records.Affine(step, lambda: (_number(step.layer.scale), _number(step.layer.offset)))
 
 
 def _up_sampling(step: Step) -> AbstractRecord:
     repeats = getattr(step.layer, "interpolation", "nearest") == "nearest"
-    return Rearrangement(step, in_space=True) if repeats else Resampling(step)
+    return records.Rearrangement(step, in_space=True) if repeats else records.Resampling(step)
 
 
-def _number(value: Any) -> tf.Tensor:
+def _number(value: Any, default: Any = None) -> tf.Tensor:
     # Some variables keep out of Keras' casting, such as moving averages.
-    return tf.cast(value, tf.float32)
+    return tf.cast(default if value is None else value, tf.float32)
 
 
-def _in_space(name: str, row: Callable, ranks: tuple[int, ...] = (1, 2, 3)) -> dict[type, Callable]:
-    """Rows of the layers `name.format(rank)` of one, two and three dimensions."""
-    return {getattr(keras.layers, name.format(rank)): row for rank in ranks}
+def _rows(names: str, record: Callable[..., AbstractRecord], **facts: Any) -> dict[type, Callable]:
+    """A row for each of some layers; `{}` stands for one, two and three dimensions."""
+    listed = dict.fromkeys(name.format(rank) for name in names.split() for rank in (1, 2, 3))
+    layers = [getattr(keras.layers, name) for name in listed if hasattr(keras.layers, name)]
+    return dict.fromkeys(layers, functools.partial(record, **facts) if facts else record)
 
 
 RECURRENT = (keras.layers.RNN,)
 """Layers, with their subclasses, that go step by step, and may have noise of their own."""
 
-_NOISE: dict[type, Callable] = {
-    **dict.fromkeys((keras.layers.Dropout, keras.layers.GaussianDropout), Dropout),
-    **_in_space("SpatialDropout{}D", Dropout),
-    **dict.fromkeys((keras.layers.AlphaDropout, keras.layers.GaussianNoise), Noise),
+_NOISE = {
+    **_rows("Dropout GaussianDropout SpatialDropout{}D", records.Dropout),
+    **_rows("AlphaDropout GaussianNoise", records.Noise),
 }
 NOISE = tuple(_NOISE)
 """Layers that are nothing but noise in training."""
 
-_SPATIAL = functools.partial(Rearrangement, in_space=True)
-
 RECORDS: dict[type, Callable[[Step], AbstractRecord]] = {
-    keras.layers.Dense: _of_map(Dense),
-    **_in_space("Conv{}D", _of_map(Convolution)),
-    **_in_space("DepthwiseConv{}D", _of_map(DepthwiseConvolution), (1, 2)),
-    **dict.fromkeys((*activations.OWN, keras.layers.Activation, keras.layers.Softmax), Identity),
-    **dict.fromkeys((keras.layers.Identity, keras.layers.ActivityRegularization), Identity),
+    **_rows("Dense", _of_map(Dense)),
+    **_rows("Conv{}D", _of_map(Convolution)),
+    **_rows("DepthwiseConv{}D", _of_map(DepthwiseConvolution)),
+    **_rows("Activation ActivityRegularization Identity Softmax", records.Identity),
+    **dict.fromkeys(activations.OWN, records.Identity),
     **_NOISE,
-    keras.layers.BatchNormalization: _batch_normalization,
-    keras.layers.LayerNormalization: _layer_normalization,
-    keras.layers.Normalization: _normalization,
-    keras.layers.Rescaling: _rescaling,
-    **_in_space("MaxPooling{}D", functools.partial(Pooling, kind="maximum")),
-    **_in_space("AveragePooling{}D", functools.partial(Pooling, kind="average")),
-    **_in_space("GlobalMaxPooling{}D", functools.partial(Pooling, kind="maximum", is_global=True)),
-    **_in_space(
-        "GlobalAveragePooling{}D", functools.partial(Pooling, kind="average", is_global=True)
-    ),
-    **_in_space("UpSampling{}D", _up_sampling),
-    **_in_space("ZeroPadding{}D", functools.partial(_SPATIAL, has_zeros=True)),
-    **_in_space("Cropping{}D", _SPATIAL),
-    keras.layers.Flatten: Rearrangement,
-    keras.layers.Permute: Rearrangement,
-    keras.layers.RepeatVector: Rearrangement,
-    keras.layers.Reshape: Rearrangement,
-    operations.Reshape: Rearrangement,
-    **{
-        cls: functools.partial(Merge, kind=kind)
-        for kind in ("add", "average", "maximum", "minimum", "multiply", "subtract")
-        # The operation `Average` has weights.
-        for cls in [getattr(keras.layers, kind.title()), getattr(operations, kind.title())]
-        if cls is not operations.Average
-    },
-    keras.layers.Concatenate: Concatenation,
-    operations.Concatenate: Concatenation,
+    **_rows("BatchNormalization", _batch_normalization),
+    **_rows("LayerNormalization", _layer_normalization),
+    **_rows("Normalization", _normalization),
+    **_rows("Rescaling", _rescaling),
+    **_rows("MaxPooling{}D", records.Pooling, kind="maximum"),
+    **_rows("AveragePooling{}D", records.Pooling, kind="average"),
+    **_rows("GlobalMaxPooling{}D", records.Pooling, kind="maximum", is_global=True),
+    **_rows("GlobalAveragePooling{}D", records.Pooling, kind="average", is_global=True),
+    **_rows("Flatten Permute RepeatVector Reshape", records.Rearrangement),
+    **_rows("Cropping{}D", records.Rearrangement, in_space=True),
+    **_rows("ZeroPadding{}D", records.Rearrangement, in_space=True, has_zeros=True),
+    **_rows("UpSampling{}D", _up_sampling),
+    **_rows("Concatenate", records.Concatenation),
+    **_rows("Add", records.Merge, kind="add"),
+    **_rows("Average", records.Merge, kind="average"),
+    **_rows("Maximum", records.Merge, kind="maximum"),
+    **_rows("Minimum", records.Merge, kind="minimum"),
+    **_rows("Multiply", records.Merge, kind="multiply"),
+    **_rows("Subtract", records.Merge, kind="subtract"),
 }
-"""What makes a record of a step, by the class of the layer or operation."""
+"""What makes a record of a step, by the class of the layer or of the operation of `keras.ops`."""
+
+# `Average` is another one: that has weights.
+for _name in ("Add", "Concatenate", "Maximum", "Minimum", "Multiply", "Reshape", "Subtract"):
+    RECORDS[getattr(operations, _name)] = RECORDS[getattr(keras.layers, _name)]

@@ -52,7 +52,7 @@ class AbstractRecord:
 
     def entry_in(self, table: dict[type, Any]) -> Any:
         """What a table has for its class and, where that is a table again, for its `kind`."""
-        entry = table.get(type(self))
+        entry = next((table[cls] for cls in type(self).__mro__ if cls in table), None)
         return entry.get(self.kind) if isinstance(entry, dict) else entry
 
     @property
@@ -69,11 +69,6 @@ class AbstractRecord:
     def channel_axis(self) -> int:
         """The axis of the features in what it reads."""
         return len(self.step.inputs[0].shape) - 1 if self.channels_last else 1
-
-    @property
-    def outputs_per_feature(self) -> int:
-        """How many outputs side by side come from one feature."""
-        return 1
 
     @property
     def same_rank(self) -> bool:
@@ -112,16 +107,7 @@ class Depthwise(Linear):
 
     @property
     def groups(self) -> int:
-        return self.units // self.outputs_per_feature
-
-    @property
-    def outputs_per_feature(self) -> int:
-        return self.layer.depth_multiplier
-
-    @property
-    def axis(self) -> int:
-        """The axis of the features, which have variables."""
-        return self.channel_axis
+        return self.units // self.layer.depth_multiplier
 
 
 class Identity(AbstractRecord):
@@ -150,16 +136,14 @@ class Affine(AbstractRecord):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Normalisation(AbstractRecord):
-    """`factor * (x - mean) / sqrt(variance + epsilon) + offset`, with mean and variance of `x`.
+class Normalisation(Affine):
+    """`Affine`, of `(x - mean) / sqrt(variance + epsilon)` with mean and variance of `x` itself.
 
     Attributes:
         axes: The axes over which `x` has them.
-        numbers: As in `Affine`.
     """
 
-    axes: tuple[int, ...]
-    numbers: Callable[[], tuple[tf.Tensor, tf.Tensor]]
+    axes: tuple[int, ...] = ()
 
 
 class Resampling(AbstractRecord):

@@ -150,10 +150,7 @@ def _sum(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
 
 RULES: dict[type[AbstractRecord], Any] = {
     records.Linear: _fixed_linear,
-    records.Depthwise: _fixed_linear,
     records.Identity: _same,
-    records.Noise: _same,
-    records.Dropout: _same,
     records.Affine: lambda record, x: _affine(x, *record.numbers()),
     records.Normalisation: _normalised,
     records.Pooling: {"maximum": _max_pooling, "average": _average_pooling},

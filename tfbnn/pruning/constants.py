@@ -107,12 +107,9 @@ class Constants(AbstractFlow):
 
     @through.register
     def _depthwise(self, record: records.Depthwise, numbers: np.ndarray) -> np.ndarray:
-        layer, known = (
-            record.layer,
-            numbers if _covers_its_inputs(record.layer) else _zeros(numbers),
-        )
-        sums, _ = _moments(layer)
-        return (known[:, np.newaxis] * sums).ravel() + _point_bias(layer)
+        known = numbers if _covers_its_inputs(record.layer) else _zeros(numbers)
+        sums, _ = _moments(record.layer)
+        return (known[:, np.newaxis] * sums).ravel() + _point_bias(record.layer)
 
     @through.register
     def _not_known(

@@ -38,7 +38,7 @@ def sliced(
         layer: _InputSlice(layer, entered.axis, kept[entered.numbers])
         for layer, entered in units.entered.items()
     }
-    copy = _rebuilt(model, slices)
+    copy = rebuilt(model, lambda config: _change(config, model, slices))
     _copy_variables(model, copy, slices)
     return copy
 
@@ -139,11 +139,6 @@ class _InputSlice:
 
     def copy(self, target: Any) -> None:
         """An input layer has no variables."""
-
-
-def _rebuilt(model: BayesianModel, slices: dict[Any, Any]) -> BayesianModel:
-    """A model with other sizes of layers, its variables at their initial values."""
-    return rebuilt(model, lambda config: _change(config, model, slices))
 
 
 def _change(config: dict[str, Any], model: keras.Model, slices: dict[Any, Any]) -> None:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from tfbnn.layers.activations import Activation
-from tfbnn.layers.records import AbstractRecord, Merge
+from tfbnn.layers.records import AbstractRecord, Depthwise, Merge
 from tfbnn.layers.steps import Step, Steps
 from tfbnn.pruning.flow import AbstractFlow, Features
 
@@ -70,9 +70,10 @@ class Units(AbstractFlow):
 
     def through(self, record: AbstractRecord, numbers: np.ndarray) -> np.ndarray:
         # What has variables of its features, or a configuration that counts them.
-        if getattr(record, "axis", None) is not None or hasattr(record.layer, "target_shape"):
+        has_variables = isinstance(record, Depthwise) or getattr(record, "axis", None) is not None
+        if has_variables or hasattr(record.layer, "target_shape"):
             self._record(self.passed, record.layer, numbers)
-        return np.repeat(numbers, record.outputs_per_feature)
+        return np.repeat(numbers, getattr(record.layer, "depth_multiplier", 1))
 
     def tied(self, record: Merge, parts: list[np.ndarray]) -> np.ndarray:
         del record
@@ -101,16 +102,15 @@ class Units(AbstractFlow):
     def _enter(self, layer: Any, features: Features) -> None:
         """Remember what enters a model; it has one input shape for all its calls."""
         seen = self.entered.setdefault(layer, features)
-        known = features.axis < len(layer.batch_shape)
-        if known and seen.axis == features.axis and seen.numbers.size == features.numbers.size:
-            self.alike(np.stack([seen.numbers, features.numbers]))
-        else:
-            self._hold(np.concatenate([seen.numbers, features.numbers]))
+        is_one = seen.axis == features.axis < len(layer.batch_shape)
+        self._meet(seen.numbers, features.numbers, is_one)
 
     def _record(self, table: dict[Any, np.ndarray], layer: Any, numbers: np.ndarray) -> None:
         """Remember what a layer sees; what it sees in several calls is tied."""
-        seen = table.setdefault(layer, numbers)
-        if seen.size == numbers.size:
+        self._meet(table.setdefault(layer, numbers), numbers)
+
+    def _meet(self, seen: np.ndarray, numbers: np.ndarray, is_one: bool = True) -> None:
+        if is_one and seen.size == numbers.size:
             self.alike(np.stack([seen, numbers]))
         else:
             self._hold(np.concatenate([seen, numbers]))

@@ -161,11 +161,8 @@ class Concatenate(AbstractOperation):
         for value in self.inputs:
             count = value.size // rows
             size = f"{rows}, {count}, {width}"
-            mean = places.mean(self.output)
-            lines.append(f"copy({size}, {places.mean(value)}, {mean} + {start});")
-            if self.output.is_random:
-                variance = places.variance(self.output)
-                lines.append(f"copy({size}, {places.variance(value)}, {variance} + {start});")
+            for source, target in places.pairs(value, self.output):
+                lines.append(f"copy({size}, {source}, {target} + {start});")
             start += count
         return "\n".join(lines)
 
@@ -190,9 +187,7 @@ class Rearrange(AbstractUnary):
     def statement(self, places: Places) -> str:
         sizes = [str(offset.size) for offset in self.offsets]
         first = ", ".join([*sizes, *(array.name for array in self.arrays())])
-        pairs = [(places.mean(self.value), places.mean(self.output))]
-        if self.value.is_random:
-            pairs.append((places.variance(self.value), places.variance(self.output)))
+        pairs = places.pairs(self.value, self.output)
         return "\n".join(f"rearrange({first}, {source}, {target});" for source, target in pairs)
 
 

@@ -103,7 +103,7 @@ def _affine(translator: Translator, record: records.Affine) -> None:
     _scale(translator, record)
 
 
-def _scale(translator: Translator, record: records.Affine | records.Normalisation) -> None:
+def _scale(translator: Translator, record: records.Affine) -> None:
     step = record.step
     name, shape = translator.name_of(record.layer), step.output.shape[1:]
     factor, term = (np.broadcast_to(number, (1, *shape))[0] for number in record.numbers())
@@ -169,10 +169,7 @@ def _unsupported(step: Step, option: str, value: Any, supported: Any) -> ValueEr
 
 TRANSLATIONS: dict[type, Callable[[Translator, Any], None] | dict[str, Callable]] = {
     records.Linear: _linear,
-    records.Depthwise: _linear,
     records.Identity: _same,
-    records.Noise: _same,
-    records.Dropout: _same,
     records.Affine: _affine,
     records.Normalisation: _normalise,
     records.Pooling: _pooling,

@@ -76,6 +76,11 @@ class Places:
         """Both pointers, as two arguments of a function."""
         return f"{self.mean(value)}, {self.variance(value)}"
 
+    def pairs(self, value: Value, output: Value) -> list[tuple[str, str]]:
+        """Pointers to the means of two values and, if the output has them, to their variances."""
+        pairs = [(self.mean(value), self.mean(output))]
+        return pairs + [(self.variance(value), self.variance(output))] * output.is_random
+
     def copy(self, value: Value, output: Value) -> str:
         """A line that copies a value to the place of another; nothing if both lie in one."""
         source, target = self.mean(value), self.mean(output)
