@@ -239,7 +239,7 @@ def test_activations_of_eight_bits(mode, tmp_path):
 def test_a_layer_without_moments_is_named_with_the_modes_that_take_it(tmp_path):
     layers = [
         LAYERS.DenseFlipout(4),
-        keras.layers.LayerNormalization(name="norm"),
+        keras.layers.UnitNormalization(name="norm"),
         LAYERS.DenseFlipout(3),
     ]
     model = tfbnn.Sequential([keras.Input((5,)), *layers])
@@ -250,6 +250,25 @@ def test_a_layer_without_moments_is_named_with_the_modes_that_take_it(tmp_path):
     assert not list(tmp_path.iterdir())
     for mode in ("monte_carlo", "ensemble"):
         flat.tflite(model, path, mode, overwrite=True, check_data=x)
+
+
+# The file is compared with the same moments in TensorFlow, and those with Keras elsewhere.
+@pytest.mark.parametrize(
+    "make",
+    [
+        keras.layers.UpSampling2D,
+        lambda: keras.layers.DepthwiseConv2D(2),
+        keras.layers.LayerNormalization,
+    ],
+)
+def test_moments_pass_layers_of_keras(make, tmp_path):
+    first = LAYERS.Convolution2DFlipout(4, 2, posterior=family())
+    layers = [first, make(), keras.layers.Flatten(), LAYERS.DenseFlipout(3, posterior=family())]
+    model = tfbnn.Sequential([keras.Input((4, 4, 1)), *layers])
+    model.compile(loss=LOGITS)
+    path = tmp_path / "m.tflite"
+    manifest = tfbnn.export.tflite(model, path, "moments", check_data=rows_of(model))
+    assert manifest["agreement"]["max_error"] < 1e-5
 
 
 @pytest.mark.parametrize("mode", ["moments", "ensemble"])

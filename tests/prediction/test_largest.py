@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfbnn.prediction import moment_rules
+from tfbnn.prediction import windows
 from tfbnn.prediction.normals import Moments
 
 WINDOWS = 400
 SAMPLES = 20_000
 
 
-def windows(count):
+def windows_of(count):
     """Means and standard deviations of normals that differ in both, `(count, WINDOWS)`."""
     rng = np.random.default_rng(0)
     return rng.normal(size=(count, WINDOWS)), rng.uniform(0.2, 1, size=(count, WINDOWS))
@@ -23,12 +23,12 @@ def windows(count):
     [(4, 0.06, 0.31, 0.04), (6, 0.1, 0.42, 0.08), (9, 0.13, 0.5, 0.12)],
 )
 def test_random_windows(count, mean_error, variance_error, typical):
-    mean, scale = windows(count)
+    mean, scale = windows_of(count)
     items = [
         Moments(tf.constant(m, tf.float32), tf.constant(s**2, tf.float32))
         for m, s in zip(mean, scale, strict=True)
     ]
-    found = moment_rules._largest(items)
+    found = windows.largest(items)
     noise = np.random.default_rng(1).normal(size=(SAMPLES, *mean.shape))
     largest = (mean + scale * noise).max(axis=1)
     expected, variance = largest.mean(axis=0), largest.var(axis=0)
@@ -42,7 +42,7 @@ def test_four_in_channels_are_four_in_a_list(rows, columns):
     rng = np.random.default_rng(0)
     shape = (2, rows, columns, 3)
     x = Moments(tf.constant(rng.normal(size=shape)), tf.constant(rng.uniform(0.1, 1, size=shape)))
-    found = moment_rules._largest_of_four(x)
-    items = [Moments(*pair) for pair in moment_rules._windows(tuple(x), (2, 2), (2, 2))]
-    for one, other in zip(found, moment_rules._largest(items), strict=True):
+    found = windows.largest_of_four(x)
+    items = [Moments(*pair) for pair in windows.windows(tuple(x), (2, 2), (2, 2))]
+    for one, other in zip(found, windows.largest(items), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)

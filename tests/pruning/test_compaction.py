@@ -181,7 +181,7 @@ def with_layers_that_are_not_known():
     layers = [
         keras.Input((6,)),
         Dense(8, "relu"),
-        keras.layers.LayerNormalization(),
+        keras.layers.UnitNormalization(),
         Dense(7, "softmax"),
         Dense(8, "relu"),
         keras.layers.Reshape((4, 2)),
@@ -191,6 +191,41 @@ def with_layers_that_are_not_known():
         Dense(3),
     ]
     return compiled(tfbnn.Sequential(layers))
+
+
+def depthwise():
+    """With several outputs for a channel, and with the channels behind a residual connection."""
+    inputs = keras.Input((8, 8, 2))
+    start = Convolution(6, 3, padding="same", activation="relu")(inputs)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False)(start)
+    x = keras.layers.ReLU(6.0)(keras.layers.BatchNormalization()(x))
+    x = keras.layers.Add()([Convolution(6, 1)(x), start])
+    x = keras.layers.DepthwiseConv2D(2, 2, depth_multiplier=3, activation="tanh")(x)
+    x = keras.layers.GlobalAveragePooling2D()(Convolution(5, 1, activation="relu")(x))
+    model = with_statistics(compiled(tfbnn.Model(inputs, Dense(3)(x))))
+    rng = np.random.default_rng(4)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.DepthwiseConv2D) and layer.use_bias:
+            layer.bias.assign(rng.normal(size=layer.bias.shape))
+    return model
+
+
+def depthwise_1d():
+    layer = tfbnn.layers.Convolution1DFlipout
+    layers = [layer(4, 2, activation="relu"), keras.layers.DepthwiseConv1D(3, strides=2)]
+    return compiled(
+        tfbnn.Sequential([keras.Input((9, 2)), *layers, keras.layers.Flatten(), Dense(3)])
+    )
+
+
+def normalised():
+    """Over the features, which stay, and over positions, where they go as anywhere else."""
+    layers = [keras.Input((6, 4)), Dense(8, "relu"), keras.layers.LayerNormalization(axis=1)]
+    layers += [Dense(7, "relu"), keras.layers.LayerNormalization(), Dense(9, "relu")]
+    model = compiled(tfbnn.Sequential([*layers, keras.layers.Flatten(), Dense(3)]))
+    for variable in (model.layers[1].beta, model.layers[3].gamma):
+        variable.assign(np.random.default_rng(3).normal(size=variable.shape))
+    return model
 
 
 def grouped():
@@ -220,6 +255,9 @@ NETWORKS = [
     without_input,
     with_layers_that_are_not_known,
     grouped,
+    depthwise,
+    depthwise_1d,
+    normalised,
 ]
 
 
@@ -278,7 +316,7 @@ def test_same_means(make, sparsity, options):
 
 def test_no_unit_that_was_removed_is_left():
     """The widths that pruning left, for every kind of layer that is known."""
-    known = (dense, lenet, batch_norm, residual, concatenated, shared, reshaped)
+    known = (dense, lenet, batch_norm, residual, concatenated, shared, reshaped, depthwise)
     inside = (nested, nested_behind, nested_sequential, nested_convolutions, nested_twice)
     for make in known + inside:
         pruned = tfbnn.prune(made(make), sparsity=0.6, granularity="unit")
@@ -561,6 +599,23 @@ def test_batch_normalization_makes_a_constant_of_a_constant():
     masked = with_masks(model, {1: columns(0, 1, 5)})
     smaller = tfbnn.compact(masked)
     assert sizes(smaller) == [4, 5, 3]
+    assert_same_means(masked, smaller)
+
+
+@pytest.mark.parametrize(
+    ("padding", "constant", "left"), [("valid", -1.0, 3), ("same", -1.0, 3), ("same", 0.5, 4)]
+)
+def test_a_depthwise_convolution_makes_a_constant_of_a_constant(padding, constant, left):
+    layers = [Convolution(4, 3, activation="relu")]
+    layers += [keras.layers.DepthwiseConv2D(2, padding=padding, depth_multiplier=2)]
+    layers += [keras.layers.ReLU(), Convolution(5, 1, bias_posterior="normal")]
+    layers += [keras.layers.Flatten(), Dense(3)]
+    model = compiled(tfbnn.Sequential([keras.Input((8, 8, 1)), *layers]))
+    model.layers[0].bias.loc_variable.assign([1.0, constant, 1.0, 1.0])
+    model.layers[1].bias.assign(np.linspace(0.1, 0.8, 8))
+    masked = with_masks(model, {0: columns(1)})
+    smaller = tfbnn.compact(masked)
+    assert sizes(smaller) == [left, 5, 3]
     assert_same_means(masked, smaller)
 
 

@@ -154,7 +154,7 @@ def test_bad_arguments(changed, error, message, answers):
 
 def test_a_layer_without_moments_is_named(answers):
     model = tfbnn.Sequential(
-        [keras.Input((4,)), keras.layers.LayerNormalization(name="norm"), LAYERS.DenseFlipout(3)]
+        [keras.Input((4,)), keras.layers.UnitNormalization(name="norm"), LAYERS.DenseFlipout(3)]
     )
     model.compile(loss=LOGITS)
     with pytest.raises(ValueError, match="'norm'"):

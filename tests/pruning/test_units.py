@@ -27,6 +27,31 @@ def test_pooling_and_flatten():
     np.testing.assert_array_equal(units.columns[last], [HELD] * 2)
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_up_sampling(interpolation):
+    inputs, convolution, last = keras.Input((3, 3, 1)), Convolution(3, 2), Dense(2)
+    x = keras.layers.UpSampling2D(interpolation=interpolation)(convolution(inputs))
+    units = units_of(inputs, last(x))
+    np.testing.assert_array_equal(units.rows[last], [1, 2, 3])
+
+
+def test_a_depthwise_convolution():
+    """Each channel feeds those outputs that read it."""
+    inputs, convolution, last = keras.Input((4, 4, 1)), Convolution(3, 2), Dense(2)
+    depthwise = keras.layers.DepthwiseConv2D(2, depth_multiplier=2, activation="relu")
+    units = units_of(inputs, last(depthwise(convolution(inputs))))
+    np.testing.assert_array_equal(units.passed[depthwise], [1, 2, 3])
+    np.testing.assert_array_equal(units.rows[last], [1, 1, 2, 2, 3, 3])
+
+
+def test_normalisation_over_space_leaves_the_features_by_themselves():
+    inputs, first, last = keras.Input((4, 1)), Dense(3), Dense(2)
+    norm = keras.layers.LayerNormalization(axis=1)
+    units = units_of(inputs, last(norm(first(inputs))))
+    np.testing.assert_array_equal(units.rows[last], [1, 2, 3])
+    assert norm not in units.passed
+
+
 def test_channels_first():
     """`Flatten` and `GlobalAveragePooling` see the channels where they are."""
     inputs = keras.Input((4, 4, 2))
@@ -99,7 +124,6 @@ def test_reshape_ties_positions():
     [
         keras.layers.LayerNormalization(),
         keras.layers.Activation("softmax"),
-        keras.layers.DepthwiseConv2D(1),
         keras.layers.SeparableConv2D(4, 1),
         Convolution(4, 1, groups=2, name="grouped"),
         keras.layers.TimeDistributed(Dense(4)),

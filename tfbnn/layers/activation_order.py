@@ -1,29 +1,8 @@
 """Activation order: activations that had better come after the max pooling behind them."""
 
-import keras
-
+from tfbnn.layers.keras_layers import record_of
+from tfbnn.layers.records import Pooling
 from tfbnn.layers.steps import Step, Steps
-
-_LAYERS = keras.layers
-_MAXIMA = (
-    _LAYERS.MaxPooling1D,
-    _LAYERS.MaxPooling2D,
-    _LAYERS.MaxPooling3D,
-    _LAYERS.GlobalMaxPooling1D,
-    _LAYERS.GlobalMaxPooling2D,
-    _LAYERS.GlobalMaxPooling3D,
-)
-_INCREASING = (
-    keras.activations.relu,
-    keras.activations.relu6,
-    keras.activations.leaky_relu,
-    keras.activations.tanh,
-    keras.activations.sigmoid,
-    keras.activations.elu,
-    keras.activations.selu,
-    keras.activations.softplus,
-    keras.activations.exponential,
-)
 
 
 def delayed_activations(steps: Steps) -> dict[Step, Step]:
@@ -52,17 +31,12 @@ def delayed_activations(steps: Steps) -> dict[Step, Step]:
     return {
         step: readers[step.output][0]
         for step in steps
-        if _never_falls(step.layer)
-        and [type(reader.layer) in _MAXIMA for reader in readers[step.output]] == [True]
+        if record_of(step).activation.never_falls
+        and [_is_maximum(reader) for reader in readers[step.output]] == [True]
         and step.output is not steps.output
     }
 
 
-def _never_falls(layer: object) -> bool:
-    """Whether a layer ends in an activation, or is one, that never falls."""
-    if type(layer) in (_LAYERS.ReLU, _LAYERS.LeakyReLU):
-        has_threshold = getattr(layer, "threshold", 0.0)
-        return (layer.negative_slope or 0.0) >= 0 and not has_threshold
-    if type(layer) is _LAYERS.ELU:
-        return layer.alpha >= 0
-    return getattr(layer, "activation", None) in _INCREASING
+def _is_maximum(step: Step) -> bool:
+    record = record_of(step)
+    return isinstance(record, Pooling) and record.kind == "maximum"

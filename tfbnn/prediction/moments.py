@@ -20,9 +20,10 @@ from typing import Any
 import tensorflow as tf
 
 from tfbnn.layers.activation_order import delayed_activations
-from tfbnn.layers.linear_layer import AbstractLinearLayer
+from tfbnn.layers.keras_layers import record_of
 from tfbnn.layers.precision import in_float32
 from tfbnn.layers.random_maps import RandomMap
+from tfbnn.layers.records import Linear
 from tfbnn.layers.steps import Step, Steps
 from tfbnn.prediction import moment_rules, normals
 from tfbnn.prediction.normals import Moments
@@ -56,10 +57,9 @@ def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
     with in_float32(*steps.layers):
         for step in steps:
             output = _before_activation(step, [values[v] for v in step.inputs], linear)
-            if step in waiting:
-                output = moment_rules.activate(waiting[step], output)
-            elif step not in delayed and not _ends(step, steps):
-                output = moment_rules.activate(step, output)
+            if step not in delayed and not _ends(step, steps):
+                last = record_of(waiting.get(step, step))
+                output = moment_rules.activate(last.activation, output)
             values[step.output] = output
     return values[steps.output]
 
@@ -78,11 +78,14 @@ def check(steps: Steps, instead: str = _INSTEAD) -> None:
                 f"Moments take every call of a layer for independent, and {step.name} is called "
                 f"more than once. {instead} Received: {layers.count(step.layer)} calls"
             )
-        known = isinstance(step.layer, AbstractLinearLayer) or moment_rules.has_rule(step)
-        if not known or not (_ends(step, steps) or moment_rules.has_activation_rule(step)):
+        record = record_of(step)
+        known = isinstance(record, Linear) and record.is_variational
+        known = known or moment_rules.has_rule(record)
+        activation = record.activation
+        if not known or not (_ends(step, steps) or moment_rules.has_activation_rule(activation)):
             raise ValueError(
                 f"Moments cannot pass through the layer {step.name}"
-                f"{moment_rules.activation_in_words(step)}. {instead} "
+                f"{moment_rules.activation_in_words(activation)}. {instead} "
                 f"Received: a layer of type {type(step.layer).__name__}"
             )
 
@@ -108,7 +111,7 @@ def outputs_at_points(
     points = standard_points(num_points, features).reshape(shape)
     root = 0.0 if variance is None else normals.root(variance)
     last = steps.steps[-1]
-    finish = moment_rules.activation(last) if _ends(last, steps) else tf.identity
+    finish = record_of(last).activation.function if _ends(last, steps) else tf.identity
     with in_float32(*steps.layers):
         return finish(mean + root * points)
 
@@ -162,11 +165,13 @@ def linear_moments(
 
 
 def _before_activation(step: Step, taken: list[Moments], linear: LinearRule) -> Moments:
-    if isinstance(step.layer, AbstractLinearLayer):
+    record = record_of(step)
+    if record.is_variational:
         return linear(step.layer.random_map, *taken)
-    return moment_rules.apply(step, taken)
+    return moment_rules.apply(record, taken)
 
 
 def _ends(step: Step, steps: Steps) -> bool:
     """Whether the network ends here in an activation that gives probabilities."""
-    return step.output is steps.output and moment_rules.gives_probabilities(step)
+    is_last = step.output is steps.output
+    return is_last and record_of(step).activation.name in ("sigmoid", "softmax")

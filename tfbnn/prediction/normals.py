@@ -6,7 +6,7 @@ normal cumulative distribution function is an approximation: LiteRT has no error
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,11 @@ _FAR = 8.0
 # Under the root of a variance.
 _TINY = 1e-12
 _NODES = 20
+
+
+def on_both(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
+    """A function of the mean and, if there is one, of the variance."""
+    return Moments(function(x.mean), None if x.variance is None else function(x.variance))
 
 
 def cumulative(a: tf.Tensor) -> tf.Tensor:
@@ -119,6 +124,41 @@ def capped(x: Moments, cap: float) -> Moments:
     room = (s.mean - above) - (r.mean - x.mean)
     variance = r.variance - s.variance - 2 * s.mean * room
     return Moments(r.mean - s.mean, tf.maximum(variance, 0.0))
+
+
+def normalised(x: Moments, axes: Sequence[int], epsilon: float) -> Moments:
+    """`(x - mean(x)) / sqrt(variance(x) + epsilon)`, with mean and variance of `x` over some axes.
+
+    Over `n` numbers the variance is on average that of the means plus `(1 - 1 / n)` times the mean
+    of the variances. At that value, called `s**2 - epsilon`, and with `z = (m - mean(m)) / s`,
+
+        mean = z
+        var  = sum(v * (d - (1 + z * z') / n)**2) / s**2
+
+    over all inputs, where `d` is 1 for the input of the output itself: the function is taken for
+    linear around the means of its inputs (the delta method). That is exact for variances near 0,
+    and for inputs that are all alike; in between the error falls as `1 / n`.
+
+    Args:
+        x: Moments.
+        axes: The axes, which are counted with that of the rows.
+        epsilon: Added to the variance.
+    """
+
+    def mean(tensor: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(tensor, axes, keepdims=True)
+
+    centred = x.mean - mean(x.mean)
+    spread = mean(tf.square(centred)) + epsilon
+    if x.variance is None:
+        return Moments(centred * tf.math.rsqrt(spread), None)
+    share = 1.0 / math.prod(x.mean.shape[axis] for axis in axes)
+    noise = mean(x.variance)
+    scale = tf.math.rsqrt(spread + (1.0 - share) * noise)
+    z = centred * scale
+    others = noise + 2 * z * mean(x.variance * z) + tf.square(z) * mean(x.variance * tf.square(z))
+    own = x.variance * (1.0 - 2 * share * (1.0 + tf.square(z)))
+    return Moments(z, tf.nn.relu(own + share * others) * tf.square(scale))
 
 
 def through(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:

@@ -1,23 +1,29 @@
 """Constants: which features of a network are the same number for every input."""
 
+import functools
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfbnn.layers.steps import Steps
+from tfbnn.layers import records
+from tfbnn.layers.activations import Activation
+from tfbnn.layers.records import AbstractRecord
+from tfbnn.layers.steps import Step, Steps
 from tfbnn.layers.variational import AbstractVariationalLayer
-from tfbnn.pruning.flow import (
-    DROPOUT,
-    PADDING,
-    POOLING,
-    REARRANGING,
-    TYING,
-    AbstractFlow,
-    treats_each_feature,
-)
+from tfbnn.pruning.flow import AbstractFlow
 from tfbnn.pruning.masks import mask_of
 from tfbnn.weights.families import Weight
+
+_COMBINED = {
+    "add": sum,
+    "average": lambda parts: sum(parts) / len(parts),
+    "maximum": lambda parts: np.max(parts, 0),
+    "minimum": lambda parts: np.min(parts, 0),
+    # 0 where one factor is, whatever the others are.
+    "multiply": lambda parts: np.where((np.stack(parts) == 0).any(0), 0.0, np.prod(parts, 0)),
+    "subtract": lambda parts: parts[0] - parts[1],
+}
 
 
 class LinearState:
@@ -45,12 +51,9 @@ class LinearState:
         self.inputs = constants
 
     def outputs(self, constants: np.ndarray) -> np.ndarray:
-        """The constants that the layer computes, NaN where there is none."""
+        """The constants before the activation of the layer, NaN where there is none."""
         varies = (self.live & (constants != 0)[:, np.newaxis]).any(0)
-        bias = _point_bias(self.layer)
-        if bias is None or not treats_each_feature(self.layer.activation):
-            return np.full(varies.size, np.nan)
-        return np.where(varies, np.nan, _applied(self.layer.activation, bias + self.shift))
+        return np.where(varies, np.nan, _point_bias(self.layer) + self.shift)
 
     def harmless(self, fold: bool) -> np.ndarray:
         """Whether an input can go without a change of the outputs, `(inputs,)`."""
@@ -98,19 +101,46 @@ class Constants(AbstractFlow):
         self._states[layer].read(numbers)
         return self._states[layer].outputs(numbers)
 
-    def through(self, layer: Any, numbers: np.ndarray) -> np.ndarray:
-        if type(layer) in (*REARRANGING, *POOLING):
-            return numbers
-        if type(layer) is keras.layers.BatchNormalization:
-            return _normalised(layer, numbers)
-        if type(layer) in (*DROPOUT, *PADDING):
-            return np.where(numbers == 0, 0.0, np.nan)
-        if type(layer) is keras.layers.GaussianNoise:
-            return self.unknown(numbers.size)
-        return _applied(layer, numbers)
+    @functools.singledispatchmethod
+    def through(self, record: AbstractRecord, numbers: np.ndarray) -> np.ndarray:
+        return numbers
 
-    def tied(self, layer: Any, parts: list[np.ndarray]) -> np.ndarray:
-        return TYING[type(layer)](parts)
+    @through.register
+    def _depthwise(self, record: records.Depthwise, numbers: np.ndarray) -> np.ndarray:
+        known = numbers if _covers_its_inputs(record.layer) else _zeros(numbers)
+        sums, _ = _moments(record.layer)
+        return (known[:, np.newaxis] * sums).ravel() + _point_bias(record.layer)
+
+    @through.register
+    def _not_known(
+        self, record: records.Noise | records.Normalisation, numbers: np.ndarray
+    ) -> np.ndarray:
+        return self.unknown(numbers.size)
+
+    @through.register
+    def _dropout(self, record: records.Dropout, numbers: np.ndarray) -> np.ndarray:
+        return _zeros(numbers)
+
+    @through.register
+    def _affine(self, record: records.Affine, numbers: np.ndarray) -> np.ndarray:
+        factor, offset = (np.ravel(number) for number in record.numbers())
+        return numbers * factor + offset
+
+    @through.register
+    def _rearrangement(self, record: records.Rearrangement, numbers: np.ndarray) -> np.ndarray:
+        return _zeros(numbers) if record.has_zeros else numbers
+
+    def tied(self, record: records.Merge, parts: list[np.ndarray]) -> np.ndarray:
+        return _COMBINED[record.kind](parts)
+
+    def activated(self, activation: Activation, numbers: np.ndarray) -> np.ndarray:
+        """A function of the numbers that are known."""
+        if not activation.treats_each_feature:
+            return self.unknown(numbers.size)
+        known = np.isfinite(numbers)
+        inputs = keras.ops.convert_to_tensor(np.where(known, numbers, 0), "float32")
+        outputs = keras.ops.convert_to_numpy(activation.function(inputs))
+        return np.where(known, outputs.astype(np.float64), np.nan)
 
     def alike(self, parts: np.ndarray) -> np.ndarray:
         return np.where((parts == parts[:1]).all(0), parts[0], np.nan)
@@ -118,22 +148,13 @@ class Constants(AbstractFlow):
     def unknown(self, size: int) -> np.ndarray:
         return np.full(size, np.nan)
 
-
-def _applied(function: Any, numbers: np.ndarray) -> np.ndarray:
-    """A function of Keras of the numbers that are known."""
-    known = np.isfinite(numbers)
-    outputs = function(keras.ops.convert_to_tensor(np.where(known, numbers, 0), "float32"))
-    return np.where(known, keras.ops.convert_to_numpy(outputs).astype(np.float64), np.nan)
+    def opaque(self, step: Step) -> None:
+        """Nothing is known behind it, which is all."""
 
 
-def _normalised(layer: keras.layers.BatchNormalization, numbers: np.ndarray) -> np.ndarray:
-    mean, variance = (
-        keras.ops.convert_to_numpy(v) for v in (layer.moving_mean, layer.moving_variance)
-    )
-    outputs = (numbers - mean) / np.sqrt(variance + layer.epsilon)
-    if layer.scale:
-        outputs = outputs * keras.ops.convert_to_numpy(layer.gamma)
-    return outputs + keras.ops.convert_to_numpy(layer.beta) if layer.center else outputs
+def _zeros(numbers: np.ndarray) -> np.ndarray:
+    """The numbers that are zero."""
+    return np.where(numbers == 0, 0.0, np.nan)
 
 
 def _mask(layer: Any) -> np.ndarray:
@@ -160,12 +181,12 @@ def _is_random(bias: Any) -> bool:
     return isinstance(bias, Weight) and bias.is_random
 
 
-def _point_bias(layer: Any) -> np.ndarray | float | None:
-    """The bias, 0 if there is none, None if it is random."""
+def _point_bias(layer: Any) -> np.ndarray | float:
+    """The bias, 0 if there is none, NaN if it is random."""
     if layer.bias is None:
         return 0.0
     if _is_random(layer.bias):
-        return None
+        return np.nan
     bias = layer.bias.loc if isinstance(layer.bias, Weight) else layer.bias
     return keras.ops.convert_to_numpy(bias).astype(np.float64)
 

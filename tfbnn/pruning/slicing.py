@@ -38,7 +38,7 @@ def sliced(
         layer: _InputSlice(layer, entered.axis, kept[entered.numbers])
         for layer, entered in units.entered.items()
     }
-    copy = _rebuilt(model, slices)
+    copy = rebuilt(model, lambda config: _change(config, model, slices))
     _copy_variables(model, copy, slices)
     return copy
 
@@ -98,7 +98,10 @@ class _LinearSlice:
 
 
 class _FeatureSlice:
-    """Some features of a layer whose variables are of shape `(features,)`, or of a `Reshape`."""
+    """Some features of a layer that treats each by itself, or of a `Reshape`.
+
+    The last axes of its variables are the features, and the outputs of each if there are several.
+    """
 
     def __init__(self, layer: Any, features: np.ndarray):
         self._layer = layer
@@ -112,8 +115,10 @@ class _FeatureSlice:
         return {"target_shape": (*space, last if last == -1 else int(self._features.sum()))}
 
     def copy(self, target: Any) -> None:
+        outputs = getattr(self._layer, "depth_multiplier", 1)
         for old, new in zip(self._layer.weights, target.weights, strict=True):
-            new.assign(_array(old)[self._features])
+            by_feature = _array(old).reshape(-1, self._features.size, outputs)
+            new.assign(by_feature[:, self._features].reshape(new.shape))
 
 
 class _InputSlice:
@@ -134,11 +139,6 @@ class _InputSlice:
 
     def copy(self, target: Any) -> None:
         """An input layer has no variables."""
-
-
-def _rebuilt(model: BayesianModel, slices: dict[Any, Any]) -> BayesianModel:
-    """A model with other sizes of layers, its variables at their initial values."""
-    return rebuilt(model, lambda config: _change(config, model, slices))
 
 
 def _change(config: dict[str, Any], model: keras.Model, slices: dict[Any, Any]) -> None:

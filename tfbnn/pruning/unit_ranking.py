@@ -5,10 +5,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfbnn.layers.keras_layers import record_of
 from tfbnn.layers.random_maps import RandomMap
+from tfbnn.layers.records import Linear
 from tfbnn.layers.steps import steps_of
-from tfbnn.layers.variational import AbstractVariationalLayer, random_maps
-from tfbnn.pruning.flow import is_linear
+from tfbnn.layers.variational import random_maps
 from tfbnn.pruning.masks import Selection, mask_of
 from tfbnn.pruning.rankings import AbstractRanking, check_finite
 from tfbnn.pruning.scores import GROUP_CRITERIA
@@ -183,8 +184,8 @@ class _Remaining:
 
 def _prunable_units(model: keras.Model) -> Units:
     steps = steps_of(model)
-    linear = [step.layer for step in steps if is_linear(step.layer)]
-    plain = tuple(x for x in linear if not isinstance(x, AbstractVariationalLayer))
+    linear = [record for record in map(record_of, steps) if isinstance(record, Linear)]
+    plain = tuple(r.layer for r in linear if r.mixes_all and not r.is_variational)
     units = Units(steps, held=plain)
     if units.count == 1:
         raise ValueError(

@@ -12,9 +12,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfbnn.layers.activations import Activation
 from tfbnn.layers.keras_internals import all_layers
+from tfbnn.layers.records import AbstractRecord, Depthwise, Merge
 from tfbnn.layers.steps import Step, Steps
-from tfbnn.pruning.flow import AbstractFlow, Features, treats_each_feature
+from tfbnn.pruning.flow import AbstractFlow, Features
 
 HELD = 0
 """The number of features that cannot be removed."""
@@ -65,18 +67,23 @@ class Units(AbstractFlow):
         self._record(self.rows, layer, numbers)
         if layer not in self.columns:
             self.columns[layer] = self._new(layer.kernel.shape[-1])
-            if not treats_each_feature(layer.activation):
-                self._hold(self.columns[layer])
         return self.columns[layer]
 
-    def through(self, layer: Any, numbers: np.ndarray) -> np.ndarray:
-        if _has_a_size(layer):
-            self._record(self.passed, layer, numbers)
-        return numbers
+    def through(self, record: AbstractRecord, numbers: np.ndarray) -> np.ndarray:
+        # What has variables of its features, or a configuration that counts them.
+        has_variables = isinstance(record, Depthwise) or getattr(record, "axis", None) is not None
+        if has_variables or hasattr(record.layer, "target_shape"):
+            self._record(self.passed, record.layer, numbers)
+        return np.repeat(numbers, getattr(record.layer, "depth_multiplier", 1))
 
-    def tied(self, layer: Any, parts: list[np.ndarray]) -> np.ndarray:
-        del layer
+    def tied(self, record: Merge, parts: list[np.ndarray]) -> np.ndarray:
+        del record
         return self.alike(np.stack(parts))
+
+    def activated(self, activation: Activation, numbers: np.ndarray) -> np.ndarray:
+        if not activation.treats_each_feature:
+            self._hold(numbers)
+        return numbers
 
     def alike(self, parts: np.ndarray) -> np.ndarray:
         pairs = np.stack([np.broadcast_to(parts[:1], parts.shape), parts], -1).reshape(-1, 2)
@@ -96,16 +103,15 @@ class Units(AbstractFlow):
     def _enter(self, layer: Any, features: Features) -> None:
         """Remember what enters a model; it has one input shape for all its calls."""
         seen = self.entered.setdefault(layer, features)
-        known = features.axis < len(layer.batch_shape)
-        if known and seen.axis == features.axis and seen.numbers.size == features.numbers.size:
-            self.alike(np.stack([seen.numbers, features.numbers]))
-        else:
-            self._hold(np.concatenate([seen.numbers, features.numbers]))
+        is_one = seen.axis == features.axis < len(layer.batch_shape)
+        self._meet(seen.numbers, features.numbers, is_one)
 
     def _record(self, table: dict[Any, np.ndarray], layer: Any, numbers: np.ndarray) -> None:
         """Remember what a layer sees; what it sees in several calls is tied."""
-        seen = table.setdefault(layer, numbers)
-        if seen.size == numbers.size:
+        self._meet(table.setdefault(layer, numbers), numbers)
+
+    def _meet(self, seen: np.ndarray, numbers: np.ndarray, is_one: bool = True) -> None:
+        if is_one and seen.size == numbers.size:
             self.alike(np.stack([seen, numbers]))
         else:
             self._hold(np.concatenate([seen, numbers]))
@@ -137,8 +143,3 @@ class Units(AbstractFlow):
             table.update({layer: numbers[seen] for layer, seen in table.items()})
         for layer, seen in self.entered.items():
             self.entered[layer] = Features(seen.axis, numbers[seen.numbers])
-
-
-def _has_a_size(layer: Any) -> bool:
-    """Whether a layer must be told how many features it has."""
-    return isinstance(layer, keras.layers.BatchNormalization | keras.layers.Reshape)

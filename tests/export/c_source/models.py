@@ -207,6 +207,57 @@ MODELS = {
     "padding 1D": (
         (5, 2), lambda: sequential((5, 2), K.ZeroPadding1D((2, 1)), convolution(1, 3, 2), flatten())
     ),
+    "depthwise": (
+        (6, 6, 2),
+        lambda: sequential(
+            (6, 6, 2),
+            convolution(2, 3, 2, activation="relu"),
+            K.DepthwiseConv2D(2, depth_multiplier=2, padding="same", activation="relu"),
+            K.DepthwiseConv2D(3, strides=2, use_bias=False),
+            flatten(),
+            dense(3),
+        ),
+    ),
+    "depthwise 1D": (
+        (7, 2),
+        lambda: sequential(
+            (7, 2), convolution(1, 3, 2), K.DepthwiseConv1D(1), flatten(), dense(3)
+        ),
+    ),
+    "layer normalization": (
+        (4, 3),
+        lambda: sequential(
+            (4, 3),
+            K.LayerNormalization(),
+            dense(5),
+            K.LayerNormalization(axis=(1, 2), scale=False),
+            dense(6, activation="relu"),
+            K.LayerNormalization(center=False),
+            flatten(),
+            dense(3),
+        ),
+    ),
+    "up-sampling": (
+        (3, 2, 2),
+        lambda: sequential(
+            (3, 2, 2), K.UpSampling2D((2, 3)), convolution(2, 3, 2), K.UpSampling2D(), flatten()
+        ),
+    ),
+    "up-sampling 1D": (
+        (5, 2), lambda: sequential((5, 2), convolution(1, 3, 2), K.UpSampling1D(3), flatten())
+    ),
+    "moved": (
+        (5, 4, 2),
+        lambda: sequential(
+            (5, 4, 2),
+            convolution(2, 3, 2),
+            K.Permute((3, 1, 2)),
+            K.Cropping2D(((1, 0), (0, 2))),
+            flatten(),
+            dense(3),
+            K.RepeatVector(2),
+        ),
+    ),
     "maximum": ((7, 6, 2), _pooled(K.MaxPooling2D())),
     "maximum, same": ((7, 6, 2), _pooled(K.MaxPooling2D(3, strides=2, padding="same"))),
     "average": ((7, 6, 2), _pooled(K.AveragePooling2D((3, 2), strides=1))),

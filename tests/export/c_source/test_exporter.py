@@ -18,7 +18,11 @@ from tests.export import flat
 from tests.export.c_source import models
 from tests.export.c_source.networks import ROWS, answers_of, close, model_of, written
 from tfbnn.export.c_source import c_compiler, exporter
+from tfbnn.export.c_source.agreement import answers_as_stored
 from tfbnn.export.c_source.text import literals
+from tfbnn.export.c_source.translator import Settings
+from tfbnn.layers.records import Identity
+from tfbnn.posterior.variational import posterior_of
 from tfbnn.prediction import moment_rules
 
 pytestmark = pytest.mark.skipif(
@@ -70,6 +74,13 @@ def test_every_encoding_of_weights_and_variances(name, precision, scale, network
 def test_int8_at_the_mean(name, network):
     found = network(name, precision="int8", uncertainty="none")
     close(found(), answers_of(found.model, found.x, "none", "int8"))
+
+
+@pytest.mark.parametrize("name", ["plain Keras", "depthwise"])
+def test_int8_of_layers_of_keras(name, network):
+    found = network(name, precision="int8", uncertainty="none")
+    settings = Settings("none", "int8")
+    close(found(), answers_as_stored(posterior_of(found.model), settings, found.x))
 
 
 # Largest mean difference to networks drawn in Keras: of probabilities, half their sum; of real
@@ -159,6 +170,7 @@ GATES = {
     "branches": {"scale": "unit"},
     "padding": {"uncertainty": "none"},
     "predicted scale": {},
+    "layer normalization": {},
     "real numbers in an interval": {},
 }
 STRICT = [*c_compiler.FLAGS, "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual"]
@@ -445,6 +457,14 @@ UNSUPPORTED = {
     "three dimensions": (
         (3, 3, 3, 1), [models.convolution(3, 2, 2), models.flatten()], "three dimensions"
     ),
+    "normalization over rows": (
+        (4, 3), [keras.layers.LayerNormalization(axis=1), models.flatten()], r"axis='the last axes'"
+    ),
+    "bilinear": (
+        (2, 2, 1),
+        [keras.layers.UpSampling2D(interpolation="bilinear"), models.flatten()],
+        r"no C code.*UpSampling2D.*tflite",
+    ),
     "unknown size": ((None, 3), [keras.layers.GlobalMaxPooling1D()], r"without None.*\(None, 3\)"),
 }  # fmt: skip
 
@@ -468,9 +488,9 @@ def test_random_outputs_that_are_no_probabilities(tmp_path):
 REFUSED = {
     "only in C": ((4,), [keras.layers.ReLU()], "Moments cannot pass through.*ReLU.*='none'"),
     "only in TensorFlow": (
-        (4, 3),
-        [keras.layers.Permute((2, 1)), models.flatten()],
-        "no C code.*Perm",
+        (4, 3, 1, 1),
+        [keras.layers.AveragePooling3D(1), models.flatten()],
+        "no C code.*AveragePooling3D",
     ),
 }
 
@@ -478,7 +498,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_has_either_no_c_or_no_moments_is_named(name, tmp_path, monkeypatch):
     # All layers that C knows have moments today.
-    monkeypatch.delitem(moment_rules._RULES, "ReLU")
+    monkeypatch.delitem(moment_rules.RULES, Identity)
     shape, layers, message = REFUSED[name]
     model = models.sequential(shape, models.dense(3), *layers, models.dense(3))
     with pytest.raises(ValueError, match=message):

@@ -8,8 +8,9 @@ import dataclasses
 
 import numpy as np
 
-from tfbnn.export.c_source.program import AbstractOperation, Places, Value
+from tfbnn.export.c_source.program import AbstractUnary, Places
 from tfbnn.export.c_source.text import Array, Function, float_literal
+from tfbnn.layers import activations
 
 NUM_NODES = 20
 
@@ -177,33 +178,20 @@ _ELEMENTWISE = {
     "selu": _elementwise("selu", "1.05070099f * (x > 0.0f ? x : 1.67326324f * expm1f(x))"),
     "sigmoid": SIGMOID,
 }
-NAMES = sorted([*_ELEMENTWISE, "relu", "relu6", "leaky_relu"])
+NAMES = sorted([*_ELEMENTWISE, "relu"])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Activation(AbstractOperation):
-    """An activation by its name: one of `NAMES`.
+class Activation(AbstractUnary):
+    """An activation of one of `NAMES`."""
 
-    Attributes:
-        parameter: The slope of `leaky_relu`, the cap of `relu6`.
-    """
-
-    value: Value
-    output: Value
-    name: str
-    parameter: float = 0.0
+    activation: activations.Activation
     in_place = True
 
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        return (self.value,)
-
     def functions(self) -> tuple[Function, ...]:
-        if self.name == "relu6":
-            return (_CAPPED_RELU,)
-        if self.name in ("relu", "leaky_relu"):
-            return (_LEAKY_RELU,)
-        return (_APPLY, _ELEMENTWISE[self.name])
+        if self.activation.name == "relu":
+            return (_LEAKY_RELU if self.activation.cap is None else _CAPPED_RELU,)
+        return (_APPLY, _ELEMENTWISE[self.activation.name])
 
     def arrays(self) -> tuple[Array, ...]:
         return quadrature() if _APPLY in self.functions() else ()
@@ -211,10 +199,12 @@ class Activation(AbstractOperation):
     def statement(self, places: Places) -> str:
         *_, function = self.functions()
         size, moments = self.value.size, places.moments(self.output)
-        if self.name in _ELEMENTWISE:
-            call = f"apply({size}, {function.name}, {moments});"
+        if self.activation.name == "relu":
+            cap = self.activation.cap
+            parameter = float_literal(self.activation.slope if cap is None else cap)
+            call = f"{function.name}({size}, {parameter}, {moments});"
         else:
-            call = f"{function.name}({size}, {float_literal(self.parameter)}, {moments});"
+            call = f"apply({size}, {function.name}, {moments});"
         return places.copy(self.value, self.output) + call
 
 

@@ -26,7 +26,9 @@ from tfbnn.export.laws import (
 from tfbnn.export.modes import draws_by_laws
 from tfbnn.export.shipping import keras_tolerance
 from tfbnn.export.variances import factorise
+from tfbnn.layers.keras_layers import record_of
 from tfbnn.layers.precision import in_float32
+from tfbnn.layers.records import Linear
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.steps import Steps, steps_of
 from tfbnn.posterior.base import AbstractPosterior
@@ -42,8 +44,6 @@ _MOMENTS_TOLERANCES = {"float32": 1e-3, "int8": 5e-2}
 # Of the check program; see `tight_limits`. Sums of float32 in another order differ by 1e-6 or so.
 _FACTOR = 10.0
 _LEAST = 1e-5
-# Layers of Keras whose kernels are stored as those of variational layers are.
-_KERAS_LINEAR = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
 
 
 def default_tolerance(posterior: AbstractPosterior, precision: str, is_random: bool) -> float:
@@ -116,10 +116,14 @@ def _listed(posterior: AbstractPosterior, outputs: tf.Tensor) -> list[np.ndarray
 
 def _rounded_kernels(steps: Steps, settings: Settings) -> list[tuple[keras.Variable, np.ndarray]]:
     """Kernels of Keras' own layers as they are stored."""
-    layers = [layer for layer in steps.layers if isinstance(layer, _KERAS_LINEAR)]
     if settings.precision == "float32":
         return []
-    return [(layer.kernel, rounded(np.asarray(layer.kernel), LARGEST_CODE)) for layer in layers]
+    linear = [record for record in map(record_of, steps) if isinstance(record, Linear)]
+    kernels = [(r.layer.kernel, r.units) for r in linear if not r.is_variational]
+    return [
+        (kernel, rounded(np.reshape(kernel, (-1, units)), LARGEST_CODE).reshape(kernel.shape))
+        for kernel, units in kernels
+    ]
 
 
 def _frozen(posterior: AbstractPosterior, settings: Settings) -> FrozenModel:

@@ -1,10 +1,10 @@
-"""Arrangement in C: affine maps, sums, joining and padding of arrays, and the type of the input."""
+"""Arrangement in C: affine maps, sums, arrays side by side or elsewhere, and the input's type."""
 
 import dataclasses
 
 import numpy as np
 
-from tfbnn.export.c_source.program import AbstractOperation, Places, Value
+from tfbnn.export.c_source.program import AbstractOperation, AbstractUnary, Places, Value
 from tfbnn.export.c_source.text import Array, Function
 
 _AFFINE = Function(
@@ -59,6 +59,31 @@ static void copy(int rows, int count, int width, const float *input, float *outp
 """,
 )
 
+_REARRANGE = Function(
+    "rearrange",
+    """\
+/* Each element is the one of the input at the sum of three offsets, one of each axis; zero if one
+   of these is UINT32_MAX. */
+static void rearrange(int rows, int columns, int channels, const uint32_t *row,
+                      const uint32_t *column, const uint32_t *channel,
+                      const float *input, float *output)
+{
+    for (int i = 0; i < rows; i++) {
+        for (int j = 0; j < columns; j++) {
+            for (int k = 0; k < channels; k++) {
+                const int is_zero = row[i] == UINT32_MAX || column[j] == UINT32_MAX
+                    || channel[k] == UINT32_MAX;
+                *output++ = is_zero ? 0.0f : input[row[i] + column[j] + channel[k]];
+            }
+        }
+    }
+}
+""",
+)
+
+# `UINT32_MAX` in C.
+_NOWHERE = 2**32 - 1
+
 _LOAD = Function(
     "load",
     """\
@@ -74,7 +99,7 @@ static void load(int count, const uint8_t *input, float *output)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Affine(AbstractOperation):
+class Affine(AbstractUnary):
     """`factor * x + term`.
 
     Attributes:
@@ -83,18 +108,11 @@ class Affine(AbstractOperation):
     """
 
     name: str
-    value: Value
-    output: Value
     factor: np.ndarray
     term: np.ndarray
     in_place = True
 
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        return (self.value,)
-
-    def functions(self) -> tuple[Function, ...]:
-        return (_AFFINE,)
+    needs = (_AFFINE,)
 
     def arrays(self) -> tuple[Array, Array]:
         both = np.stack(
@@ -119,8 +137,7 @@ class Add(AbstractOperation):
     output: Value
     in_place = True
 
-    def functions(self) -> tuple[Function, ...]:
-        return (_ADD,)
+    needs = (_ADD,)
 
     def statement(self, places: Places) -> str:
         first, second = map(places.moments, self.inputs)
@@ -135,8 +152,7 @@ class Concatenate(AbstractOperation):
     output: Value
     axis: int
 
-    def functions(self) -> tuple[Function, ...]:
-        return (_COPY,)
+    needs = (_COPY,)
 
     def statement(self, places: Places) -> str:
         rows = int(np.prod(self.output.shape[: self.axis]))
@@ -145,65 +161,70 @@ class Concatenate(AbstractOperation):
         for value in self.inputs:
             count = value.size // rows
             size = f"{rows}, {count}, {width}"
-            mean = places.mean(self.output)
-            lines.append(f"copy({size}, {places.mean(value)}, {mean} + {start});")
-            if self.output.is_random:
-                variance = places.variance(self.output)
-                lines.append(f"copy({size}, {places.variance(value)}, {variance} + {start});")
+            for source, target in places.pairs(value, self.output):
+                lines.append(f"copy({size}, {source}, {target} + {start});")
             start += count
         return "\n".join(lines)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Padding(AbstractOperation):
-    """Zeros around a value `(rows, columns, channels)`.
+class Rearrange(AbstractUnary):
+    """Each element is one of the value, or zero.
 
     Attributes:
-        before: Rows and columns of zeros before it.
+        name: Beginning of the names of its arrays.
+        offsets: See `offsets_of`.
     """
 
-    value: Value
-    output: Value
-    value_size: tuple[int, int, int]
-    output_size: tuple[int, int, int]
-    before: tuple[int, int]
+    name: str
+    offsets: tuple[np.ndarray, np.ndarray, np.ndarray]
 
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        return (self.value,)
+    needs = (_REARRANGE,)
 
-    def functions(self) -> tuple[Function, ...]:
-        return (_COPY,)
+    def arrays(self) -> tuple[Array, ...]:
+        return tuple(Array(f"{self.name}_{i}", offset) for i, offset in enumerate(self.offsets))
 
     def statement(self, places: Places) -> str:
-        rows, columns, channels = self.value_size
-        width = self.output_size[1] * channels
-        start = self.before[0] * width + self.before[1] * channels
-        pairs = [(places.mean(self.value), places.mean(self.output))]
-        if self.value.is_random:
-            pairs.append((places.variance(self.value), places.variance(self.output)))
-        lines = []
-        for source, target in pairs:
-            lines.append(f"copy(1, {self.output.size}, 0, NULL, {target});")
-            lines.append(
-                f"copy({rows}, {columns * channels}, {width}, {source}, {target} + {start});"
-            )
-        return "\n".join(lines)
+        sizes = [str(offset.size) for offset in self.offsets]
+        first = ", ".join([*sizes, *(array.name for array in self.arrays())])
+        pairs = places.pairs(self.value, self.output)
+        return "\n".join(f"rearrange({first}, {source}, {target});" for source, target in pairs)
+
+
+def offsets_of(places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Offsets of rows, columns and channels that add up to places, or None if there are none such.
+
+    Args:
+        places: Where each element is in the input, -1 for a zero; of at most three axes.
+
+    Returns:
+        For each axis unsigned integers; the largest one stands for zeros.
+
+    Example:
+
+    >>> import numpy as np
+    >>> [offset.tolist() for offset in offsets_of(np.array([[0, 2], [1, 3]]))]
+    [[0], [0, 1], [0, 2]]
+    """
+    if places.ndim > 3 or places.max(initial=-1) < 0:
+        return None
+    places = places.reshape((1,) * (3 - places.ndim) + places.shape)
+    start = tuple(np.argwhere(places >= 0)[0])
+    offsets = []
+    for axis in range(3):
+        line = places[(*start[:axis], slice(None), *start[axis + 1 :])]
+        offsets.append(np.where(line < 0, _NOWHERE, line - places[start] * (axis > 0)))
+    sums = sum(np.ix_(*offsets))
+    is_sum = np.array_equal(np.where(sums < _NOWHERE, sums, -1), places)
+    is_positive = min(offset.min() for offset in offsets) >= 0
+    return tuple(offset.astype(np.uint32) for offset in offsets) if is_sum and is_positive else None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Load(AbstractOperation):
+class Load(AbstractUnary):
     """The network's input, from bytes."""
 
-    value: Value
-    output: Value
-
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        return (self.value,)
-
-    def functions(self) -> tuple[Function, ...]:
-        return (_LOAD,)
+    needs = (_LOAD,)
 
     def statement(self, places: Places) -> str:
         return f"load({self.value.size}, input, {places.mean(self.output)});"

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfbnn.export.c_source.geometry import GATHER, WINDOW, Window
 from tfbnn.export.c_source.products import Product
-from tfbnn.export.c_source.program import AbstractOperation, Places, Value
+from tfbnn.export.c_source.program import AbstractUnary, Places
 from tfbnn.export.c_source.text import Array, Function, in_comment
 from tfbnn.export.c_source.weights import EncodedKernel
 from tfbnn.export.variances import FactorisedVariance
@@ -84,7 +84,7 @@ class Weights:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Linear(AbstractOperation):
+class Linear(AbstractUnary):
     """A dense layer over the last axis, or a convolution.
 
     Attributes:
@@ -97,14 +97,8 @@ class Linear(AbstractOperation):
     name: str
     layer: str
     title: str
-    value: Value
-    output: Value
     weights: Weights
     window: Window | None = None
-
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        return (self.value,)
 
     @property
     def workspace(self) -> int:

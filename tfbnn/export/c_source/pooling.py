@@ -5,7 +5,7 @@ import math
 
 from tfbnn.export.c_source.activations import MAXIMUM
 from tfbnn.export.c_source.geometry import OFFSET, Window
-from tfbnn.export.c_source.program import AbstractOperation, Places, Value
+from tfbnn.export.c_source.program import AbstractUnary, Places
 from tfbnn.export.c_source.text import Function
 
 # Channels that are compared at a time, but for large windows (global pooling), which would take
@@ -124,21 +124,15 @@ static void average_pool(const window *w, const float *mean, const float *varian
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pooling(AbstractOperation):
+class Pooling(AbstractUnary):
     """Pooling by a window.
 
     Attributes:
         kind: `"maximum"` or `"average"`.
     """
 
-    value: Value
-    output: Value
     window: Window
     kind: str
-
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        return (self.value,)
 
     @property
     def workspace(self) -> int:

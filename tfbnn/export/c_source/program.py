@@ -76,6 +76,11 @@ class Places:
         """Both pointers, as two arguments of a function."""
         return f"{self.mean(value)}, {self.variance(value)}"
 
+    def pairs(self, value: Value, output: Value) -> list[tuple[str, str]]:
+        """Pointers to the means of two values and, if the output has them, to their variances."""
+        pairs = [(self.mean(value), self.mean(output))]
+        return pairs + [(self.variance(value), self.variance(output))] * output.is_random
+
     def copy(self, value: Value, output: Value) -> str:
         """A line that copies a value to the place of another; nothing if both lie in one."""
         source, target = self.mean(value), self.mean(output)
@@ -94,9 +99,11 @@ class AbstractOperation(abc.ABC):
 
     Attributes:
         in_place: Whether the output may take the place of the first input, element by element.
+        needs: The C functions it calls, if these are always the same.
     """
 
     in_place: ClassVar[bool] = False
+    needs: ClassVar[tuple[Function, ...]] = ()
     inputs: tuple[Value, ...]
     output: Value | None
 
@@ -105,9 +112,9 @@ class AbstractOperation(abc.ABC):
         """Number of floats that are needed while this step runs."""
         return 0
 
-    @abc.abstractmethod
     def functions(self) -> tuple[Function, ...]:
         """The C functions it calls."""
+        return self.needs
 
     def arrays(self) -> tuple[Array, ...]:
         """The constants it reads."""
@@ -116,6 +123,18 @@ class AbstractOperation(abc.ABC):
     @abc.abstractmethod
     def statement(self, places: Places) -> str:
         """The C statement that runs it."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AbstractUnary(AbstractOperation):
+    """An operation of one value."""
+
+    value: Value
+    output: Value
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        return (self.value,)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,10 +14,11 @@ from tfbnn.export.c_source.linear import Linear, Weights
 from tfbnn.export.c_source.program import AbstractOperation, Storage, Value
 from tfbnn.export.c_source.weights import encoded
 from tfbnn.export.variances import factorise
+from tfbnn.layers import records
 from tfbnn.layers.activation_order import delayed_activations
 from tfbnn.layers.steps import Step, Steps
-from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.likelihoods.base import AbstractLikelihood
+from tfbnn.weights.families import Weight
 
 SCALES = ("full", "rank_one", "unit")
 
@@ -103,19 +104,17 @@ class Translator:
         if step in self._waiting:
             self.elementwise(step, self._waiting.pop(step))
 
-    def linear(self, step: Step, window: Window | None) -> None:
+    def linear(self, record: records.Linear, window: Window | None) -> None:
         """Append the linear part of a layer."""
-        value = self.only_input(step)
-        is_random = value.is_random or (
-            self._settings.is_random and isinstance(step.layer, AbstractVariationalLayer)
-        )
+        step, value = record.step, self.only_input(record.step)
+        is_random = value.is_random or (self._settings.is_random and record.is_variational)
         output = Value.new(step.output.shape[1:], is_random)
         # A layer may be called twice, with inputs of two shapes.
         name = f"linear_{len(self.operations)}"
         shapes = " -> ".join("x".join(map(str, v.shape)) for v in (value, output))
         title = f"{step.name}: {shapes}"
-        weights = self._weights_of(step.layer)
-        self.append(step, Linear(name, step.layer.name, title, value, output, weights, window))
+        weights = self._weights_of(record)
+        self.append(step, Linear(value, output, name, step.layer.name, title, weights, window))
 
     def ends_in(self, step: Step, activation: str) -> bool:
         """Whether a step is the last and its activation one that the answer applies."""
@@ -146,16 +145,18 @@ class Translator:
         """Beginning of the names of a layer's arrays."""
         return self._names.setdefault(layer, f"layer_{len(self._names)}")
 
-    def _weights_of(self, layer: Any) -> Weights:
+    def _weights_of(self, record: records.Linear) -> Weights:
+        layer = record.layer
         if layer not in self._weights:
-            variational = isinstance(layer, AbstractVariationalLayer)
-            read = _variational_weights if variational else _keras_weights
-            self._weights[layer] = self._encoded(layer, *read(layer))
+            kernel = (
+                None if a is None else a.reshape(-1, record.units) for a in _law(layer.kernel)
+            )
+            self._weights[layer] = self._encoded(record, *kernel, *_law(layer.bias))
         return self._weights[layer]
 
     def _encoded(
         self,
-        layer: Any,
+        record: records.Linear,
         loc: np.ndarray,
         scale: np.ndarray | None,
         bias: np.ndarray | None,
@@ -169,8 +170,8 @@ class Translator:
             factorised = factorise(scale, settings.scale)
         stored_scale = scale if factorised is None else None
         return Weights(
-            self.name_of(layer),
-            encoded(loc, stored_scale, settings.precision, getattr(layer, "groups", 1)),
+            self.name_of(record.layer),
+            encoded(loc, stored_scale, settings.precision, record.groups),
             settings.precision,
             factorised,
             None if bias is None else bias.astype(np.float32),
@@ -178,20 +179,8 @@ class Translator:
         )
 
 
-_Arrays = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]
-
-
-def _variational_weights(layer: AbstractVariationalLayer) -> _Arrays:
-    """Mean and standard deviation of the kernel, then of the bias."""
-    bias = layer.bias
-    return (
-        layer.kernel.loc.numpy(),
-        layer.kernel.scale.numpy(),
-        None if bias is None else bias.loc.numpy(),
-        bias.scale.numpy() if bias is not None and bias.is_random else None,
-    )
-
-
-def _keras_weights(layer: Any) -> _Arrays:
-    bias = np.asarray(layer.bias, np.float32) if layer.use_bias else None
-    return np.asarray(layer.kernel, np.float32), None, bias, None
+def _law(weight: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Mean and standard deviation of a kernel or a bias, each None if there is none."""
+    if isinstance(weight, Weight):
+        return weight.loc.numpy(), weight.scale.numpy() if weight.is_random else None
+    return None if weight is None else np.asarray(weight, np.float32), None
