@@ -6,12 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfbnn import arguments
-from tfbnn.prediction.labelled import (
-    LabelledBlock,
-    joined,
-    labelled_blocks,
-    with_one_output,
-)
+from tfbnn.prediction.labelled import LabelledBlock, joined, labelled_blocks, with_one_output
 from tfbnn.scores import temperature
 
 
