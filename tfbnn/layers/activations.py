@@ -36,11 +36,6 @@ class Activation:
     threshold: float = 0.0
 
     @property
-    def is_linear(self) -> bool:
-        """Whether it changes nothing."""
-        return self.name == "linear"
-
-    @property
     def treats_each_feature(self) -> bool:
         """Whether it is known to look at one number at a time."""
         return self.name is not None and self.name not in _ACROSS_FEATURES

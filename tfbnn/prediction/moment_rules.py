@@ -37,12 +37,12 @@ def has_activation_rule(activation: Activation) -> bool:
     """Whether moments can pass through an activation."""
     if activation.name == "relu":
         return not activation.threshold and not (activation.slope and activation.cap is not None)
-    return activation.is_linear or activation.name in _SMOOTH
+    return activation.name == "linear" or activation.name in _SMOOTH
 
 
 def activate(activation: Activation, x: Moments) -> Moments:
     """Moments after an activation."""
-    if activation.is_linear:
+    if activation.name == "linear":
         return x
     if activation.name != "relu":
         return normals.through(activation.function, x)

@@ -111,10 +111,9 @@ class Constants(AbstractFlow):
         sums, _ = _moments(record.layer)
         return (known[:, np.newaxis] * sums).ravel() + _point_bias(record.layer)
 
-    @through.register
-    def _not_known(
-        self, record: records.Noise | records.Normalisation, numbers: np.ndarray
-    ) -> np.ndarray:
+    @through.register(records.Noise)
+    @through.register(records.Normalisation)
+    def _not_known(self, record: AbstractRecord, numbers: np.ndarray) -> np.ndarray:
         return self.unknown(numbers.size)
 
     @through.register

@@ -89,7 +89,7 @@ class AbstractFlow(abc.ABC):
         if found is None:
             self.opaque(record.step)
             return self._of_unknown(record.step.output)
-        if record.activation.is_linear:
+        if record.activation.name == "linear":
             return found
         return Features(found.axis, self.activated(record.activation, found.numbers))
 

@@ -64,7 +64,7 @@ class Units(AbstractFlow):
         self._number()
 
     def linear(self, layer: Any, numbers: np.ndarray) -> np.ndarray:
-        self._record(self.rows, layer, numbers)
+        self._meet(self.rows.setdefault(layer, numbers), numbers)
         if layer not in self.columns:
             self.columns[layer] = self._new(layer.kernel.shape[-1])
         return self.columns[layer]
@@ -73,7 +73,7 @@ class Units(AbstractFlow):
         # What has variables of its features, or a configuration that counts them.
         has_variables = isinstance(record, Depthwise) or getattr(record, "axis", None) is not None
         if has_variables or hasattr(record.layer, "target_shape"):
-            self._record(self.passed, record.layer, numbers)
+            self._meet(self.passed.setdefault(record.layer, numbers), numbers)
         return np.repeat(numbers, getattr(record.layer, "depth_multiplier", 1))
 
     def tied(self, record: Merge, parts: list[np.ndarray]) -> np.ndarray:
@@ -106,11 +106,8 @@ class Units(AbstractFlow):
         is_one = seen.axis == features.axis < len(layer.batch_shape)
         self._meet(seen.numbers, features.numbers, is_one)
 
-    def _record(self, table: dict[Any, np.ndarray], layer: Any, numbers: np.ndarray) -> None:
-        """Remember what a layer sees; what it sees in several calls is tied."""
-        self._meet(table.setdefault(layer, numbers), numbers)
-
     def _meet(self, seen: np.ndarray, numbers: np.ndarray, is_one: bool = True) -> None:
+        """Tie what a layer sees in several calls."""
         if is_one and seen.size == numbers.size:
             self.alike(np.stack([seen, numbers]))
         else:

@@ -40,6 +40,7 @@ def translate(translator: Translator, step: Step) -> None:
         )
     if not record.channels_last and not isinstance(record, records.Rearrangement):
         raise _unsupported(step, "data_format", step.layer.data_format, "channels_last")
+    translator.same(step)
     translation(translator, record)
     _activate(translator, record)
 
@@ -49,7 +50,7 @@ def _activate(translator: Translator, record: records.AbstractRecord) -> None:
     step, activation = record.step, record.activation
     if translator.ends_in(step, activation.name):
         translator.end_with(activation.name)
-    elif not activation.is_linear:
+    elif activation.name != "linear":
         if activation.name not in NAMES:
             names = ", ".join([*NAMES, "relu6", "leaky_relu", "linear"])
             raise ValueError(
@@ -99,11 +100,6 @@ def _checked_shape(translator: Translator, step: Step) -> tuple[int, ...]:
 
 
 def _affine(translator: Translator, record: records.Affine) -> None:
-    translator.same(record.step)
-    _scale(translator, record)
-
-
-def _scale(translator: Translator, record: records.Affine) -> None:
     step = record.step
     name, shape = translator.name_of(record.layer), step.output.shape[1:]
     factor, term = (np.broadcast_to(number, (1, *shape))[0] for number in record.numbers())
@@ -115,9 +111,8 @@ def _normalise(translator: Translator, record: records.Normalisation) -> None:
     if axes != tuple(range(len(shape) - len(axes), len(shape))):
         raise _unsupported(step, "axis", record.layer.axis, "the last axes")
     count, epsilon = math.prod(shape[axes[0] :]), record.layer.epsilon
-    translator.same(step)
     translator.elementwise(step, lambda v, out: Normalise(v, out, count, epsilon))
-    _scale(translator, record)
+    _affine(translator, record)
 
 
 def _rearrange(translator: Translator, record: records.Rearrangement) -> None:
@@ -126,7 +121,7 @@ def _rearrange(translator: Translator, record: records.Rearrangement) -> None:
     numbers = np.arange(1, value.size + 1)
     places = record.rearranged(numbers.reshape(value.shape)) - 1
     if np.array_equal(places.ravel(), numbers - 1):
-        return translator.same(step)
+        return
     offsets = offsets_of(places)
     if offsets is None:
         raise ValueError(
@@ -136,11 +131,7 @@ def _rearrange(translator: Translator, record: records.Rearrangement) -> None:
     output = Value.new(places.shape, value.is_random)
     # A layer may be called twice, with inputs of two shapes.
     name = f"places_{len(translator.operations)}"
-    return translator.append(step, Rearrange(value, output, name, offsets))
-
-
-def _same(translator: Translator, record: records.AbstractRecord) -> None:
-    translator.same(record.step)
+    translator.append(step, Rearrange(value, output, name, offsets))
 
 
 def _add(translator: Translator, record: records.Merge) -> None:
@@ -169,7 +160,7 @@ def _unsupported(step: Step, option: str, value: Any, supported: Any) -> ValueEr
 
 TRANSLATIONS: dict[type, Callable[[Translator, Any], None] | dict[str, Callable]] = {
     records.Linear: _linear,
-    records.Identity: _same,
+    records.Identity: lambda translator, record: None,
     records.Affine: _affine,
     records.Normalisation: _normalise,
     records.Pooling: _pooling,

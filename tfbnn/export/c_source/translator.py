@@ -86,7 +86,7 @@ class Translator:
         self._values[step.output] = operation.output
 
     def same(self, step: Step) -> None:
-        """Let a step start with its input, in its own shape."""
+        """Let a step start with its (first) input, in its own shape."""
         value = self.only_input(step)
         self._values[step.output] = Value(step.output.shape[1:], value.storage)
 
