@@ -19,6 +19,7 @@ MODULES = [
 NOT_CALLED = {
     *("tfbnn.priors.AbstractPrior", "tfbnn.layers.AbstractConvolution"),
     *("tfbnn.layers.AbstractLinearLayer", "tfbnn.layers.AbstractVariationalLayer"),
+    "tfbnn.layers.RandomMap",
     *("tfbnn.lite.Answer", "tfbnn.prediction.calibration.Reliability"),
     *("tfbnn.prediction.calibration.calibration_error", "tfbnn.prediction.diagrams.picture_path"),
     "tfbnn.prediction.calibration.examples_of",
