@@ -14,7 +14,7 @@ from tfbnn.posterior import AbstractPosterior
 from tfbnn.posterior.base import mask_of
 from tfbnn.training import likelihoods
 from tfbnn.weights import noise
-from tfbnn.weights.compilation import LARGE
+from tfbnn.weights.tracing import LARGE
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 X = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")

@@ -11,7 +11,7 @@ import tfbnn
 from tfbnn.training import recipes
 from tfbnn.training.progress import FitProgress
 from tfbnn.training.updates import StepFactors, apply_gradients, without_step_factors
-from tfbnn.weights.compilation import traced
+from tfbnn.weights.tracing import traced
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 3)).astype("float32")

@@ -37,7 +37,7 @@ from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.prediction.answers import answer
 from tfbnn.prediction.moments import outputs_at_points
-from tfbnn.weights.compilation import traced
+from tfbnn.weights.tracing import traced
 
 MODES = ("moments", "monte_carlo", "ensemble", "none")
 

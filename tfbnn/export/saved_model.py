@@ -22,7 +22,7 @@ from tfbnn.posterior.mean_field import mean_field
 from tfbnn.prediction.answers import answer
 from tfbnn.training.requirements import reason_of
 from tfbnn.weights import noise
-from tfbnn.weights.compilation import traced
+from tfbnn.weights.tracing import traced
 
 # Float32 sums in another order; the same operations otherwise.
 TOLERANCE = 1e-4

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfbnn.training.likelihoods import AbstractLikelihood
 from tfbnn.weights import noise
-from tfbnn.weights.compilation import traced
+from tfbnn.weights.tracing import traced
 
 
 def mask_of(output: tf.Tensor) -> tf.Tensor | None:

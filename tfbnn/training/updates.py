@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from tfbnn.training import distribution
-from tfbnn.weights.compilation import LARGE, compiled, inside_xla
+from tfbnn.weights.tracing import LARGE, compiled, inside_xla
 
 # Options of Keras' optimizers that add to the update, and must be off for TensorFlow's kernel.
 _EXTRAS = (
