@@ -80,7 +80,7 @@ def converted(monkeypatch):
 
     monkeypatch.setattr(autograph, "_convert_actual", noted)
     yield names
-    assert not names, f"give these to `traced` (tfbnn/weights/compilation.py): {names}"
+    assert not names, f"give these to `traced` (tfbnn/weights/tracing.py): {names}"
 
 
 @pytest.fixture

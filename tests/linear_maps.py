@@ -68,6 +68,16 @@ LINEAR_MAPS = {
             ({"dilation_rate": 2, "padding": "same"}, (3, 3, 3, 2), True),
         ),
     ),
+    "DepthwiseConv2D": Example(
+        tfbnn.layers.DepthwiseConv2D,
+        {"kernel_size": 2, "depth_multiplier": 2},
+        (3, 3, 2),
+        (
+            ({"padding": "same", "strides": 2}, (3, 3, 2), False),
+            ({"dilation_rate": (1, 2), "depth_multiplier": 1}, (3, 3, 2), False),
+            ({"data_format": "channels_first"}, (2, 3, 3), True),
+        ),
+    ),
 }
 
 VARIANTS = [(n, *variant) for n, one in LINEAR_MAPS.items() for variant in one.variants]

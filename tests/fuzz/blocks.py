@@ -125,7 +125,10 @@ def _image(random: np.random.Generator, tensor: Any) -> list[Any]:
         cls = (_LAYERS.Conv2D, _LAYERS.SeparableConv2D)[random.integers(2)]
         return [cls(filters, 2, padding="same", activation=_activation(random))]
     if choice < 0.7:
-        return [_LAYERS.DepthwiseConv2D(2, padding="same")]
+        if random.random() < 0.5:
+            return [_LAYERS.DepthwiseConv2D(2, padding="same")]
+        options = {**variational_options(random), "activation": _activation(random)}
+        return [tfbnn.layers.DepthwiseConv2D(2, padding="same", **options)]
     if min(tensor.shape[1:3]) < 4:
         return [_LAYERS.ZeroPadding2D(1)]
     return [

@@ -5,6 +5,7 @@
 
 import dataclasses
 import functools
+import inspect
 import json
 import pathlib
 import tempfile
@@ -19,6 +20,7 @@ import numpy as np
 import tfbnn
 from tests.fuzz import values
 from tests.fuzz.values import LARGEST, Kind
+from tests.linear_maps import ESTIMATORS
 from tfbnn.scores import (
     class_scores,
     class_uncertainty,
@@ -225,9 +227,15 @@ def _layers(made: World) -> list[Entry]:
         "masked": values.boolean(),
         "seed": values.optional(values.whole(-(2**63), 2**63 - 1)),
     }
-    names = [name for name in vars(tfbnn.layers) if name.startswith(("Dense", "Convolution"))]
-    entries = [_layer(getattr(tfbnn.layers, name), common) for name in names]
-    for name in ("variational_layers", "variational_weights"):
+    made_of_kernels = [
+        value
+        for name, value in vars(tfbnn.layers).items()
+        if isinstance(value, type)
+        and issubclass(value, tfbnn.layers.AbstractLinearLayer)
+        and not name.startswith("Abstract")
+    ]
+    entries = [_layer(cls, common) for cls in made_of_kernels]
+    for name in ("random_maps", "variational_layers", "variational_weights"):
         function = getattr(tfbnn.layers, name)
         entries.append(
             Entry(
@@ -247,21 +255,29 @@ _OF_KERAS = ("activation", "initializer", "regularizer", "constraint")
 def _layer(cls: type, common: dict[str, Kind]) -> Entry:
     rank = getattr(cls, "rank", 0)
     per_axis = values.any_of(values.whole(), _several(values.whole(), rank))
-    own = {
+    names = inspect.signature(cls).parameters
+    kinds = {
+        "units": values.whole(),
         "filters": values.whole(),
         "kernel_size": per_axis,
-        "strides": per_axis,
+        # One for all axes: TensorFlow has no others for depthwise convolutions.
+        "strides": per_axis if "filters" in names else values.whole(),
         "padding": values.choice("valid", "same"),
+        "depth_multiplier": values.whole(),
         "data_format": values.optional(values.choice("channels_last", "channels_first")),
         "dilation_rate": per_axis,
         "groups": _divisor_of(30),
     }
-    right = {"filters": 30, "kernel_size": 1} if rank else {"units": 2}
+    own = {name: kind for name, kind in kinds.items() if name in names}
+    estimators = [cls.bound_to] if cls.bound_to else ESTIMATORS
+    own["estimator"] = values.optional(values.choice(*estimators))
+    sizes = {"filters": 30, "kernel_size": 1, "units": 2}
+    right = {name: size for name, size in sizes.items() if name in names}
     return Entry(
         f"tfbnn.layers.{cls.__name__}",
         cls,
         lambda: right,
-        {**(own if rank else {"units": values.whole()}), **common},
+        {**own, **common},
         others=("kwargs",),
         after=lambda layer: _use_layer(layer, (2, *[8] * rank, 30)),
         of_keras=tuple(name for name in common if name.endswith(_OF_KERAS)),

@@ -236,6 +236,21 @@ def test_bad_arguments_of_convolutions_are_errors(options, words):
         _layer("Conv2D", **options)
 
 
+@pytest.mark.parametrize(
+    "options, words",
+    [({"strides": (1, 2)}, "same stride"), ({"depth_multiplier": 0}, "multiplier")],
+)
+def test_bad_arguments_of_depthwise_convolutions_are_errors(options, words):
+    with pytest.raises(ValueError, match=words):
+        _layer("DepthwiseConv2D", **options)
+
+
+def test_channels_must_be_known():
+    for name in ("Conv2D", "DepthwiseConv2D"):
+        with pytest.raises(ValueError, match="input channels must be known. Received: input_shape"):
+            _layer(name).build((None, 4, 4, None))
+
+
 def test_numbers_of_numpy_are_kept_as_plain_ones(tmp_path):
     layers = [
         tfbnn.layers.Convolution2DFlipout(

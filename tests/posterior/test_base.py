@@ -14,7 +14,7 @@ from tfbnn.likelihoods import table
 from tfbnn.posterior.base import AbstractRandomVariables, mask_of
 from tfbnn.posterior.gaussian import gaussian
 from tfbnn.weights import noise
-from tfbnn.weights.compilation import LARGE
+from tfbnn.weights.tracing import LARGE
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 X = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")

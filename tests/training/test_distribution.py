@@ -11,7 +11,7 @@ from tests.quiet import QUIET
 from tfbnn.layers import scopes
 from tfbnn.training import strategies
 from tfbnn.weights import noise
-from tfbnn.weights.compilation import LARGE
+from tfbnn.weights.tracing import LARGE
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(23, 3)).astype("float32")

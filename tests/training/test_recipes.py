@@ -12,7 +12,7 @@ from tfbnn.training import recipes
 from tfbnn.training.progress import FitProgress
 from tfbnn.training.step_factors import StepFactors, without_step_factors
 from tfbnn.training.updates import apply_gradients
-from tfbnn.weights.compilation import traced
+from tfbnn.weights.tracing import traced
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 3)).astype("float32")

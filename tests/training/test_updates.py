@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfbnn.training import updates
-from tfbnn.weights.compilation import LARGE
+from tfbnn.weights.tracing import LARGE
 
 SHAPES = {"large": [(LARGE // 64, 64), (5,)], "small": [(4, 3)]}
 SCHEDULE = keras.optimizers.schedules.ExponentialDecay(1e-2, 2, 0.5)

@@ -242,6 +242,29 @@ def test_closed_form_gradients_are_those_of_the_value(prior):
     np.testing.assert_allclose(d_scale, difference, rtol=1e-2, atol=0.1)
 
 
+@pytest.mark.parametrize("name", ["loc", "scale"])
+def test_slopes_in_the_numbers_of_a_normal_prior_are_those_of_tfp(name):
+    given = {"loc": tf.constant(0.2), "scale": tf.constant(0.7)}
+    posterior = tfd.Normal([0.5, -1.0, 0.2], [0.1, 0.7, 3.0])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(given)
+        prior = priors.Normal().with_values([given["loc"], given["scale"]])
+        found = divergences.kl_divergence(posterior, prior)
+        expected = tfd.kl_divergence(posterior, tfd.Normal(**given))
+    slopes = [tape.gradient(kl, given[name]) for kl in (found, expected)]
+    np.testing.assert_allclose(*slopes, rtol=1e-5)
+
+
+def test_slopes_in_the_numbers_of_each_weight_are_not_summed():
+    posterior, scale = tfd.Normal([0.3, 0.3], [0.2, 0.2]), tf.constant([0.5, 2.0])
+    with tf.GradientTape() as tape:
+        tape.watch(scale)
+        prior = priors.Normal().with_values([0.0, scale])
+        kl = divergences.kl_divergence(posterior, prior)
+    # 1 / scale - (loc**2 + posterior_scale**2) / scale**3
+    np.testing.assert_allclose(tape.gradient(kl, scale), [0.96, 0.48375], rtol=1e-5)
+
+
 @pytest.mark.parametrize("prior", WITH_GRADIENTS, ids=repr)
 def test_closed_forms_have_second_derivatives(prior):
     loc, scale = tf.constant([0.4, 0.6]), tf.constant([0.05, 0.3])

@@ -8,8 +8,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfbnn.weights import divergences, priors, realisation
-from tfbnn.weights.compilation import LARGE
 from tfbnn.weights.realisation import OPERANDS, Realisation
+from tfbnn.weights.tracing import LARGE
 
 SHAPES = {"compiled": (LARGE // 100 + 1, 100), "plain": (7, 5)}
 PRIORS = {
@@ -75,7 +75,7 @@ def test_values_and_gradients_are_those_of_the_formulas(operand, prior, masked, 
     upstream = [*(upstream[:1] if operand == "draw" else upstream), tf.constant(0.3)]
 
     def fast(loc, rho):
-        return one(loc, rho, noise, mask)
+        return one(loc, rho, noise, mask, PRIORS[prior].values())
 
     def plain(loc, rho):
         return _plain(operand, PRIORS[prior], loc, rho, noise, mask)
@@ -122,8 +122,9 @@ class _NotForXLA(priors.AbstractPrior):
 def test_a_prior_that_xla_cannot_compile_is_not_compiled():
     loc, rho, noise, _ = _tensors(SHAPES["compiled"], masked=False)
     one = Realisation("draw", _NotForXLA(), tuple(loc.shape))
-    draw, kl = one(loc, rho, noise, None)
-    _, other = Realisation("draw", priors.Normal(), tuple(loc.shape))(loc, rho, noise, None)
+    draw, kl = one(loc, rho, noise, None, [])
+    normal = Realisation("draw", priors.Normal(), tuple(loc.shape))
+    _, other = normal(loc, rho, noise, None, [0.0, 1.0])
     np.testing.assert_allclose(draw, loc + tf.math.softplus(rho) * noise, rtol=1e-4, atol=1e-6)
     # The same prior, once by Monte Carlo and once in closed form.
     assert float(kl) == pytest.approx(float(other), rel=0.02)
@@ -149,7 +150,7 @@ def test_a_users_closed_form_is_compiled(monkeypatch):
     one = Realisation("variance", _Flat(), tuple(loc.shape))
     with tf.GradientTape() as tape:
         tape.watch((loc, rho))
-        kl = one(loc, rho, None, None)[-1]
+        kl = one(loc, rho, None, None, [])[-1]
     entropy = 0.5 * np.log(2 * np.pi * np.e) + np.log(np.log1p(np.exp(rho)))
     assert float(kl) == pytest.approx(-np.sum(entropy), rel=1e-5)
     of_loc, of_rho = tape.gradient(kl, (loc, rho))
@@ -166,12 +167,80 @@ def test_second_derivatives_are_those_of_the_formulas(size):
         outer.watch(loc)
         with tf.GradientTape() as inner:
             inner.watch(loc)
-            kl = one(loc, rho, noise, None)[-1]
+            kl = one(loc, rho, noise, None, PRIORS["normal"].values())[-1]
         first = inner.gradient(kl, loc)
     np.testing.assert_allclose(outer.gradient(first, loc), 1 / 0.3**2, rtol=1e-5)
 
 
-def test_layers_of_one_shape_share_what_is_compiled():
-    first = realisation.realisation("draw", priors.Normal(), (3, 4))
-    assert realisation.realisation("draw", priors.Normal(), (3, 4)) is first
-    assert realisation.realisation("draw", priors.Normal(scale=2.0), (3, 4)) is not first
+def test_layers_of_one_shape_and_kind_of_prior_share_what_is_compiled():
+    share = realisation.realisation
+    first = share("draw", priors.Normal(), (3, 4))
+    assert share("draw", priors.Normal(scale=2.0), (3, 4)) is first
+    tensors = priors.Normal().with_values([0.0, tf.constant(2.0)])
+    assert share("draw", tensors, (3, 4)) is first
+    others = [priors.Laplace(), priors.StudentT(3.0), priors.StudentT(4.0)]
+    laws = [tfp.distributions.Logistic(0.0, s) for s in (1.0, 2.0)]
+    laws += [tfp.distributions.Gumbel(0.0, 1.0), tfp.distributions.Logistic([0.0] * 4, 1.0)]
+    others += [priors.Distribution(law) for law in laws]
+    made = [first, *(share("draw", other, (3, 4)) for other in others)]
+    assert [made.index(one) for one in made] == [0, 1, 2, 3, 4, 4, 6, 7]
+    assert share("draw", priors.Normal(), (4, 3)) is not first
+    assert share("variance", priors.Normal(), (3, 4)) is not first
+
+
+def test_another_number_needs_no_new_trace():
+    loc, rho, noise, _ = _tensors(SHAPES["plain"], masked=False)
+    one = Realisation("draw", priors.Normal(), tuple(loc.shape))
+    for scale in (0.5, 2.0, 3.0):
+        kl = one(loc, rho, noise, None, [0.0, scale])[-1]
+        posterior = tfp.distributions.Normal(loc, tf.math.softplus(rho))
+        expected = tfp.distributions.kl_divergence(posterior, tfp.distributions.Normal(0.0, scale))
+        assert float(kl) == pytest.approx(float(tf.reduce_sum(expected)), rel=1e-5)
+    assert len(one._traced) == 1
+
+
+LEARNT = {
+    **PRIORS,
+    "logistic": priors.Distribution(tfp.distributions.Logistic(0.1, 0.3)),
+    "mixture": priors.Distribution(
+        tfp.distributions.MixtureSameFamily(
+            tfp.distributions.Categorical(probs=[0.3, 0.7]),
+            tfp.distributions.Normal([0.0, 0.1], [1.0, 0.2]),
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name, size", [(name, "plain") for name in LEARNT] + [("normal", "compiled")]
+)
+def test_gradients_in_the_numbers_of_a_prior(name, size):
+    prior = LEARNT[name]
+    loc, rho, noise, mask = _tensors(SHAPES[size], masked=True)
+    one = Realisation("perturbation", prior, tuple(loc.shape))
+    given = [tf.constant(number, tf.float32) for number in prior.values()]
+
+    def kl(numbers):
+        return 0.5 * one(loc, rho, noise, mask, numbers)[-1]
+
+    with tf.GradientTape() as tape:
+        tape.watch((given, loc, rho))
+        value = kl(given)
+    of_numbers, *of_law = tape.gradient(value, (given, loc, rho))
+    assert float(value) == pytest.approx(float(kl(prior.values())), rel=1e-6)
+    with tf.GradientTape() as tape:
+        tape.watch((loc, rho))
+        value = kl(prior.values())
+    for found, expected in zip(of_law, tape.gradient(value, (loc, rho)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for number, slopes in zip(given, of_numbers, strict=True):
+        for place in np.ndindex(*number.shape):
+            step = np.zeros(number.shape, "float32")
+            step[place] = 1e-2 * max(abs(float(number[place])), 0.1)
+            above, below = (
+                kl([n + sign * step if n is number else n for n in given]) for sign in (1, -1)
+            )
+            difference = float(above - below) / (2 * step[place])
+            # Float32 holds the two values to 1e-6 of their size.
+            rounding = 1e-6 * abs(float(value) / float(step[place]))
+            assert float(slopes[place]) == pytest.approx(difference, rel=2e-2, abs=rounding)

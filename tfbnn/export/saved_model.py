@@ -19,7 +19,7 @@ from tfbnn.layers.precision import in_float32
 from tfbnn.posterior.gaussian import AbstractGaussianPosterior
 from tfbnn.requirements import reason_of
 from tfbnn.weights import noise
-from tfbnn.weights.compilation import traced
+from tfbnn.weights.tracing import traced
 
 
 def saved_model(

@@ -27,7 +27,7 @@ from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.routes import posterior_of
 from tfbnn.training.data import check_arrays
-from tfbnn.weights.compilation import traced
+from tfbnn.weights.tracing import traced
 
 # Epsilon of the type a mixed-precision model computes in, five times: a file is in float32.
 _KERAS_TOLERANCES = {"float16": 5e-3, "bfloat16": 4e-2}

@@ -1,6 +1,7 @@
 """Layers: a linear map, an estimator and a weight law put together.
 
-`Dense`, `Conv1D`, `Conv2D` and `Conv3D` have the arguments of their Keras namesakes, and one more:
+`Dense`, `Conv1D`, `Conv2D`, `Conv3D` and `DepthwiseConv2D` have the arguments of their Keras
+namesakes, and one more:
 
 * `estimator="flipout"`, the default: examples of a batch get uncorrelated noise at two products a
   layer.
@@ -46,6 +47,7 @@ from tfbnn.layers.convolution import Conv1D as Conv1D
 from tfbnn.layers.convolution import Conv2D as Conv2D
 from tfbnn.layers.convolution import Conv3D as Conv3D
 from tfbnn.layers.dense import Dense as Dense
+from tfbnn.layers.depthwise import DepthwiseConv2D as DepthwiseConv2D
 from tfbnn.layers.linear_layer import AbstractLinearLayer as AbstractLinearLayer
 from tfbnn.layers.random_maps import RandomMap as RandomMap
 from tfbnn.layers.variational import AbstractVariationalLayer as AbstractVariationalLayer

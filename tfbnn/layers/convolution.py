@@ -17,14 +17,7 @@ _registered = keras.saving.register_keras_serializable("tfbnn")
 class AbstractWindowed(AbstractLinearLayer):
     """A layer that looks through a window at `rank` spatial axes.
 
-    Args:
-        kernel_size: Size of the window, a whole number or one per spatial axis.
-        strides: Step of the window, likewise.
-        padding: `"valid"`, `"same"`, or in one dimension `"causal"`.
-        data_format: `"channels_last"` or `"channels_first"`; that of the Keras configuration by
-            default. On a CPU `"channels_first"` needs `jit_compile=True`.
-        dilation_rate: Spacing of the window, a whole number or one per spatial axis.
-        **kwargs: Those of `AbstractLinearLayer`, the activation first.
+    Args: those of Keras' convolution layers; see `AbstractConvolution`.
     """
 
     rank: int
@@ -79,7 +72,12 @@ class AbstractConvolution(AbstractWindowed):
 
     Args:
         filters: Number of output channels, positive.
-        kernel_size, strides, padding, data_format, dilation_rate: See `AbstractWindowed`.
+        kernel_size: Size of the window, a whole number or one per spatial axis.
+        strides: Step of the window, likewise.
+        padding: `"valid"`, `"same"`, or in one dimension `"causal"`.
+        data_format: `"channels_last"` or `"channels_first"`; that of the Keras configuration by
+            default. On a CPU `"channels_first"` needs `jit_compile=True`.
+        dilation_rate: Spacing of the window, a whole number or one per spatial axis.
         groups: Number of groups that the channels are split into. On a CPU more than one needs
             `jit_compile=True` in training.
         activation: Activation function, as in Keras.
@@ -151,20 +149,20 @@ def _lower(value: Any) -> Any:
 
 @_registered
 class Conv1D(AbstractConvolution):
-    """Convolution over one spatial axis. See `AbstractConvolution`."""
+    """`AbstractConvolution` over one spatial axis."""
 
     rank = 1
 
 
 @_registered
 class Conv2D(AbstractConvolution):
-    """Convolution over two spatial axes. See `AbstractConvolution`."""
+    """`AbstractConvolution` over two spatial axes."""
 
     rank = 2
 
 
 @_registered
 class Conv3D(AbstractConvolution):
-    """Convolution over three spatial axes. See `AbstractConvolution`."""
+    """`AbstractConvolution` over three spatial axes."""
 
     rank = 3

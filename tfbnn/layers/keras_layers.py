@@ -12,9 +12,10 @@ import keras
 import tensorflow as tf
 
 from tfbnn.layers import activations, records
+from tfbnn.layers.depthwise import DepthwiseConvolution
 from tfbnn.layers.keras_internals import numpy_operations as operations
 from tfbnn.layers.linear_layer import AbstractLinearLayer
-from tfbnn.layers.linear_maps import Convolution, Dense, DepthwiseConvolution
+from tfbnn.layers.linear_maps import Convolution, Dense
 from tfbnn.layers.records import AbstractRecord, Linear
 from tfbnn.layers.steps import Step
 
@@ -48,7 +49,9 @@ def _linear(step: Step, linear_map: Any) -> Linear:
 def _of_map(linear_map: type) -> Callable[[Step], Linear]:
     """A row for layers whose map has fields that are named like their arguments."""
     names = [field.name for field in dataclasses.fields(linear_map)]
-    return lambda step: _linear(step, linear_map(*[getattr(step.layer, name) for name in names]))
+    return lambda step: _linear(
+        step, linear_map(**{name: getattr(step.layer, name) for name in names})
+    )
 
 
 def _batch_normalization(step: Step) -> records.Affine:

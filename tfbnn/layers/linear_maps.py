@@ -185,29 +185,3 @@ class Convolution(Windowed):
         steps_last = self.data_format == "channels_first"
         padding = [(0, 0), (0, 0), past] if steps_last else [(0, 0), past, (0, 0)]
         return keras.ops.pad(inputs, padding)
-
-
-@dataclasses.dataclass(frozen=True)
-class DepthwiseConvolution:
-    """A convolution of each channel by itself, with a kernel `(*size, channels, multiplier)`.
-
-    Args: those of Keras' depthwise convolution layers.
-    """
-
-    depth_multiplier: int
-    kernel_size: tuple[int, ...]
-    strides: tuple[int, ...]
-    padding: str
-    data_format: str
-    dilation_rate: tuple[int, ...]
-
-    def __call__(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        # Keras takes tuples here.
-        return keras.ops.depthwise_conv(
-            inputs,
-            kernel,
-            strides=self.strides,
-            padding=self.padding,
-            data_format=self.data_format,
-            dilation_rate=self.dilation_rate,
-        )

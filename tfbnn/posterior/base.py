@@ -19,7 +19,7 @@ from tfbnn.layers.keras_internals import mask_of, put_mask, variables_as
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior import files
 from tfbnn.weights import noise
-from tfbnn.weights.compilation import traced
+from tfbnn.weights.tracing import traced
 
 
 class AbstractPosterior(abc.ABC):

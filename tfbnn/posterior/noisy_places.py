@@ -21,7 +21,7 @@ from tfbnn.layers.keras_internals import (
     variables_as,
 )
 from tfbnn.weights import noise
-from tfbnn.weights.compilation import traced
+from tfbnn.weights.tracing import traced
 
 # Those that drop whole channels are dropout layers.
 _NOISE_LAYERS = (

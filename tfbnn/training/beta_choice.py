@@ -22,8 +22,8 @@ from tfbnn.training.held_out import drawn_outputs, is_repeatable, some_rows
 from tfbnn.training.resuming import resuming_callback
 from tfbnn.training.training_run import TrainingRun
 from tfbnn.weights import noise
-from tfbnn.weights.compilation import traced
 from tfbnn.weights.sums import total
+from tfbnn.weights.tracing import traced
 
 BETAS = (0.03, 0.1, 0.3, 1.0)
 _NUM_DRAWS = 32

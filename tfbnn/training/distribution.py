@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.weights.compilation import traced
+from tfbnn.weights.tracing import traced
 
 
 def num_replicas() -> int:

@@ -25,7 +25,7 @@ from tfbnn.training.held_out import drawn_outputs, is_repeatable, some_rows
 from tfbnn.training.noise_variables import learned_noise
 from tfbnn.training.target_units import numbers_in_words
 from tfbnn.weights import noise
-from tfbnn.weights.compilation import traced
+from tfbnn.weights.tracing import traced
 
 _NUM_DRAWS = 32
 # A range that is cut to an eighth each time is 1 / 4096 of itself in the end.

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfbnn.layers.keras_internals import adam_handles, inner_of
 from tfbnn.training import distribution
 from tfbnn.training.step_factors import step_factors
-from tfbnn.weights.compilation import LARGE, compiled, inside_xla
+from tfbnn.weights.tracing import LARGE, compiled, inside_xla
 
 # Options of Keras' optimizers that add to the update, and must be off for TensorFlow's kernel.
 _EXTRAS = (

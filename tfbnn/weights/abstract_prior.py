@@ -4,7 +4,10 @@
 """
 
 import abc
+import copy
+import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -19,7 +22,9 @@ PACKAGE = "tfbnn.priors"
 class AbstractPrior(abc.ABC):
     """The law of one scalar weight.
 
-    A subclass gives `distribution()` and `get_config()`; it may give a cheaper `log_prob()`.
+    A subclass gives `distribution()` and `get_config()`; it may give a cheaper `log_prob()`. If it
+    names attributes as `numbers`, its formulas must take scalar tensors in their places: then laws
+    that differ by these alone are compiled once, and the KL has gradients in them.
 
     Example:
 
@@ -27,6 +32,9 @@ class AbstractPrior(abc.ABC):
     >>> priors.Normal(scale=0.1) == priors.get({"class_name": "Normal", "config": {"scale": 0.1}})
     True
     """
+
+    numbers: tuple[str, ...] = ()
+    """Attributes that are numbers, and may be tensors where a KL is computed."""
 
     @abc.abstractmethod
     def distribution(self) -> tfd.Distribution:
@@ -43,6 +51,34 @@ class AbstractPrior(abc.ABC):
     def from_config(cls, config: dict[str, Any]) -> "AbstractPrior":
         """The prior with the configuration `config`."""
         return cls(**config)
+
+    @property
+    def kind(self) -> "Kind":
+        """All of the law but its numbers."""
+        rest = {k: v for k, v in self.get_config().items() if k not in self.numbers}
+        return Kind.of(self, rest)
+
+    def values(self) -> list[Any]:
+        """The numbers of the law, which with its kind are the whole law."""
+        return [getattr(self, name) for name in self.numbers]
+
+    def with_values(self, values: Sequence[Any]) -> "AbstractPrior":
+        """The same kind of law with other numbers, or scalar tensors; they are not checked.
+
+        Example:
+
+        >>> import tensorflow as tf, tensorflow_probability as tfp
+        >>> from tfbnn.weights import divergences, priors
+        >>> scale = tf.Variable(2.0)
+        >>> with tf.GradientTape() as tape:
+        ...     prior = priors.Normal().with_values([0.0, tf.convert_to_tensor(scale)])
+        ...     kl = divergences.kl_divergence(tfp.distributions.Normal([0.0], [1.0]), prior)
+        >>> float(tape.gradient(kl, scale))  # 1 / 2 - 1 / 2**3
+        0.375
+        """
+        other = copy.copy(self)
+        vars(other).update(zip(self.numbers, values, strict=True))
+        return other
 
     def at_fan_in(self, fan_in: int) -> "AbstractPrior":
         """The law of the weights of a layer in which each unit sums over `fan_in` inputs."""
@@ -69,6 +105,22 @@ class AbstractPrior(abc.ABC):
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What laws have in common that differ by their numbers alone, and one of them."""
+
+    prior_class: type[AbstractPrior]
+    rest: str
+    example: AbstractPrior = dataclasses.field(compare=False)
+
+    @classmethod
+    def of(cls, prior: AbstractPrior, rest: Any) -> "Kind":
+        """The kind of a prior; `rest` is all of its configuration but the numbers."""
+        # An example that is kept must not keep a graph.
+        values = [1.0 if tf.is_tensor(value) else value for value in prior.values()]
+        return cls(type(prior), json.dumps(rest, sort_keys=True), prior.with_values(values))
 
 
 def float32(value: Any) -> tf.Tensor:

@@ -23,6 +23,7 @@ import tensorflow_probability as tfp
 
 from tfbnn import arguments
 from tfbnn.weights import noise, priors
+from tfbnn.weights.abstract_prior import float32
 from tfbnn.weights.polynomial import polynomial
 
 tfd = tfp.distributions
@@ -169,16 +170,17 @@ def normal_normal(loc: tf.Tensor, scale: tf.Tensor, prior: priors.Normal) -> tf.
 
     # Differentiating both sides of the `where` would cost more than the rest, and round worse.
     @tf.custom_gradient
-    def kl(loc, scale):
-        shift = (loc - prior.loc) / prior.scale
-        u = (scale - prior.scale) / prior.scale
+    def kl(loc, scale, prior_loc, prior_scale):
+        inverse = 1.0 / prior_scale
+        shift, u = (loc - prior_loc) * inverse, (scale - prior_scale) * inverse
 
         def gradient(upstream):
-            return upstream * shift / prior.scale, upstream * u * (2 + u) / scale
+            slopes = upstream * shift * inverse, upstream * u * (2 + u) / scale
+            return *slopes, *_of_prior(*slopes, shift, scale, prior_loc, prior_scale)
 
-        return 0.5 * tf.square(shift) + _scale_term(scale, prior.scale, u), gradient
+        return 0.5 * tf.square(shift) + _scale_term(scale, prior_scale, u), gradient
 
-    return kl(loc, scale)
+    return kl(loc, scale, *map(float32, prior.values()))
 
 
 @register_closed_form(priors.Laplace)
@@ -211,19 +213,21 @@ def normal_laplace(loc: tf.Tensor, scale: tf.Tensor, prior: priors.Laplace) -> t
 
     # By hand, because t**2 overflows for a tiny scale, and the chain rule makes that a NaN.
     @tf.custom_gradient
-    def kl(loc, scale):
-        shift = loc - prior.loc
+    def kl(loc, scale, prior_loc, prior_scale):
+        inverse = 1.0 / prior_scale
+        shift = loc - prior_loc
         t = shift / scale
         sign = tf.math.erf(t * math.sqrt(0.5))
         spread = math.sqrt(2 / math.pi) * tf.exp(-0.5 * tf.square(t))
         folded = scale * spread + shift * sign
 
         def gradient(upstream):
-            return upstream * sign / prior.scale, upstream * (spread / prior.scale - 1 / scale)
+            slopes = upstream * sign * inverse, upstream * (spread * inverse - 1 / scale)
+            return *slopes, *_of_prior(*slopes, shift * inverse, scale, prior_loc, prior_scale)
 
-        return folded / prior.scale + math.log(2 * prior.scale) - normal_entropy(scale), gradient
+        return folded * inverse + tf.math.log(2 * prior_scale) - normal_entropy(scale), gradient
 
-    return kl(loc, scale)
+    return kl(loc, scale, *map(float32, prior.values()))
 
 
 @register_closed_form(priors.AutomaticRelevance)
@@ -257,14 +261,14 @@ def normal_automatic_relevance(
     0.5
     """
 
-    # Before a layer is built it may be "fan_in".
-    smallest = arguments.standard_deviation("smallest_scale", prior.smallest_scale)
-    largest = arguments.standard_deviation("largest_scale", prior.largest_scale)
+    for name, value in zip(prior.numbers, prior.values(), strict=True):
+        if isinstance(value, str):
+            arguments.standard_deviation(name, value)
 
     # Squares of the largest weights over those of the smallest scales overflow: by hand, in terms
     # of the hypotenuse, which does not.
     @tf.custom_gradient
-    def kl(loc, scale):
+    def kl(loc, scale, smallest, largest):
         longest = tf.maximum(tf.maximum(tf.abs(loc), scale), smallest)
         root = longest * tf.sqrt(tf.square(loc / longest) + tf.square(scale / longest))
         prior_scale = tf.clip_by_value(root, smallest, largest)
@@ -274,11 +278,15 @@ def normal_automatic_relevance(
 
         def gradient(upstream):
             pull = upstream / prior_scale
-            return pull * (loc / prior_scale), pull * (scale / prior_scale) - upstream / scale
+            slopes = pull * (loc / prior_scale), pull * (scale / prior_scale) - upstream / scale
+            # Each bound has that of the weights beyond it.
+            beyond = tf.minimum(excess, 0.0), tf.maximum(excess, 0.0)
+            bounds = zip(beyond, (smallest, largest), strict=True)
+            return *slopes, *(_summed(-2.0 * pull * part, bound) for part, bound in bounds)
 
         return value, gradient
 
-    return kl(loc, scale)
+    return kl(loc, scale, *map(float32, prior.values()))
 
 
 def monte_carlo(scale: tf.Tensor, prior: priors.AbstractPrior, draw: tf.Tensor) -> tf.Tensor:
@@ -367,14 +375,36 @@ def _checked_draw(
     return loc + scale * noise.standard_normal(tf.shape(loc), seed)
 
 
+def _of_prior(
+    of_loc: tf.Tensor,
+    of_scale: tf.Tensor,
+    shift: tf.Tensor,
+    scale: tf.Tensor,
+    prior_loc: tf.Tensor,
+    prior_scale: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Slopes in the location and the scale of a prior, from those in the posterior's.
+
+    A KL stays as it is if both laws are moved, or grow, by one factor; `shift` is
+    `(loc - prior_loc) / prior_scale`.
+    """
+    of_prior_scale = -shift * of_loc - scale / prior_scale * of_scale
+    return _summed(-of_loc, prior_loc), _summed(of_prior_scale, prior_scale)
+
+
+def _summed(slopes: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """The slope in a number that all weights have in common."""
+    return slopes if number.shape.rank else tf.reduce_sum(slopes)
+
+
 # (u**2 / 2 + u - log(1 + u)) / u**2 on [-0.3, 0.4], to 1e-8.
 _NEAR = np.polynomial.Chebyshev.interpolate(
     lambda u: (u**2 / 2 + u - np.log1p(u)) / u**2, 12, domain=[-0.3, 0.4]
 ).convert(kind=np.polynomial.Polynomial)
 
 
-def _scale_term(scale: tf.Tensor, prior_scale: float, u: tf.Tensor) -> tf.Tensor:
+def _scale_term(scale: tf.Tensor, prior_scale: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
     """`(r**2 - 1) / 2 - log(r)`, `r = scale / prior_scale = 1 + u`, accurate also near `r = 1`."""
-    far = u * (0.5 * u + 1.0) - (tf.math.log(scale) - math.log(prior_scale))
+    far = u * (0.5 * u + 1.0) - (tf.math.log(scale) - tf.math.log(prior_scale))
     near = tf.square(u) * polynomial(_NEAR.coef, u)
     return tf.where((u > -0.3) & (u < 0.4), near, far)

@@ -180,7 +180,7 @@ class NormalWeight(Weight):
     def _realise(self, operand: str, seed: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
         normals = None if seed is None else noise.standard_normal(self.shape, seed)
         realise = realisation(operand, self.prior, self.shape)
-        return realise(super().loc, self._rho, normals, self.mask)
+        return realise(super().loc, self._rho, normals, self.mask, self.prior.values())
 
 
 @keras.saving.register_keras_serializable("tfbnn.families")

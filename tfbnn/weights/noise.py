@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfbnn.weights import compilation
+from tfbnn.weights import tracing
 from tfbnn.weights.polynomial import polynomial
 
 # Threefry-2x32: two words of 32 bits, 20 rounds, constants of sec. 3.3 of the paper.
@@ -57,8 +57,8 @@ def standard_normal(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Ten
     """
     size = _size(shape)
     pairs, words = _block((size + 1) // 2), _words(seed)
-    if compilation.inside_xla():
-        values = compilation.kept(_interleaved_normals(pairs, words))
+    if tracing.inside_xla():
+        values = tracing.kept(_interleaved_normals(pairs, words))
     else:
         # A complex number lies in memory as two real ones: this is no copy.
         values = tf.reshape(tf.bitcast(_kernel(_complex_normals)(pairs, words), tf.float32), [-1])
@@ -83,7 +83,7 @@ def rademacher(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor, dtype: Any) ->
     [-1.0, 1.0]
     """
     size = _size(shape)
-    make = _random_signs if compilation.inside_xla() else _kernel(_random_signs)
+    make = _random_signs if tracing.inside_xla() else _kernel(_random_signs)
     return tf.cast(_shaped(make(_block(size), _words(seed)), size, shape), dtype)
 
 
@@ -123,7 +123,7 @@ def _kernel(function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Any:
     Traced inside one of them, it would keep that caller's graph, and its model, for ever.
     """
     with tf.init_scope():
-        return compilation.compiled(function).get_concrete_function(
+        return tracing.compiled(function).get_concrete_function(
             tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.uint32)
         )
 

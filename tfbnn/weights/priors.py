@@ -69,6 +69,8 @@ class Normal(AbstractPrior):
     -1.6121
     """
 
+    numbers = ("loc", "scale")
+
     def __init__(self, loc: float = 0.0, scale: float = 1.0):
         self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
         self.scale = arguments.standard_deviation("scale", scale)
@@ -109,14 +111,18 @@ class ScaleMixture(AbstractPrior):
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", eq. 7.
     """
 
+    numbers = ("pi", "complement", "sigma1", "sigma2")
+
     def __init__(self, pi: float = 0.5, sigma1: float = 1.0, sigma2: float = 0.0025):
         self.pi = arguments.real_number("pi", pi, 0, 1, exclusive=True)
+        # In float32 the difference would be 0 for some.
+        self.complement = 1.0 - self.pi
         self.sigma1 = arguments.standard_deviation("sigma1", sigma1)
         self.sigma2 = arguments.standard_deviation("sigma2", sigma2)
 
     def distribution(self) -> tfd.Distribution:
         return tfd.MixtureSameFamily(
-            tfd.Categorical(probs=[self.pi, 1.0 - self.pi]),
+            tfd.Categorical(probs=[self.pi, self.complement]),
             tfd.Normal([0.0, 0.0], [self.sigma1, self.sigma2]),
         )
 
@@ -133,30 +139,33 @@ class ScaleMixture(AbstractPrior):
         Returns:
             A float32 tensor of the shape of `value`.
         """
-        (wide, wide_rate), (narrow, narrow_rate) = self._log_components()
 
         # By hand: differentiating `softplus` would take longer than all the rest.
         @tf.custom_gradient
-        def log_prob(value):
+        def log_prob(value, wide, wide_rate, narrow, narrow_rate):
             square = tf.square(value)
             log_odds = (narrow - wide) - (narrow_rate - wide_rate) * square
 
             def gradient(upstream):
                 share_of_narrow = tf.sigmoid(log_odds)
                 rate = wide_rate + (narrow_rate - wide_rate) * share_of_narrow
-                return -2.0 * upstream * rate * value
+                of_narrow = upstream * share_of_narrow
+                of_wide = upstream - of_narrow
+                of_numbers = of_wide, -of_wide * square, of_narrow, -of_narrow * square
+                return -2.0 * upstream * rate * value, *map(tf.reduce_sum, of_numbers)
 
             return (wide - wide_rate * square) + softplus(log_odds), gradient
 
-        return log_prob(float32(value))
+        return log_prob(float32(value), *self._log_components())
 
-    def _log_components(self) -> list[tuple[float, float]]:
-        """`(a, b)` with `a - b * w**2` the log of a weighted component, the wider one first."""
-        weighted = [(self.sigma1, self.pi), (self.sigma2, 1.0 - self.pi)]
-        return [
-            (math.log(share / sigma) - 0.5 * math.log(2 * math.pi), 0.5 / sigma**2)
-            for sigma, share in sorted(weighted, reverse=True)
-        ]
+    def _log_components(self) -> tuple[tf.Tensor, ...]:
+        """`a, b` with `a - b * w**2` the log of a weighted component, first those of the wider."""
+        first_is_wider = tf.convert_to_tensor(self.sigma1) >= self.sigma2
+        sigmas = tf.cast(tf.stack([self.sigma1, self.sigma2]), tf.float32)
+        shares = tf.cast(tf.stack([self.pi, self.complement]), tf.float32)
+        logs = tf.math.log(shares / sigmas) - 0.5 * math.log(2 * math.pi)
+        parts = tf.stack([logs, 0.5 / tf.square(sigmas)], axis=1)
+        return tuple(tf.unstack(tf.reshape(tf.where(first_is_wider, parts, parts[::-1]), [4])))
 
     def get_config(self) -> dict[str, Any]:
         return {"pi": self.pi, "sigma1": self.sigma1, "sigma2": self.sigma2}
@@ -181,6 +190,8 @@ class Laplace(AbstractPrior):
     >>> round(float(priors.Laplace(scale=0.5).log_prob(1.0)), 4)
     -2.0
     """
+
+    numbers = ("loc", "scale")
 
     def __init__(self, loc: float = 0.0, scale: float = 1.0):
         self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
@@ -216,6 +227,8 @@ class StudentT(AbstractPrior):
     -1.0009
     """
 
+    numbers = ("loc", "scale")
+
     def __init__(self, df: float = 3.0, loc: float = 0.0, scale: float = 1.0):
         self.df = arguments.real_number("df", df, 1e-6, 1e12)
         self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
@@ -247,6 +260,8 @@ class Cauchy(AbstractPrior):
     >>> round(float(priors.Cauchy().log_prob(0.0)), 4)
     -1.1447
     """
+
+    numbers = ("loc", "scale")
 
     def __init__(self, loc: float = 0.0, scale: float = 1.0):
         self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
@@ -348,6 +363,8 @@ class AutomaticRelevance(AbstractPrior):
         Kharitonov et al. 2018, "Variational Dropout via Empirical Bayes", eq. 14, for the KL
         without bounds.
     """
+
+    numbers = ("smallest_scale", "largest_scale")
 
     def __init__(
         self, smallest_scale: float | str = "fan_in", largest_scale: float | str = "fan_in"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfbnn.weights import compilation
+from tfbnn.weights import tracing
 
 
 def total(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -27,7 +27,7 @@ def total(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     >>> float(sums.total([1.0, 2.0, 3.0]))
     6.0
     """
-    if compilation.inside_xla():
+    if tracing.inside_xla():
         # XLA keeps the order, and makes one pass of it.
         return tf.add_n(tensors)
     return tf.reduce_sum(tf.stack(tensors), axis=0)

@@ -12,8 +12,9 @@ which there is no law (a negative scale, of which TFP makes NaN or a density of 
 in float32. TFP checks its parameters only if it is asked to, and not all of them.
 """
 
+import copy
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -21,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfbnn.weights.abstract_prior import PACKAGE, AbstractPrior, float32
+from tfbnn.weights.abstract_prior import PACKAGE, AbstractPrior, Kind, float32
 
 tfd = tfp.distributions
 
@@ -88,6 +89,20 @@ class Distribution(AbstractPrior):
                 f"weights, {value.shape}. Received: batch_shape={self.distribution().batch_shape}"
             )
         return log_prob
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.of(self, _with_numbers(self._config, np.shape))
+
+    def values(self) -> list[Any]:
+        found: list[Any] = []
+        _with_numbers(self._config, found.append)
+        return found
+
+    def with_values(self, values: Sequence[Any]) -> "Distribution":
+        other, rest = copy.copy(self), iter(values)
+        other._config = _with_numbers(self._config, lambda _: next(rest))
+        return other
 
     def get_config(self) -> dict[str, Any]:
         return {"distribution": self._config}
@@ -156,6 +171,17 @@ def _decode(config: Any) -> Any:
         values = [_decode(value) for value in config]
         return values if _holds_distributions(config) else _as_array(values)
     return config
+
+
+def _with_numbers(config: Any, replace: Callable[[Any], Any]) -> Any:
+    """A configuration with another thing for each real number and each array of them, in order."""
+    if isinstance(config, dict):
+        parts = {name: _with_numbers(v, replace) for name, v in config["parameters"].items()}
+        return {**config, "parameters": parts}
+    if isinstance(config, list) and _holds_distributions(config):
+        return [_with_numbers(value, replace) for value in config]
+    is_real = tf.is_tensor(config) or np.asarray(config).dtype.kind == "f"
+    return replace(config) if is_real else config
 
 
 def _type(name: str) -> type[tfd.Distribution]:

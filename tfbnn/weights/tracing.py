@@ -1,4 +1,4 @@
-"""Compilation: which parts of a step XLA compiles, and why not the whole.
+"""Tracing: how functions are traced, and which parts of a step XLA compiles.
 
 A tensor of weights is megabytes. Each operation of TensorFlow reads and writes all of it, so an
 element-wise formula of twenty operations takes twenty passes through memory; XLA makes one or two
