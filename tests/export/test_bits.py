@@ -7,7 +7,7 @@ import pytest
 import tfbnn
 from tests.export import flat
 from tfbnn.export import bits
-from tfbnn.export.freeze import freeze
+from tfbnn.export.laws import freeze
 from tfbnn.posterior.routes import posterior_of
 
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -8,7 +8,7 @@ import pytest
 
 import tfbnn
 from tests.linear_maps import LINEAR_MAPS
-from tfbnn.export.graph import MODES
+from tfbnn.export.modes import MODES
 from tfbnn.pruning.masks import mask_of
 
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -11,8 +11,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 import tfbnn
 from tests.export import flat
-from tfbnn.export import flatbuffer, freeze, graph
-from tfbnn.export.graph import MODES
+from tfbnn.export import flatbuffer, laws
+from tfbnn.export.modes import MODES
 from tfbnn.posterior.routes import posterior_of
 
 SCALE = 0.2
@@ -170,7 +170,7 @@ def test_every_scale_in_every_precision(scale, precision, mode, tmp_path):
 
 def test_a_product_of_variances_is_what_is_drawn_from(tmp_path, model):
     posterior = posterior_of(model)
-    frozen = freeze.freeze(posterior, "rank_one")
+    frozen = laws.freeze(posterior, "rank_one")
     for layer, weights in frozen.items():
         variance = np.square(layer.kernel.scale.numpy())
         np.testing.assert_allclose(

@@ -15,7 +15,7 @@ from scipy import stats
 
 import tfbnn
 from tests.export import flat
-from tfbnn.export import files, freeze, sparse
+from tfbnn.export import files, laws, sparse
 
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 saved_model_module = importlib.import_module("tfbnn.export.saved_model")
@@ -210,7 +210,7 @@ def test_share_of_the_bytes_of_a_keras_export(uncertainty, share, tmp_path):
 def test_sparse_weight_comes_back(gap):
     loc = np.zeros((gap, 3), np.float32)
     loc[0, 1], loc[-1, 2], loc[gap // 2, 0] = 1.0, 2.0, 3.0
-    weight = sparse.SparseWeight(freeze.FrozenWeight(loc, np.abs(loc)), with_scale=True)
+    weight = sparse.SparseWeight(laws.FrozenWeight(loc, np.abs(loc)), with_scale=True)
     np.testing.assert_array_equal(weight.decode().mean(), loc)
     draw = weight.decode().sample([1, 2]).numpy()
     assert ((draw != 0) == (loc != 0)).all()
@@ -218,7 +218,7 @@ def test_sparse_weight_comes_back(gap):
 
 def test_sparse_weight_that_is_all_zero():
     zeros = np.zeros((4, 2), np.float32)
-    weight = sparse.SparseWeight(freeze.FrozenWeight(zeros, zeros), with_scale=True)
+    weight = sparse.SparseWeight(laws.FrozenWeight(zeros, zeros), with_scale=True)
     np.testing.assert_array_equal(weight.decode().sample([1, 2]), zeros)
 
 

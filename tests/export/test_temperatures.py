@@ -11,7 +11,7 @@ from scipy import special
 import tfbnn
 from tests.export import flat
 from tests.export.c_source.networks import written
-from tfbnn.export.graph import MODES
+from tfbnn.export.modes import MODES
 
 VALUE = 0.6
 X = np.random.default_rng(1).normal(size=(40, 5)).astype("float32")

@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 import tfbnn
 from tests.export import flat
 from tests.quiet import QUIET
-from tfbnn.export import freeze
+from tfbnn.export import laws
 
 SCALE = 0.3
 LAYERS = tfbnn.layers
@@ -664,9 +664,9 @@ def test_several_outputs_are_refused(tmp_path):
 @pytest.mark.parametrize("uncertainty", ["none", "monte_carlo"])
 @pytest.mark.parametrize("factor", [1.5, np.nan])
 def test_wrong_means_are_found(uncertainty, factor, tmp_path, monkeypatch):
-    call = freeze.MeanRule.__call__
+    call = laws.MeanRule.__call__
     monkeypatch.setattr(
-        freeze.MeanRule, "__call__", lambda rule, layer, x: factor * call(rule, layer, x)
+        laws.MeanRule, "__call__", lambda rule, layer, x: factor * call(rule, layer, x)
     )
     model, x = model_of("fixed scale"), inputs_of((5,), 100)
     with pytest.raises(RuntimeError, match="disagrees with the Keras model.*on 100 rows"):
@@ -675,7 +675,7 @@ def test_wrong_means_are_found(uncertainty, factor, tmp_path, monkeypatch):
 
 
 def test_wrong_noise_is_found(tmp_path, monkeypatch):
-    normals = freeze._fresh_normals
+    normals = laws._fresh_normals
     monkeypatch.setattr(freeze, "_fresh_normals", lambda shape: 5.0 * normals(shape))
     model, x = model_of("dense"), inputs_of((5,), 100)
     with pytest.raises(

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import tfbnn
 from tests.linear_maps import ESTIMATORS
-from tfbnn.export import freeze
+from tfbnn.export import laws
 from tfbnn.layers import linear_maps, scopes
 from tfbnn.pruning.masks import mask_of
 from tfbnn.weights.families import Normal, WeightLaw
@@ -126,7 +126,7 @@ def test_exports(mode, trained, tmp_path):
 
 
 def test_frozen_weights_and_unknown_routes(trained, tmp_path):
-    frozen = freeze.freeze(tfbnn.posterior.posterior_of(trained))
+    frozen = laws.freeze(tfbnn.posterior.posterior_of(trained))
     assert list(frozen) == tfbnn.layers.random_maps(trained)
     with pytest.raises(ValueError, match="Moments cannot pass through the layer 'gated'"):
         tfbnn.export.tflite(trained, tmp_path / "m.tflite", "moments", check_data=X)
@@ -191,12 +191,12 @@ def test_draws_in_a_file_are_made_before_a_loop():
     )
     model.compile(loss=tfbnn.losses.NormalNLL())
     x = tf.constant(np.repeat(X[:2, np.newaxis], 5, axis=1))
-    frozen = freeze.freeze(tfbnn.posterior.MeanFieldPosterior(model))
+    frozen = laws.freeze(tfbnn.posterior.MeanFieldPosterior(model))
     calls = {one: 5 for one in frozen}
 
     @tf.function(autograph=False)
     def outputs():
-        rule = freeze.MonteCarloRule(frozen, 3, 2, calls)
+        rule = laws.MonteCarloRule(frozen, 3, 2, calls)
         with scopes.forward_rule(rule):
             return model(tf.tile(x, [3, 1, 1]))
 

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import tfbnn
 from tests.export.c_source.models import dense, finished
-from tfbnn.export.freeze import MomentsRule, freeze
+from tfbnn.export.laws import MomentsRule, freeze
 from tfbnn.layers.keras_layers import RECORDS, record_of
 from tfbnn.layers.steps import Step, Value, steps_of
 from tfbnn.posterior.routes import posterior_of

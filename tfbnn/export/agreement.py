@@ -177,14 +177,30 @@ def drawn_alike(source: Any, num_samples: int, run: Run) -> Agreement:
     Raises:
         RuntimeError: If the z-scores are not distributed as they should be.
     """
-    expected = replicated_answers(source, num_samples)
     # Reduced precision moves answers beside their noise.
     slack = 0.0 if source.tolerance <= _EXACT else source.tolerance
-    rows = len(source.rows[0])
+    scores = required_scores(replicated_answers(source, num_samples), run, source.rows, slack)
+    prediction, uncertainty, epistemic = (scores[n] for n in source.signature.answers[0][:3])
+    return Agreement(len(source.rows[0]), None, *uncertainty, *prediction, *epistemic)
+
+
+def required_scores(
+    expected: Answers, run: Run, rows: Sequence[np.ndarray], slack: float
+) -> dict[str, tuple[float, float]]:
+    """Mean and root mean square of the z-scores of each answer; see `drawn_alike`.
+
+    Args:
+        expected: What `replicated_answers` gives.
+        run: Runs the file.
+        rows: Inputs of the file.
+        slack: By how much an answer may be off beside the noise, relative to the largest: it is
+            added to the standard deviations.
+    """
+    count = len(rows[0])
     # Several calls, as the rows of one call may share the drawn networks.
     # Few rows are asked again, so that a single z-score, with its heavy tail, does not decide.
-    asked = np.arange(max(rows, _GROUPS)) % rows
-    calls = [run([x[part] for x in source.rows]) for part in np.array_split(asked, _GROUPS)]
+    asked = np.arange(max(count, _GROUPS)) % count
+    calls = [run([x[part] for x in rows]) for part in np.array_split(asked, _GROUPS)]
     scores = {
         name: _mean_and_rms(
             _z_scores(np.concatenate([call[name] for call in calls]), value[:, asked], slack)
@@ -195,12 +211,11 @@ def drawn_alike(source: Any, num_samples: int, run: Run) -> Agreement:
         described = ", ".join(f"{mean:.3g} and {rms:.3g}" for mean, rms in scores.values())
         raise RuntimeError(
             "The written file disagrees with the Keras model, and was removed: the z-scores of its "
-            f"predictions, uncertainties and third output on {rows} rows have mean and root "
+            f"predictions, uncertainties and third output on {count} rows have mean and root "
             f"mean square {described}; 0 (at most {_MEAN_Z_LIMIT} in size) and about 1 (at most "
             f"{_RMS_Z_LIMIT}) were expected."
         )
-    prediction, uncertainty, epistemic = (scores[n] for n in source.signature.answers[0][:3])
-    return Agreement(rows, None, *uncertainty, *prediction, *epistemic)
+    return scores
 
 
 def replicated_answers(source: Any, num_samples: int) -> dict[str, np.ndarray]:

@@ -13,13 +13,13 @@ import tensorflow as tf
 
 from tests.export import flat
 from tests.export.c_source import models
-from tfbnn.export import verification
+from tfbnn.export import agreement
 from tfbnn.export.c_source import c_compiler, exporter
-from tfbnn.export.freeze import FrozenLayer, FrozenWeight, MeanRule, MomentsRule
+from tfbnn.export.laws import FrozenLayer, FrozenWeight, MeanRule, MomentsRule
 from tfbnn.export.variances import factorise
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.steps import steps_of
-from tfbnn.layers.variational import variational_layers
+from tfbnn.layers.variational import random_maps
 from tfbnn.prediction.moments import current_weights, outputs_at_points
 
 ROWS = 100
@@ -70,7 +70,7 @@ def written(model, folder, x, **options):
         patch.setattr(exporter, "compile_network", compile_network)
         patch.setattr(exporter, "CompiledNetwork", network)
         # Drawing networks takes longer than all the rest.
-        patch.setattr(verification, "draws_difference", lambda *_: 0.0)
+        patch.setattr(agreement, "draws_difference", lambda *_: 0.0)
         manifest = flat.c(model, folder, check_data=x, **options)
     return Network(model, x, manifest, folder, networks[0])
 
@@ -94,7 +94,7 @@ def answers_of(model, x, uncertainty="moments", precision="float32", scale="full
 
 def rounded_weights(model, precision, scale):
     frozen = {}
-    for layer in variational_layers(model):
+    for layer in random_maps(model):
         loc, deviation = layer.kernel.loc.numpy(), layer.kernel.scale.numpy()
         if precision == "int8":
             loc = rounded(loc, 127)

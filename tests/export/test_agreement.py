@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from tfbnn.export.verification import verify_monte_carlo
+from tfbnn.export.agreement import required_scores
 
 GROUPS = 16
+NAMES = ("first", "second", "third")
 
 
 def heavy_tailed(rng, shape):
@@ -15,19 +16,20 @@ def heavy_tailed(rng, shape):
 
 def file_of(rng, factor=1.0):
     def run(rows):
-        return [factor * heavy_tailed(rng, len(rows)) for _ in range(3)]
+        return {name: factor * heavy_tailed(rng, len(rows[0])) for name in NAMES}
 
     return run
 
 
 def expected(rng, count):
-    return {name: heavy_tailed(rng, (GROUPS, count)) for name in ("first", "second", "third")}
+    return {name: heavy_tailed(rng, (GROUPS, count)) for name in NAMES}
 
 
 def refused(seed, count, factor):
     rng = np.random.default_rng(seed)
     try:
-        verify_monte_carlo(expected(rng, count), file_of(rng, factor), np.zeros((count, 5)), 0.0)
+        rows = [np.zeros((count, 5))]
+        required_scores(expected(rng, count), file_of(rng, factor), rows, 0.0)
     except RuntimeError:
         return True
     return False
