@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import tfbnn
 from tfbnn.posterior.gaussian import GaussianPosterior, NormalLaw
@@ -139,7 +138,6 @@ LAWS = frozenset({"laws", "layers", "mean", "drawn", "records"})
 
 ROUTES = {
     "mean field": Route(lambda: posterior_of(bayesian()), CLASSES | LAWS | {"taught"}),
-    "mean field, numbers": Route(lambda: posterior_of(noisy([0.3, 1.0])), LAWS | {"taught"}),
     "mean field, plain Keras": Route(
         lambda: posterior_of(bayesian(base=keras.Sequential)), CLASSES | (LAWS - {"layers"})
     ),
