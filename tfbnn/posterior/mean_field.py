@@ -56,6 +56,7 @@ class MeanFieldPosterior(AbstractGaussianPosterior):
         """
         check_bayesian(
             self.model,
-            "Only a `tfbnn.Sequential` or `tfbnn.Model` can be pruned, compacted or taught.",
+            "Only a `tfbnn.Sequential` or `tfbnn.Model` can be pruned, compacted, taught or written "
+            "in C.",
         )
         return self.model
