@@ -205,6 +205,8 @@ def test_the_precision_needs_one_rate():
     options = {"length_scale": 1.0, "num_examples": 10, "weight_decay": 0.1}
     with pytest.raises(ValueError, match="one rate of dropout.*Received: rates.*0.2, 0.5"):
         dropout(K.Dropout(0.2), K.Dense(2), K.Dropout(0.5), loss="mse", **options)
+    with pytest.raises(ValueError, match="or follows from `length_scale`.*Received: loss="):
+        MCDropout(tied().model, loss=tfbnn.losses.NormalNLL(0.1), **options)
     with pytest.raises(ValueError, match="`num_examples`.*Received: num_examples="):
         dropout(K.Dropout(0.2), loss="mse", length_scale=1.0, weight_decay=0.1)
     with pytest.raises(ValueError, match="`weight_decay`.*Received: weight_decay=0"):
