@@ -290,7 +290,8 @@ def test_files(route, target, mode, tmp_path):
             difference = np.abs(value - wanted[name]).mean()
             assert difference < 0.1 * max(1.0, np.abs(wanted[name]).max()), name
     else:
-        same(run(one.x), wanted, rtol=1e-4, atol=1e-5)
+        # Of an ensemble these are the networks of `tfbnn.predict` with the same seed.
+        same(run(one.x), wanted, rtol=1e-5, atol=1e-5)
 
 
 def drawn_alike(run, posterior, x):

@@ -1,6 +1,7 @@
 """`tfbnn.export.saved_model`: a TensorFlow SavedModel with sparse weights, which needs no tfbnn."""
 
 import errno
+import inspect
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -45,7 +46,7 @@ def saved_model(
     `epistemic` and, with a temperature of the mean, `expected_entropy`; with several inputs or
     outputs, these go by their names.
 
-    With `"monte_carlo"` the loaded object also has `predict(*inputs, num_samples, seed)`, whose
+    With `"monte_carlo"` the loaded object also has `predict(inputs, num_samples, seed)`, whose
     draws repeat with the seed.
 
     Args:
@@ -145,8 +146,8 @@ class _Builder:
         if posterior.mean() is not None:
             functions[_DEFAULT] = self._traced(self._mean())
         if isinstance(shipment.mode, modes.MonteCarlo):
-            scalar = tf.TensorSpec([], tf.int64)
-            self.module.predict = self._traced(self._draw, scalar, scalar)
+            scalars = (tf.TensorSpec([], tf.int64, name) for name in ("num_samples", "seed"))
+            self.module.predict = self._traced(self._draw, *scalars)
             functions[_LAST] = self._traced(self._draw_anew)
         elif not isinstance(shipment.mode, modes.Mean):
             functions[_LAST] = self._traced(shipment.mode.computation(shipment, self._hold))
@@ -164,6 +165,10 @@ class _Builder:
             with in_float32(*shipment.models):
                 return shipment.signature.answer(compute(inputs, *rest))
 
+        # What is loaded takes its arguments by name.
+        inputs = ["inputs"] if len(specs) == 1 else [f"inputs_{n}" for n in range(len(specs))]
+        names, kind = inputs + [one.name for one in others], inspect.Parameter.POSITIONAL_OR_KEYWORD
+        serve.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
         return traced(serve, input_signature=[*specs, *others])
 
     def _hold(self, array: np.ndarray) -> tf.Variable:
