@@ -183,6 +183,12 @@ def variational_layers(model: keras.Layer) -> Iterator[AbstractVariationalLayer]
             yield layer
 
 
+def mask_unbuilt_layers(model: keras.Layer) -> None:
+    """Let the layers that a model makes by itself, and has not built, have masks."""
+    for layer in variational_layers(model):
+        layer.masked |= not layer.built
+
+
 def random_maps(model: keras.Layer) -> list[RandomMap]:
     """Every random map of a built model, each once, in the order of its layers.
 

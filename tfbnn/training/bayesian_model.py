@@ -10,7 +10,12 @@ from keras.src.trainers.data_adapters import array_slicing
 
 from tfbnn import arguments
 from tfbnn.layers import scopes
-from tfbnn.layers.variational import random_maps, variational_layers, variational_weights
+from tfbnn.layers.variational import (
+    mask_unbuilt_layers,
+    random_maps,
+    variational_layers,
+    variational_weights,
+)
 from tfbnn.training import (
     beta_choice,
     convergence,
@@ -473,9 +478,9 @@ class BayesianModel:
         beta_is_open: bool = False,
     ) -> None:
         self._optimizer_built = optimizer_built
-        for layer in variational_layers(self):
+        if masked:
             # A subclass makes its layers itself; that they were pruned is not in its configuration.
-            layer.masked |= masked and not layer.built
+            mask_unbuilt_layers(self)
         if num_examples is not None:
             self.objective.set_num_examples(num_examples)
         self._set_likelihoods([likelihood_from_config(config) for config in likelihoods])
