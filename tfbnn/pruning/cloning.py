@@ -42,8 +42,8 @@ def _set_masked_layers(clone: keras.Model) -> None:
         if not one.layer.masked:
             raise ValueError(
                 f"The layer {one.layer.name!r} inside a layer of your own cannot be given a mask: "
-                "let `get_config` of that layer hold it (`keras.saving.serialize_keras_object`) and "
-                "`from_config` make it from there. Received: masked=False"
+                "let `get_config` of that layer hold it (`keras.saving.serialize_keras_object`) "
+                "and `from_config` make it from there. Received: masked=False"
             )
     mask_unbuilt_layers(clone)
 
