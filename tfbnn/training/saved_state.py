@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from tfbnn.layers.variational import variational_layers
+from tfbnn.layers.variational import mask_unbuilt_layers, variational_layers
 from tfbnn.likelihoods.table import from_config as likelihood_from_config
 from tfbnn.training import recipes, schedules
 
@@ -57,9 +57,9 @@ def restore(model: keras.Model, state: dict[str, Any]) -> None:
     """Let a new model be as one was whose state was saved, by this version or an earlier one."""
     objective = model.objective
     model.optimizer_was_built = state.get("optimizer_built", True)
-    for layer in variational_layers(model):
+    if state["masked"]:
         # A subclass makes its layers itself; that they were pruned is not in its configuration.
-        layer.masked |= state["masked"] and not layer.built
+        mask_unbuilt_layers(model)
     if state["num_examples"] is not None:
         objective.set_num_examples(state["num_examples"], is_given=False)
     objective.set_likelihoods(model, [likelihood_from_config(c) for c in state["likelihoods"]])
