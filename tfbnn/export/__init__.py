@@ -36,4 +36,5 @@ from tfbnn.export.onnx import onnx as onnx
 from tfbnn.export.options import Inputs as Inputs
 from tfbnn.export.options import Storage as Storage
 from tfbnn.export.saved_model import saved_model as saved_model
+from tfbnn.export.targets import TARGETS as TARGETS
 from tfbnn.export.tflite import tflite as tflite

@@ -9,4 +9,4 @@ from tfbnn.export.tflite import LiteRT
 TARGETS: dict[str, type[AbstractTarget]] = {
     target.name: target for target in (SavedModel, LiteRT, C, ONNX)
 }
-"""The targets by name; the tests of all modes run over this table."""
+"""The targets by name, which is that of the exporter too; the tests of all modes run over it."""

@@ -111,9 +111,10 @@ def labelled_blocks(
     for block in sampled_blocks(posterior, x, *draws, y=y, sample_weight=sample_weight):
         if any(targets is None for _, targets, _ in block.batches):
             raise ValueError("The data set has no targets: it must give `(x, y)` batches.")
+        _, *labels = zip(*block.batches, strict=True)
         targets, weights = (
-            list(zip(*(_of_outputs(posterior, name, batch[i]) for batch in block.batches)))
-            for i, name in ((1, "y"), (2, "sample_weight"))
+            zip(*(_of_outputs(posterior, name, one) for one in given), strict=True)
+            for name, given in zip(("y", "sample_weight"), labels, strict=True)
         )
         yield [
             _labelled(answer, np.concatenate(ys), None if ws[0] is None else np.concatenate(ws))

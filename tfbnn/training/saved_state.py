@@ -4,10 +4,12 @@ It stands there and not in the compile configuration, which `keras.models.clone_
 plain Keras model.
 """
 
+import warnings
 from typing import Any
 
 import keras
 
+import tfbnn
 from tfbnn.layers.variational import mask_unbuilt_layers, variational_layers
 from tfbnn.likelihoods.table import from_config as likelihood_from_config
 from tfbnn.training import recipes, schedules
@@ -33,6 +35,36 @@ class SavedState:
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         _recompile(self, config)
+
+    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> Any:
+        """Write a file that answers with a prediction and an uncertainty, where Keras has one.
+
+        Args:
+            filepath: Where to write.
+            format: `"tf_saved_model"`, `"litert"` (or `"tflite"`), `"onnx"` or `"c"`: that of
+                `tfbnn.export`, with an uncertainty. Any other is Keras' own, and has the network at
+                the posterior mean alone.
+            **kwargs: Those of the exporter, such as `uncertainty`, or of Keras.
+
+        Returns:
+            The manifest; None of one of Keras' own.
+
+        Warns:
+            UserWarning: If the file will have no uncertainty.
+        """
+        name = _FORMATS.get(format, format)
+        if name in tfbnn.export.TARGETS:
+            return getattr(tfbnn.export, name)(self, filepath, **kwargs)
+        warnings.warn(
+            "A file of this format has the network at the posterior mean, without an uncertainty; "
+            f"{sorted(tfbnn.export.TARGETS)} have one. Received: format={format!r}",
+            stacklevel=2,
+        )
+        return super().export(filepath, format, **kwargs)
+
+
+# What Keras calls two of the targets.
+_FORMATS = {"tf_saved_model": "saved_model", "litert": "tflite"}
 
 
 def _saved(model: keras.Model) -> dict[str, Any]:
