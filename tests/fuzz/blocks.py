@@ -125,7 +125,7 @@ def _image(random: np.random.Generator, tensor: Any) -> list[Any]:
         cls = (_LAYERS.Conv2D, _LAYERS.SeparableConv2D)[random.integers(2)]
         return [cls(filters, 2, padding="same", activation=_activation(random))]
     if choice < 0.7:
-        return [_LAYERS.DepthwiseConv2D(2, padding="same")]
+        return [_LAYERS.DepthwiseConv2D(2, padding="same", depth_multiplier=1 + filters % 2)]
     if min(tensor.shape[1:3]) < 4:
         return [_LAYERS.ZeroPadding2D(1)]
     return [

@@ -109,7 +109,7 @@ def _affine(translator: Translator, record: records.Affine) -> None:
 def _normalise(translator: Translator, record: records.Normalisation) -> None:
     step, shape, axes = record.step, record.step.output.shape, record.axes
     if axes != tuple(range(len(shape) - len(axes), len(shape))):
-        raise _unsupported(step, "axis", record.layer.axis, "the last axes")
+        raise _unsupported(step, "axis", record.layer.axis, [*range(-len(axes), 0)])
     count, epsilon = math.prod(shape[axes[0] :]), record.layer.epsilon
     translator.elementwise(step, lambda v, out: Normalise(v, out, count, epsilon))
     _affine(translator, record)
