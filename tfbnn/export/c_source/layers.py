@@ -99,7 +99,7 @@ def _checked_shape(translator: Translator, step: Step) -> tuple[int, ...]:
     return shape
 
 
-def _affine(translator: Translator, record: records.Affine) -> None:
+def _affine(translator: Translator, record: records.Affine | records.Normalisation) -> None:
     step = record.step
     name, shape = translator.name_of(record.layer), step.output.shape[1:]
     factor, term = (np.broadcast_to(number, (1, *shape))[0] for number in record.numbers())
