@@ -34,7 +34,9 @@ def several(as_list):
 
 
 def answers_of(predictions):
-    predictions = predictions if isinstance(predictions, dict) else dict(zip(Y, predictions, strict=True))
+    predictions = (
+        predictions if isinstance(predictions, dict) else dict(zip(Y, predictions, strict=True))
+    )
     return {
         f"{output}_{name}": value
         for output, one in predictions.items()
