@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tfbnn
+from tests.export import flat
 from tests.linear_maps import LINEAR_MAPS
 from tfbnn.export.modes import MODES
 from tfbnn.pruning.masks import mask_of
@@ -39,7 +40,7 @@ def test_a_file_of_each_map_in_each_mode(name, mode, tmp_path):
     model, x, over_draws = pruned(name)
     path = tmp_path / "m.tflite"
     options = {"scale": SCALES[mode]} if mode in SCALES else {}
-    tfbnn.export.tflite(model, path, mode, num_samples=64, check_data=x, **options)
+    flat.tflite(model, path, mode, num_samples=64, check_data=x, **options)
     found = tfbnn.lite.Model(path).predict(x).prediction
     if mode == "none":
         expected = keras.ops.softmax(model.predict(x, verbose=0))

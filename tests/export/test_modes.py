@@ -162,7 +162,7 @@ def test_every_scale_in_every_precision(scale, precision, mode, tmp_path):
     x = rows_of(model)
     options = {"num_samples": 8, "precision": precision, "scale": scale, "check_data": x}
     manifest = flat.tflite(model, tmp_path / "m.tflite", mode, **options)
-    assert manifest["scale"] == scale
+    assert manifest["standard_deviations"] == scale
     stored = 2 * 64 * 64 * {"float32": 4, "float16": 2, "int8": 1}[precision]
     copies = {"full": 3 if mode == "moments" else 2}.get(scale, 1)
     assert stored * (copies - 0.5) < manifest["bytes"] < stored * (copies + 1) + 20_000
@@ -352,7 +352,8 @@ def test_small_kernels_with_few_weights_left(mode, sizes, tmp_path):
 def test_each_output_is_checked(output, mode, tmp_path, monkeypatch):
     model = tfbnn.Sequential([keras.Input((5,)), LAYERS.DenseFlipout(3, kernel_posterior=family())])
     model.compile(loss=LOGITS)
-    original = graph.answer
+    kind = type(model.likelihood)
+    original = kind.answer
 
     def wrong(likelihood, outputs):
         answers = original(likelihood, outputs)
@@ -363,9 +364,9 @@ def test_each_output_is_checked(output, mode, tmp_path, monkeypatch):
     convert = module.convert
 
     def altered(*arguments):
-        monkeypatch.setattr(graph, "answer", wrong)
+        monkeypatch.setattr(kind, "answer", wrong)
         content = convert(*arguments)
-        monkeypatch.setattr(graph, "answer", original)
+        monkeypatch.setattr(kind, "answer", original)
         return content
 
     monkeypatch.setattr(module, "convert", altered)

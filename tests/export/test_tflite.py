@@ -676,7 +676,7 @@ def test_wrong_means_are_found(uncertainty, factor, tmp_path, monkeypatch):
 
 def test_wrong_noise_is_found(tmp_path, monkeypatch):
     normals = laws._fresh_normals
-    monkeypatch.setattr(freeze, "_fresh_normals", lambda shape: 5.0 * normals(shape))
+    monkeypatch.setattr(laws, "_fresh_normals", lambda shape: 5.0 * normals(shape))
     model, x = model_of("dense"), inputs_of((5,), 100)
     with pytest.raises(
         RuntimeError,

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests.export import flat
 from tests.linear_maps import ESTIMATORS
 from tfbnn.export import laws
 from tfbnn.layers import linear_maps, scopes
@@ -117,7 +118,7 @@ def test_files_predictions_and_masks(trained, tmp_path):
 @pytest.mark.parametrize("mode", ["none", "monte_carlo"])
 def test_exports(mode, trained, tmp_path):
     path = tmp_path / "model.tflite"
-    tfbnn.export.tflite(trained, path, mode, num_samples=64, check_data=X)
+    flat.tflite(trained, path, mode, num_samples=64, check_data=X)
     answer = tfbnn.lite.Model(path).predict(X)
     expected = tfbnn.predict(trained, X, 400, seed=1).prediction
     mean = keras.ops.softmax(trained.predict(X, verbose=0))

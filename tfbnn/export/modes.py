@@ -150,6 +150,8 @@ class MonteCarlo(AbstractMode):
                 "`uncertainty='ensemble'`, which has them all or stores some draws. "
                 f"Received: a posterior of type {type(posterior).__name__}"
             )
+        if draws_by_laws(posterior):
+            gaussian(posterior, "`uncertainty='monte_carlo'`")
         return self
 
     def computation(self, source: Any, hold: Hold) -> Callable[[Any], Any]:

@@ -7,7 +7,7 @@ import abc
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -83,10 +83,10 @@ class Shipment:
         """The law over networks that the file has."""
         return as_stored(self.posterior, self.deviations)
 
-    @functools.cached_property
+    @property
     def models(self) -> list[keras.Model]:
-        """The Keras models that the posterior is made of."""
-        return list(_models(self.posterior))
+        """The Keras models that compute the networks."""
+        return self.posterior.models
 
     @property
     def is_chain(self) -> bool:
@@ -186,7 +186,7 @@ def ship(
     overwrite, path = arguments.boolean("overwrite", overwrite), arguments.path("path", path)
     _check_choices(target, mode, storage, inputs)
     mode, signature = mode.checked(posterior), Signature.of(posterior)
-    for one in _models(posterior):
+    for one in posterior.models:
         check_arrays("the weights of the model", one.get_weights())
     rows = signature.rows_to_compare(posterior, check_data, inputs.is_prepared_inside)
     inputs.check("check_data", rows)
@@ -205,13 +205,8 @@ def ship(
 
 def keras_tolerance(posterior: AbstractPosterior) -> float:
     """How far the Keras models themselves may be from float32, if they compute in less."""
-    types = {layer.compute_dtype for model in _models(posterior) for layer in all_layers(model)}
+    types = {layer.compute_dtype for model in posterior.models for layer in all_layers(model)}
     return max(_KERAS_TOLERANCES.get(dtype, 0.0) for dtype in types)
-
-
-def _models(posterior: AbstractPosterior) -> Iterator[keras.Model]:
-    for part in posterior.parts:
-        yield from [part] if isinstance(part, keras.Model) else _models(part)
 
 
 def _check_choices(target: AbstractTarget, mode: Any, storage: Storage, inputs: Inputs) -> None:

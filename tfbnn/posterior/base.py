@@ -121,8 +121,13 @@ class AbstractPosterior(abc.ABC):
         return {"model": self.model.name, "posterior": self.route}
 
     @property
+    def models(self) -> list[keras.Model]:
+        """The Keras models that compute its networks."""
+        return [self.model]
+
+    @property
     def parts(self) -> list[Any]:
-        """The Keras models, or the posteriors, that the posterior is made of."""
+        """The Keras models, or the posteriors, that a file of the posterior is made of."""
         return [self.model]
 
     def get_config(self) -> dict[str, Any]:

@@ -74,6 +74,10 @@ class Ensemble(AbstractPosterior):
             self.num_draws = len(self.members)
 
     @property
+    def models(self) -> list[keras.Model]:
+        return [model for member in self.members for model in member.models]
+
+    @property
     def parts(self) -> list[AbstractPosterior]:
         return self.members
 

@@ -34,6 +34,12 @@ def write(path: Any, posterior: Any) -> None:
 
 def _described(posterior: Any, models: list[keras.Model]) -> dict[str, Any]:
     """What is to be known of a posterior beside its models, which are put into the list."""
+    if "route" not in vars(type(posterior)):
+        raise TypeError(
+            "A file says by its `route` which class a posterior is of, and this class has that of "
+            f"its base: give it one of its own. Received: a posterior of type "
+            f"{type(posterior).__name__}, route={posterior.route!r}"
+        )
     parts = []
     for part in posterior.parts:
         if isinstance(part, keras.Model):

@@ -2,7 +2,7 @@
 
 import abc
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ from tfbnn.layers.variational import variational_weights
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior.base import AbstractPosterior, AbstractRandomVariables
 from tfbnn.training.copies import copy_state, rebuilt
+from tfbnn.training.plain_models import likelihoods_of
 from tfbnn.weights import noise, priors
 from tfbnn.weights.families import NormalWeight
 
@@ -105,6 +106,18 @@ class GaussianPosterior(AbstractGaussianPosterior):
 
     def laws(self) -> dict[NormalWeight, NormalLaw]:
         return self._laws
+
+    @property
+    def parts(self) -> list[Any]:
+        """In a file it is layers that hold the laws."""
+        return [self.as_model()]
+
+    @classmethod
+    def from_parts(cls, parts: list[Any], config: dict[str, Any]) -> Self:
+        (model,) = parts
+        weights = variational_weights(model)
+        laws = {weight: NormalLaw(weight.loc, weight.scale) for weight in weights}
+        return cls(model, likelihoods_of(model), laws, **config)
 
 
 def gaussian(posterior: AbstractPosterior, what: str) -> AbstractGaussianPosterior:

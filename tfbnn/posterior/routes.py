@@ -9,7 +9,7 @@ from tfbnn.layers.keras_internals import all_layers, compiled_loss
 from tfbnn.posterior import files
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.ensemble import Ensemble
-from tfbnn.posterior.gaussian import gaussian
+from tfbnn.posterior.gaussian import GaussianPosterior, gaussian
 from tfbnn.posterior.mc_dropout import MCDropout
 from tfbnn.posterior.mean_field import MeanFieldPosterior
 from tfbnn.posterior.point import MAP
@@ -17,7 +17,8 @@ from tfbnn.training.bayesian_model import BayesianModel
 from tfbnn.training.plain_models import check_bayesian
 
 ROUTES: dict[str, type[AbstractPosterior]] = {
-    route.route: route for route in (MeanFieldPosterior, MCDropout, Ensemble, MAP)
+    route.route: route
+    for route in (MeanFieldPosterior, GaussianPosterior, MCDropout, Ensemble, MAP)
 }
 """The routes by name; the tests of all uses run over this table."""
 

@@ -69,7 +69,7 @@ def distill(
 
     Raises:
         TypeError: If `answers` is no prediction of `tfbnn.predict`, or `model` is a posterior
-            without the law of each weight (`"moments"`) or without a mean (`"mean"`).
+            without the law of each weight (`"moments"`) or without a mean (`"none"`).
         ValueError: If rows or shapes do not fit, an argument is out of range, or a layer of `model`
             has no moments.
 
@@ -108,16 +108,22 @@ def distill(
     return trainer.fit(rows, epochs=epochs, callbacks=callbacks, verbose=verbose)
 
 
-def _student(model: Any, posterior: AbstractPosterior, route: str) -> keras.Model:
+def _student(model: Any, posterior: AbstractPosterior, uncertainty: str) -> keras.Model:
     """The model whose variables are trained."""
-    if route == "moments":
-        return model_of(model, "Distillation by `route='moments'`")
-    if posterior.mean() is None:
+    if uncertainty == "moments":
+        student = model_of(model, "Distillation by `uncertainty='moments'`")
+    elif posterior.mean() is not None:
+        student = posterior.as_model()
+    else:
+        student = None
+    # What is taught is what the posterior predicts with, or it would learn nothing.
+    if student is not posterior.model:
         raise TypeError(
-            "The posterior has no network at a mean that could be taught: give a model. "
+            "The posterior has no network at a mean that could be taught in place: give a model, "
+            "of laws of weights `posterior.as_model()`. "
             f"Received: a posterior of type {type(posterior).__name__}"
         )
-    return posterior.model
+    return student
 
 
 class _Distillation(keras.Model):

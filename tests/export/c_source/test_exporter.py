@@ -22,7 +22,7 @@ from tfbnn.export.c_source.agreement import answers_as_stored
 from tfbnn.export.c_source.text import literals
 from tfbnn.export.c_source.translator import Settings
 from tfbnn.layers.records import Identity
-from tfbnn.posterior.variational import posterior_of
+from tfbnn.posterior.routes import posterior_of
 from tfbnn.prediction import moment_rules
 
 pytestmark = pytest.mark.skipif(

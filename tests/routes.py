@@ -1,0 +1,170 @@
+"""Every kind of posterior, small and made at once: the tests of all uses run over `ROUTES`."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+import tfbnn
+from tfbnn.posterior.gaussian import GaussianPosterior, NormalLaw
+from tfbnn.posterior.mean_field import MeanFieldPosterior
+from tfbnn.posterior.routes import posterior_of
+
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+ROWS = 12
+K = keras.layers
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """A posterior, and what it has.
+
+    Attributes:
+        make: Makes it.
+        has: Out of `"laws"` (of each weight), `"layers"` (which are a model of tfbnn, with these
+            laws), `"taught"` (its own layers hold them), `"mean"` (a network), `"drawn"` (in a
+            graph, one model, no end of networks), `"classes"`, `"records"` (there is C for every
+            layer).
+        is_taken_as: What `tfbnn.prune` and others say of it if it has no laws.
+    """
+
+    make: Callable[[], object]
+    has: frozenset[str]
+    shape: tuple[int, ...] = (5,)
+
+    @property
+    def x(self):
+        return np.random.default_rng(1).normal(size=(ROWS, *self.shape)).astype("float32")
+
+    @property
+    def y(self):
+        if "classes" in self.has:
+            return np.arange(ROWS) % 3
+        return np.random.default_rng(2).normal(size=(ROWS, 2)).astype("float32")
+
+
+def _compiled(model, loss=LOSS):
+    model.compile("sgd", loss=loss)
+    # Biases are zero at first, and would hide where they are left out.
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        if variable.name.startswith("bias"):
+            variable.assign(rng.normal(0, 0.3, variable.shape))
+    return model
+
+
+def bayesian(loss=LOSS, outputs=3, base=tfbnn.Sequential):
+    """A model whose draws differ much."""
+    family = tfbnn.families.Normal(0.3)
+    kl_weight = {"kl_weight": 0.1} if base is keras.Sequential else {}
+    layers = [
+        tfbnn.layers.DenseFlipout(n, activation, kernel_posterior=family, **kl_weight)
+        for n, activation in ((6, "relu"), (outputs, None))
+    ]
+    model = _compiled(base([keras.Input((5,)), *layers]), loss)
+    if base is tfbnn.Sequential:
+        model.num_examples = ROWS
+    return model
+
+
+def plain(units=6, loss=LOSS, outputs=3):
+    """A Keras model without anything random."""
+    layers = [K.Dense(units, "relu"), K.BatchNormalization(), K.Dense(outputs)]
+    return _compiled(keras.Sequential([keras.Input((5,)), *layers]), loss)
+
+
+def with_dropout(loss=LOSS, outputs=3, **options):
+    layers = [K.Dense(8, "relu"), K.BatchNormalization(), K.Dropout(0.5), K.Dense(outputs)]
+    return _compiled(keras.Sequential([keras.Input((5,)), *layers]), loss, **options)
+
+
+def sequences():
+    """Noise of every kind, and a recurrent layer."""
+    layers = [
+        K.SpatialDropout1D(0.3),
+        K.GaussianNoise(0.2),
+        K.LSTM(4, dropout=0.3, recurrent_dropout=0.3, unroll=True),
+        K.GaussianDropout(0.2),
+        K.AlphaDropout(0.2),
+        K.Dense(3),
+    ]
+    return _compiled(keras.Sequential([keras.Input((4, 3)), *layers]))
+
+
+def other_laws(factor=2.0):
+    """The laws of a model with larger means and standard deviations than its layers have."""
+    model = bayesian()
+    layers = posterior_of(model)
+    laws = {
+        weight: NormalLaw(factor * loc, 0.5 * scale)
+        for weight, (loc, scale) in layers.laws().items()
+    }
+    return GaussianPosterior(model, model.likelihoods, laws)
+
+
+class Wider(MeanFieldPosterior):
+    """Draws wider than its laws say, which nothing may hide."""
+
+    def draw(self, seed):
+        pairs = zip(super().draw(seed), self.mean(), strict=True)
+        return [mean + 3.0 * (draw - mean) for draw, mean in pairs]
+
+
+def noisy(scale):
+    """A regression that has learned a noise."""
+    model = bayesian(tfbnn.losses.NormalNLL(scale="learned", num_scales=2), 2)
+    model.likelihood.loss.assign_scale(scale)
+    return model
+
+
+def tied():
+    """A regression with dropout, whose precision follows from its training."""
+    model = with_dropout("mse", 2)
+    return tfbnn.posteriors.MCDropout(model, length_scale=0.5, num_examples=50, weight_decay=1e-2)
+
+
+def ensemble(*members):
+    return tfbnn.posteriors.Ensemble([make() for make in members])
+
+
+def _mixed():
+    return ensemble(plain, bayesian)
+
+
+CLASSES, NETWORK = frozenset({"classes"}), frozenset({"mean"})
+LAWS = frozenset({"laws", "layers", "mean", "drawn", "records"})
+
+ROUTES = {
+    "mean field": Route(lambda: posterior_of(bayesian()), CLASSES | LAWS | {"taught"}),
+    "mean field, plain Keras": Route(
+        lambda: posterior_of(bayesian(base=keras.Sequential)), CLASSES | (LAWS - {"layers"})
+    ),
+    "other laws": Route(other_laws, CLASSES | LAWS),
+    "dropout": Route(
+        lambda: tfbnn.posteriors.MCDropout(with_dropout()),
+        CLASSES | {"mean", "drawn", "records", "taught"},
+    ),
+    "dropout, sequences": Route(
+        lambda: tfbnn.posteriors.MCDropout(sequences()),
+        CLASSES | {"mean", "drawn", "taught"},
+        (4, 3),
+    ),
+    "dropout, numbers": Route(tied, frozenset({"mean", "drawn", "records", "taught"})),
+    "ensemble": Route(lambda: ensemble(plain, lambda: plain(4), plain), CLASSES),
+    "ensemble, mixed": Route(_mixed, CLASSES),
+    "ensemble, numbers": Route(
+        lambda: ensemble(lambda: noisy([0.3, 1.0]), lambda: noisy([2.0, 0.1])), frozenset()
+    ),
+    "map": Route(
+        lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "records", "taught"}
+    ),
+}  # fmt: skip
+
+
+@functools.cache
+def made(name):
+    """A posterior that the tests share, and leave as it was."""
+    keras.utils.set_random_seed(0)
+    return ROUTES[name].make()
