@@ -25,9 +25,9 @@ class Route:
         make: Makes it.
         has: Out of `"laws"` (of each weight), `"layers"` (which are a model of tfbnn, with these
             laws), `"taught"` (its own layers hold them), `"mean"` (a network), `"drawn"` (in a
-            graph, one model, no end of networks), `"classes"`, `"records"` (there is C for every
+            graph, one model, no end of networks), `"classes"`, `"C"` (there is C for every
             layer).
-        is_taken_as: What `tfbnn.prune` and others say of it if it has no laws.
+
     """
 
     make: Callable[[], object]
@@ -134,31 +134,31 @@ def _mixed():
 
 
 CLASSES, NETWORK = frozenset({"classes"}), frozenset({"mean"})
-LAWS = frozenset({"laws", "layers", "mean", "drawn", "records"})
+LAWS = frozenset({"laws", "layers", "mean", "drawn", "C"})
 
 ROUTES = {
     "mean field": Route(lambda: posterior_of(bayesian()), CLASSES | LAWS | {"taught"}),
     "mean field, plain Keras": Route(
-        lambda: posterior_of(bayesian(base=keras.Sequential)), CLASSES | (LAWS - {"layers"})
+        lambda: posterior_of(bayesian(base=keras.Sequential)), CLASSES | (LAWS - {"layers", "C"})
     ),
     "other laws": Route(other_laws, CLASSES | LAWS),
     "dropout": Route(
         lambda: tfbnn.posteriors.MCDropout(with_dropout()),
-        CLASSES | {"mean", "drawn", "records", "taught"},
+        CLASSES | {"mean", "drawn", "C", "taught"},
     ),
     "dropout, sequences": Route(
         lambda: tfbnn.posteriors.MCDropout(sequences()),
         CLASSES | {"mean", "drawn", "taught"},
         (4, 3),
     ),
-    "dropout, numbers": Route(tied, frozenset({"mean", "drawn", "records", "taught"})),
+    "dropout, numbers": Route(tied, frozenset({"mean", "drawn", "C", "taught"})),
     "ensemble": Route(lambda: ensemble(plain, lambda: plain(4), plain), CLASSES),
     "ensemble, mixed": Route(_mixed, CLASSES),
     "ensemble, numbers": Route(
         lambda: ensemble(lambda: noisy([0.3, 1.0]), lambda: noisy([2.0, 0.1])), frozenset()
     ),
     "map": Route(
-        lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "records", "taught"}
+        lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "C", "taught"}
     ),
 }  # fmt: skip
 

@@ -88,6 +88,9 @@ class World:
         )
         self.file = self.folder / "model.tflite"
         tfbnn.export.tflite(self.model, self.file, "moments", check_data=self.x)
+        self.plain = _plain()
+        self.posterior_file = self.folder / "posterior"
+        tfbnn.posteriors.MAP(self.plain).save(self.posterior_file)
         self.keras_file = self.folder / "model.keras"
         self.model.save(self.keras_file)
         self._runs = 0
@@ -128,12 +131,20 @@ def _classifier() -> Any:
     return model
 
 
+def _plain() -> Any:
+    layers = [keras.Input((3,)), keras.layers.Dropout(0.5), keras.layers.Dense(2)]
+    model = keras.Sequential(layers)
+    model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
 def table(made: World) -> list[Entry]:
     """Every public callable."""
     return [
         *_priors_and_families(),
         *_layers(made),
         *_training(made),
+        *_posteriors(made),
         *_prediction(made),
         *_scores(made),
         *_pruning(made),
@@ -458,6 +469,52 @@ def _training(made: World) -> list[Entry]:
             },
             {"text": Kind("TF_CONFIG", lambda value: False)},
             aliases=("TF_CONFIG",),
+        ),
+    ]
+
+
+def _posteriors(made: World) -> list[Entry]:
+    posteriors = tfbnn.posteriors
+    positive = values.real(0, inside=True)
+    # One follows from all three, and may be out of the range of a scale.
+    sound = Kind("sound", lambda v: None if positive.fits(v) else False)
+    tied = {"length_scale": 1.0, "num_examples": 10, "weight_decay": 0.1}
+    return [
+        *(
+            Entry(
+                f"tfbnn.posteriors.{name}",
+                getattr(posteriors, name),
+                lambda model=model: {"model": model},
+                {"model": values.thing()},
+                after=lambda posterior: tfbnn.predict(posterior, made.x, 1, verbose=0),
+            )
+            for name, model in (("MAP", made.plain), ("MeanFieldPosterior", made.model))
+        ),
+        Entry(
+            "tfbnn.posteriors.Ensemble",
+            posteriors.Ensemble,
+            lambda: {"models": [made.plain, made.plain]},
+            {"models": values.listed(values.thing(), empty=False)},
+        ),
+        Entry(
+            "tfbnn.posteriors.MCDropout",
+            posteriors.MCDropout,
+            lambda: {"model": made.plain, **tied},
+            {
+                "model": values.thing(),
+                "loss": Kind("None", lambda v: v is None),
+                "length_scale": sound,
+                "num_examples": Kind("count", lambda v: None if values.whole().fits(v) else False),
+                "weight_decay": sound,
+            },
+        ),
+        Entry(
+            "tfbnn.load_posterior",
+            tfbnn.load_posterior,
+            lambda: {"path": made.posterior_file},
+            {"path": values.path()},
+            ("kwargs",),
+            slow=True,
         ),
     ]
 

@@ -28,6 +28,7 @@ NOT_CALLED = {
     *("tfbnn.priors.AbstractPrior", "tfbnn.layers.AbstractConvolution"),
     *("tfbnn.layers.AbstractLinearLayer", "tfbnn.layers.AbstractVariationalLayer"),
     "tfbnn.layers.RandomMap",
+    *("tfbnn.posteriors.AbstractPosterior", "tfbnn.posteriors.AbstractGaussianPosterior"),
     *("tfbnn.lite.Answer", "tfbnn.scores.class_scores.Reliability"),
     *("tfbnn.scores.class_scores.calibration_error", "tfbnn.scores.temperature.examples_of"),
     *("tfbnn.scores.temperature.Temperature", "tfbnn.scores.temperature.Examples"),

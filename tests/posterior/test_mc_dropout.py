@@ -106,18 +106,23 @@ def test_whole_channels_are_dropped():
 
 
 def by_hand(layer, x, kept, kept_states):
-    """A recurrent layer in NumPy, with the same masks at each step."""
-    cell, units = layer.cell, layer.units
-    kernel, recurrent, bias = (np.array(weight) for weight in cell.get_weights())
-    state = carry = np.zeros((len(x), units), np.float32)
+    """A recurrent layer in NumPy, with the same masks, one for each gate, at each step."""
+    kernel, recurrent, bias = (
+        np.split(np.array(weight), len(kept), axis=-1) for weight in layer.cell.get_weights()
+    )
+    state = carry = np.zeros((len(x), layer.units), np.float32)
     for step in range(x.shape[1]):
-        z = (x[:, step] * kept) @ kernel + (state * kept_states) @ recurrent + bias
+        z = [
+            (x[:, step] * kept[gate]) @ kernel[gate]
+            + (state * kept_states[gate]) @ recurrent[gate]
+            + bias[gate]
+            for gate in range(len(kept))
+        ]
         if isinstance(layer, K.SimpleRNN):
-            state = np.tanh(z)
+            state = np.tanh(z[0])
             continue
-        i, f, c, o = np.split(z, 4, axis=1)
-        i, f, o = (1 / (1 + np.exp(-gate)) for gate in (i, f, o))
-        carry = f * carry + i * np.tanh(c)
+        i, f, o = (1 / (1 + np.exp(-z[gate])) for gate in (0, 1, 3))
+        carry = f * carry + i * np.tanh(z[2])
         state = o * np.tanh(carry)
     return state
 
@@ -130,9 +135,10 @@ def test_recurrent_masks_are_the_same_at_all_steps(make):
     draws = posterior.draws(SEED, 0, 2)
     outputs = posterior.outputs(draws, x)
     for number, values in enumerate(posterior.networks(draws)):
-        kept, kept_states = (value.numpy() for value in values)
-        assert {*np.unique(kept)} <= {0.0, np.float32(1 / 0.6)}
-        assert {*np.unique(kept_states)} <= {0.0, np.float32(1 / 0.7)}
+        gates = len(values) // 2
+        kept, kept_states = values[:gates], values[gates:]
+        for masks, keep in ((kept, 0.6), (kept_states, 0.7)):
+            assert {*np.unique(masks)} <= {0.0, np.float32(1 / keep)}
         state = by_hand(layer, x, kept, kept_states)
         np.testing.assert_allclose(outputs[number], posterior.model.layers[-1](state), atol=1e-5)
     np.testing.assert_allclose(
@@ -199,6 +205,8 @@ def test_the_precision_needs_one_rate():
     options = {"length_scale": 1.0, "num_examples": 10, "weight_decay": 0.1}
     with pytest.raises(ValueError, match="one rate of dropout.*Received: rates.*0.2, 0.5"):
         dropout(K.Dropout(0.2), K.Dense(2), K.Dropout(0.5), loss="mse", **options)
+    with pytest.raises(ValueError, match="or follows from `length_scale`.*Received: loss="):
+        MCDropout(tied().model, loss=tfbnn.losses.NormalNLL(0.1), **options)
     with pytest.raises(ValueError, match="`num_examples`.*Received: num_examples="):
         dropout(K.Dropout(0.2), loss="mse", length_scale=1.0, weight_decay=0.1)
     with pytest.raises(ValueError, match="`weight_decay`.*Received: weight_decay=0"):

@@ -5,6 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfbnn
 from tests.export import flat
@@ -173,8 +174,6 @@ NEED_OURS = {
     "prune": lambda model, path: tfbnn.prune(model, sparsity=0.5),
     "pruning_curve": lambda model, path: tfbnn.pruning_curve(model, X, Y),
     "compact": lambda model, path: tfbnn.compact(model),
-    "tflite": lambda model, path: flat.tflite(model, path / "m.tflite", check_data=X),
-    "saved_model": lambda model, path: flat.saved_model(model, path / "m", check_data=X),
     "c": lambda model, path: flat.c(model, path / "m", check_data=X),
 }
 
@@ -193,6 +192,34 @@ def test_what_needs_a_model_of_tfbnn_says_how_to_make_one(name, make, tmp_path):
     with pytest.raises(TypeError, match=message):
         NEED_OURS[name](trained(make), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_files_have_the_networks_that_predict(make, tmp_path):
+    model = trained(make)
+    options = {"num_samples": 4, "seed": 3, "check_data": X}
+    flat.tflite(model, tmp_path / "m.tflite", "ensemble", **options)
+    flat.saved_model(model, tmp_path / "m", "ensemble", **options)
+    expected = tfbnn.predict(model, X, num_samples=4, seed=3)
+    loaded = tf.saved_model.load(str(tmp_path / "m"))
+    answers = (
+        tfbnn.lite.Model(tmp_path / "m.tflite").predict(X).outputs,
+        loaded.signatures["predict_with_uncertainty"](inputs=tf.constant(X)),
+    )
+    for answer in answers:
+        for name in ("prediction", "uncertainty", "mutual_information"):
+            np.testing.assert_allclose(answer[name], getattr(expected, name), atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [sequential, functional])
+@pytest.mark.parametrize("mode", ["moments", "monte_carlo", "none"])
+def test_files_of_other_modes_are_written(mode, make, tmp_path):
+    model = trained(make)
+    manifest = flat.tflite(model, tmp_path / "m.tflite", mode, check_data=X)
+    assert manifest["mode"] == mode and manifest["posterior"] == "mean_field"
+    if mode == "none":
+        prediction, _ = tfbnn.lite.Model(tmp_path / "m.tflite").predict(X)
+        np.testing.assert_allclose(prediction, tf.nn.softmax(model(X)), atol=1e-5)
 
 
 @pytest.mark.parametrize("make", [sequential, functional])

@@ -84,8 +84,14 @@ class MCDropout(AbstractRandomNetwork):
                 "The weights of this model are random already, and `tfbnn.predict` takes it as it "
                 f"is; MC dropout is for a plain Keras model. Received: model={model.name!r}"
             )
-        if length_scale is not None:
-            loss = _tied_noise(model, length_scale, num_examples, weight_decay)
+        tied = (length_scale, num_examples, weight_decay)
+        if any(one is not None for one in tied):
+            if loss is not None:
+                raise ValueError(
+                    "The noise is given by `loss`, or follows from `length_scale`, `num_examples` "
+                    f"and `weight_decay`, not both. Received: loss={loss!r}"
+                )
+            loss = _tied_noise(model, *tied)
         found = _likelihoods(model) if loss is None else [likelihood_of(loss)]
         super().__init__(model, found)
         self._loss = None if loss is None else found[0].loss
@@ -139,7 +145,7 @@ def _likelihoods(model: keras.Model) -> list[AbstractLikelihood]:
 
 
 def _tied_noise(
-    model: keras.Model, length_scale: float, num_examples: Any, weight_decay: Any
+    model: keras.Model, length_scale: Any, num_examples: Any, weight_decay: Any
 ) -> NormalNLL:
     """The normal likelihood whose precision follows from dropout and weight decay."""
     length_scale = arguments.real_number("length_scale", length_scale, 0, exclusive=True)
@@ -152,7 +158,7 @@ def _tied_noise(
             "The precision is tied to one rate of dropout; give `loss=tfbnn.losses.NormalNLL(...)` "
             f"where layers have several. Received: rates {sorted(rates)}"
         )
-    shape = arguments.instance("model", model, keras.Model, "a Keras model").output_shape
-    keep = 1 - rates.pop()
-    precision = keep * length_scale**2 / (num_examples * weight_decay * shape[-1])
-    return NormalNLL(scale=precision**-0.5)
+    keep, targets = 1 - rates.pop(), model.output_shape[-1]
+    precision = keep * length_scale**2 / (num_examples * weight_decay * targets)
+    name = "scale by length_scale, num_examples and weight_decay"
+    return NormalNLL(scale=arguments.standard_deviation(name, precision**-0.5))

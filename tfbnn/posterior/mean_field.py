@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.layers.variational import variational_weights
 from tfbnn.posterior.gaussian import AbstractGaussianPosterior, NormalLaw
 from tfbnn.training.plain_models import check_bayesian, likelihoods_of
@@ -31,6 +32,7 @@ class MeanFieldPosterior(AbstractGaussianPosterior):
     route = "mean_field"
 
     def __init__(self, model: keras.Model):
+        arguments.instance("model", model, keras.Model, "a Keras model")
         if model.built and not variational_weights(model):
             raise ValueError(
                 "The model has no random weights, so it has no posterior of its own: give "
@@ -56,6 +58,7 @@ class MeanFieldPosterior(AbstractGaussianPosterior):
         """
         check_bayesian(
             self.model,
-            "Only a `tfbnn.Sequential` or `tfbnn.Model` can be pruned, compacted or taught.",
+            "Only a `tfbnn.Sequential` or `tfbnn.Model` can be pruned, compacted, taught or "
+            "written in C.",
         )
         return self.model
