@@ -110,13 +110,13 @@ class Students:
         return model
 
     def _distill(
-        self, model: tfbnn.Sequential, route: str, epochs: int, rows: int | None = None
+        self, model: tfbnn.Sequential, uncertainty: str, epochs: int, rows: int | None = None
     ) -> None:
         x, answers = inputs.taught(self.teacher, self._images, self._seed, self._folder)
         if rows is not None and rows < len(x):
             chosen = np.random.default_rng(self._seed).permutation(len(x))[:rows]
             x, answers = x[chosen], inputs.rows_of(answers, chosen)
-        tfbnn.distill(model, x, answers, route, epochs=epochs, verbose=2)
+        tfbnn.distill(model, x, answers, uncertainty, epochs=epochs, verbose=2)
 
 
 def sizes(model: tfbnn.Sequential) -> str:

@@ -126,7 +126,7 @@ def _image(random: np.random.Generator, tensor: Any) -> list[Any]:
         return [cls(filters, 2, padding="same", activation=_activation(random))]
     if choice < 0.7:
         if random.random() < 0.5:
-            return [_LAYERS.DepthwiseConv2D(2, padding="same")]
+            return [_LAYERS.DepthwiseConv2D(2, padding="same", depth_multiplier=1 + filters % 2)]
         options = {**variational_options(random), "activation": _activation(random)}
         return [tfbnn.layers.DepthwiseConv2D(2, padding="same", **options)]
     if min(tensor.shape[1:3]) < 4:

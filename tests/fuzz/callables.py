@@ -280,7 +280,7 @@ def _layer(cls: type, common: dict[str, Kind]) -> Entry:
         "groups": _divisor_of(30),
     }
     own = {name: kind for name, kind in kinds.items() if name in names}
-    estimators = [cls.bound_to] if cls.bound_to else ESTIMATORS
+    estimators = [cls.estimator] if cls.estimator else ESTIMATORS
     own["estimator"] = values.optional(values.choice(*estimators))
     sizes = {"filters": 30, "kernel_size": 1, "units": 2}
     right = {name: size for name, size in sizes.items() if name in names}

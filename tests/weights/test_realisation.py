@@ -1,6 +1,7 @@
 """The compiled passes against plain TensorFlow: values, KL, and the gradients of all of them."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -197,6 +198,26 @@ def test_another_number_needs_no_new_trace():
         expected = tfp.distributions.kl_divergence(posterior, tfp.distributions.Normal(0.0, scale))
         assert float(kl) == pytest.approx(float(tf.reduce_sum(expected)), rel=1e-5)
     assert len(one._traced) == 1
+
+
+class _OfPython(priors.Normal):
+    """A user's prior, whose formula takes no tensors in the place of its numbers."""
+
+    def log_prob(self, value):
+        return -0.5 * tf.square(value / float(self.scale)) - math.log(self.scale)
+
+
+def test_a_prior_that_names_no_numbers_is_computed_as_it_is():
+    loc, rho, noise, _ = _tensors(SHAPES["plain"], masked=False)
+    share, shape = realisation.realisation, tuple(loc.shape)
+    priors_of_python = [_OfPython(scale=0.5), _OfPython(scale=0.25)]
+    made = [share("draw", prior, shape) for prior in priors_of_python]
+    assert made[0] is not made[1] and share("draw", _OfPython(scale=0.5), shape) is made[0]
+    for one, prior in zip(made, priors_of_python, strict=True):
+        draw, kl = one(loc, rho, noise, None, prior.values())
+        entropy = 0.5 * np.log(2 * np.pi * np.e) + tf.math.log(tf.math.softplus(rho))
+        expected = tf.reduce_sum(-entropy - prior.log_prob(draw))
+        assert float(kl) == pytest.approx(float(expected), rel=1e-5)
 
 
 LEARNT = {

@@ -4,6 +4,7 @@
 |---|---|---|
 | `saved_model` | a TensorFlow SavedModel whose weights are stored sparse | all |
 | `tflite` | a LiteRT file, which `tfbnn.lite.Model` runs | all |
+| `onnx` | an ONNX file, which onnxruntime runs | `Moments`, `Ensemble`, `Mean` |
 | `c` | C99 that needs no runtime; see `c_source` | `Moments`, `Mean` |
 
 They run what they wrote (C where there is a compiler), compare it with the posterior on real rows,
@@ -31,7 +32,9 @@ from tfbnn.export.modes import Ensemble as Ensemble
 from tfbnn.export.modes import Mean as Mean
 from tfbnn.export.modes import Moments as Moments
 from tfbnn.export.modes import MonteCarlo as MonteCarlo
+from tfbnn.export.onnx import onnx as onnx
 from tfbnn.export.options import Inputs as Inputs
 from tfbnn.export.options import Storage as Storage
 from tfbnn.export.saved_model import saved_model as saved_model
+from tfbnn.export.targets import TARGETS as TARGETS
 from tfbnn.export.tflite import tflite as tflite

@@ -18,7 +18,7 @@ def _bound(layer: type[_Layer], beginning: str) -> list[type[_Layer]]:
 
     def bind(estimator: str) -> type[_Layer]:
         description = f'`{layer.__name__}` with `estimator="{estimator}"`.'
-        members = {"__module__": __name__, "__doc__": description, "bound_to": estimator}
+        members = {"__module__": __name__, "__doc__": description, "estimator": estimator}
         return type(beginning + estimator.title().replace("_", ""), (layer,), members)
 
     return [register(bind(estimator)) for estimator in ESTIMATORS]

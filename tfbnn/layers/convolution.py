@@ -90,7 +90,6 @@ class AbstractConvolution(AbstractWindowed):
         `(batch, *new_spatial, filters)`, or `(batch, filters, *new_spatial)`.
 
     Raises:
-        TypeError: If the estimator is not that of the class, or an argument had another name.
         ValueError: If an argument is out of its range or a name is unknown.
 
     Example:

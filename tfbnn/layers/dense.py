@@ -25,7 +25,6 @@ class Dense(AbstractLinearLayer):
         `(batch, ..., units)`.
 
     Raises:
-        TypeError: If the estimator is not that of the class, or an argument had another name.
         ValueError: If an argument is out of its range or a name is unknown.
 
     Example:

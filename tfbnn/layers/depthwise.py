@@ -57,7 +57,6 @@ class DepthwiseConv2D(AbstractWindowed):
         The same with `channels * depth_multiplier` channels.
 
     Raises:
-        TypeError: If the estimator is not that of the class, or an argument had another name.
         ValueError: If an argument is out of its range or a name is unknown.
 
     Example:

@@ -79,7 +79,7 @@ def _layer_normalization(step: Step) -> AbstractRecord:
 
     # What the deprecated option does has another name, and is in no row.
     known = not layer.rms_scaling
-    return records.Normalisation(step, numbers, axes=axes) if known else records.Unknown(step)
+    return records.Normalisation(step, numbers, axes) if known else records.Unknown(step)
 
 
 def _normalization(step: Step) -> records.Affine:

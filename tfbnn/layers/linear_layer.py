@@ -66,6 +66,9 @@ class AbstractLinearLayer(AbstractVariationalLayer):
                 f"Received: {former}={kwargs[former]!r}"
             )
         activity_regularizer = _keras_object("activity_regularizer", activity_regularizer)
+        # Before the seeds of the layer are: both come from Keras' global ones, in this order.
+        kernel_initializer = _fresh_initializer("kernel_initializer", kernel_initializer)
+        bias_initializer = _fresh_initializer("bias_initializer", bias_initializer)
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         if kernel_regularizer is not None:
             raise ValueError(
@@ -74,8 +77,7 @@ class AbstractLinearLayer(AbstractVariationalLayer):
             )
         self.activation = _keras_object("activation", activation)
         self.use_bias = arguments.boolean("use_bias", use_bias)
-        self.kernel_initializer = _fresh_initializer("kernel_initializer", kernel_initializer)
-        self.bias_initializer = _fresh_initializer("bias_initializer", bias_initializer)
+        self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
         self.bias_regularizer = _keras_object("bias_regularizer", bias_regularizer)
         self.kernel_constraint = _keras_object("kernel_constraint", kernel_constraint)
         self.bias_constraint = _keras_object("bias_constraint", bias_constraint)

@@ -50,7 +50,7 @@ class AbstractRecord:
         return activation_of(self.layer, len(self.step.output.shape))
 
     def entry_in(self, table: dict[type, Any]) -> Any:
-        """What a table has for its class and, where that is a table again, for its `kind`."""
+        """What a table has for its class, or for one that it is a case of, and for its `kind`."""
         entry = next((table[cls] for cls in type(self).__mro__ if cls in table), None)
         return entry.get(self.kind) if isinstance(entry, dict) else entry
 
@@ -135,14 +135,16 @@ class Affine(AbstractRecord):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Normalisation(Affine):
-    """`Affine`, of `(x - mean) / sqrt(variance + epsilon)` with mean and variance of `x` itself.
+class Normalisation(AbstractRecord):
+    """`factor * (x - mean) / sqrt(variance + epsilon) + offset`, with mean and variance of `x`.
 
     Attributes:
-        axes: The axes over which `x` has them.
+        numbers: As in `Affine`.
+        axes: The axes over which `x` has its mean and its variance.
     """
 
-    axes: tuple[int, ...] = ()
+    numbers: Callable[[], tuple[tf.Tensor, tf.Tensor]]
+    axes: tuple[int, ...]
 
 
 class Resampling(AbstractRecord):

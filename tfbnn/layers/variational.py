@@ -60,8 +60,8 @@ class AbstractVariationalLayer(keras.layers.Layer):
     TensorShape([4, 2])
     """
 
-    bound_to: str | None = None
-    """The estimator of a class that is named after one."""
+    estimator: str | None = None
+    """That of a class that is named after one, and of every layer."""
 
     def __init__(
         self,
@@ -121,18 +121,18 @@ class AbstractVariationalLayer(keras.layers.Layer):
         return tuple(w for one in self.maps.values() for w in one.variational_weights)
 
     def get_config(self) -> dict[str, Any]:
-        estimator = {} if self.bound_to else {"estimator": self.estimator}
+        estimator = {} if type(self).estimator else {"estimator": self.estimator}
         common = {"kl_weight": self.kl_weight, "masked": self.masked, "seed": self.seed}
         return {**super().get_config(), **estimator, **common}
 
     def _checked_estimator(self, estimator: str | None) -> str:
-        if self.bound_to and estimator not in (None, self.bound_to):
+        cls = type(self)
+        if cls.estimator and estimator not in (None, cls.estimator):
             raise TypeError(
-                f"The estimator of `{type(self).__name__}` is {self.bound_to!r}; that of "
-                f"`{type(self).__mro__[1].__name__}` can be chosen. "
-                f"Received: estimator={estimator!r}"
+                f"The estimator of `{cls.__name__}` is {cls.estimator!r}; that of "
+                f"`{cls.__mro__[1].__name__}` can be chosen. Received: estimator={estimator!r}"
             )
-        estimator = (self.bound_to or "flipout") if estimator is None else estimator
+        estimator = (cls.estimator or "flipout") if estimator is None else estimator
         return arguments.one_of("estimator", estimator, tuple(ESTIMATORS))
 
 
@@ -181,6 +181,12 @@ def variational_layers(model: keras.Layer) -> Iterator[AbstractVariationalLayer]
     for layer in all_layers(model):
         if isinstance(layer, AbstractVariationalLayer):
             yield layer
+
+
+def mask_unbuilt_layers(model: keras.Layer) -> None:
+    """Let the layers that a model makes by itself, and has not built, have masks."""
+    for layer in variational_layers(model):
+        layer.masked |= not layer.built
 
 
 def random_maps(model: keras.Layer) -> list[RandomMap]:

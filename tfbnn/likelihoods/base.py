@@ -79,6 +79,15 @@ class AbstractLikelihood(abc.ABC):
     def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """The parameters of the law of `y`, in float32, that a prediction averages over draws."""
 
+    @abc.abstractmethod
+    def curvature(self, outputs: tf.Tensor) -> tf.Tensor:
+        """`-E[d2 log(p(y | outputs)) / d outputs2]`, `(batch, ..., outputs, outputs)`.
+
+        The expected Hessian under the law itself, the Fisher information of the outputs: what a
+        generalised Gauss-Newton matrix has between the Jacobians of the network. Temperatures do
+        not enter, as in training.
+        """
+
     def targets_shape(self, outputs_shape: Any) -> Any:
         """The shape of the targets for outputs of a shape."""
         return outputs_shape

@@ -57,6 +57,16 @@ class AbstractClasses(AbstractLikelihood):
     def categories(probabilities: Any) -> tf.Tensor:
         """Probabilities of everything that a label may be, on the last axis."""
 
+    @staticmethod
+    @abc.abstractmethod
+    def covariance(probabilities: tf.Tensor) -> tf.Tensor:
+        """Covariance of one label, as 0 and 1 for each output, `(..., outputs, outputs)`."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def inverse_covariance(probabilities: tf.Tensor) -> tf.Tensor:
+        """What curves the log likelihood in probabilities, in the same shape."""
+
     def logits(self, outputs: tf.Tensor) -> tf.Tensor:
         outputs = tf.cast(outputs, tf.float32)
         return (outputs if self.from_logits else self.logits_of(outputs)) / self.temperature
@@ -74,6 +84,12 @@ class AbstractClasses(AbstractLikelihood):
     @property
     def tempers_mean(self) -> bool:
         return self.mean_temperature != 1.0
+
+    def curvature(self, outputs: tf.Tensor) -> tf.Tensor:
+        outputs = tf.cast(outputs, tf.float32)
+        if self.from_logits:
+            return self.covariance(self.probabilities(outputs))
+        return self.inverse_covariance(outputs)
 
     def in_common(self) -> Self:
         return type(self)(self.loss.from_config({**self.loss.get_config(), "from_logits": True}))
@@ -204,6 +220,15 @@ class Categorical(AbstractClasses):
     def categories(probabilities: Any) -> tf.Tensor:
         return probabilities
 
+    @staticmethod
+    def covariance(probabilities: tf.Tensor) -> tf.Tensor:
+        column = probabilities[..., tf.newaxis]
+        return tf.linalg.diag(probabilities) - column * probabilities[..., tf.newaxis, :]
+
+    @staticmethod
+    def inverse_covariance(probabilities: tf.Tensor) -> tf.Tensor:
+        return tf.linalg.diag(1.0 / tf.maximum(probabilities, _UNLIKELY))
+
     def num_classes(self, outputs_shape: Sequence[int | None]) -> int | None:
         return outputs_shape[-1]
 
@@ -278,6 +303,14 @@ class Bernoulli(AbstractClasses):
             # One question has one answer, without an axis for it.
             return tf.concat([1.0 - probabilities, probabilities], axis=-1)
         return tf.stack([1.0 - probabilities, probabilities], axis=-1)
+
+    @staticmethod
+    def covariance(probabilities: tf.Tensor) -> tf.Tensor:
+        return tf.linalg.diag(probabilities * (1.0 - probabilities))
+
+    @staticmethod
+    def inverse_covariance(probabilities: tf.Tensor) -> tf.Tensor:
+        return tf.linalg.diag(1.0 / tf.maximum(probabilities * (1.0 - probabilities), _UNLIKELY))
 
     def labels(
         self, targets: np.ndarray, outputs_shape: tuple[int, ...], counted: np.ndarray

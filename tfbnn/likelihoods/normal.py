@@ -210,6 +210,15 @@ class Normal(AbstractRealNumbers):
     def mean_and_deviation(self, loc: Any, scale: Any) -> tuple[Any, Any]:
         return loc, scale
 
+    def curvature(self, outputs: tf.Tensor) -> tf.Tensor:
+        _, scale = self.loss.loc_and_scale(outputs)
+        of_loc = 1.0 / tf.square(scale)
+        if self.loss.scale != "head":
+            return tf.linalg.diag(of_loc)
+        _, rho = tf.split(tf.cast(outputs, tf.float32), 2, axis=-1)
+        of_rho = 2.0 * tf.square(self.loss.unit() * tf.sigmoid(rho) / scale)
+        return tf.linalg.diag(tf.concat([of_loc, of_rho], axis=-1))
+
     def targets_shape(self, outputs_shape: Any) -> Any:
         if self.loss.scale != "head" or outputs_shape[-1] is None:
             return outputs_shape

@@ -76,6 +76,12 @@ class Poisson(AbstractRealNumbers):
     def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return (tf.exp(log_rate(outputs)),)
 
+    def curvature(self, outputs: tf.Tensor) -> tf.Tensor:
+        # Of the outputs, which above the largest rate move its logarithm by less.
+        outputs = tf.cast(outputs, tf.float32)
+        slope = 1.0 / (1.0 + tf.nn.relu(outputs - _LARGEST_LOG_RATE))
+        return tf.linalg.diag(tf.exp(log_rate(outputs)) * tf.square(slope))
+
     def mean_and_deviation(self, rate: Any) -> tuple[Any, Any]:
         return rate, tf.sqrt(rate)
 

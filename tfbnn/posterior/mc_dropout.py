@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfbnn import arguments
 from tfbnn.layers.keras_internals import all_layers
 from tfbnn.layers.variational import variational_layers
+from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.likelihoods.normal import NormalNLL
 from tfbnn.likelihoods.table import likelihood_of
 from tfbnn.posterior.base import AbstractRandomNetwork
@@ -91,7 +92,7 @@ class MCDropout(AbstractRandomNetwork):
                     f"and `weight_decay`, not both. Received: loss={loss!r}"
                 )
             loss = _tied_noise(model, *tied)
-        found = likelihoods_of(model) if loss is None else [likelihood_of(loss)]
+        found = _likelihoods(model) if loss is None else [likelihood_of(loss)]
         super().__init__(model, found)
         self._loss = None if loss is None else found[0].loss
         self._places = noisy_places(model)
@@ -130,6 +131,17 @@ class MCDropout(AbstractRandomNetwork):
     @classmethod
     def from_parts(cls, parts: list[Any], config: dict[str, Any]) -> Self:
         return cls(*parts, loss=keras.saving.deserialize_keras_object(config["loss"]))
+
+
+def _likelihoods(model: keras.Model) -> list[AbstractLikelihood]:
+    try:
+        return likelihoods_of(model)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} For a model that was trained on the mean squared error give `length_scale`, "
+            "`num_examples` and `weight_decay`, which tie its noise, or "
+            "`loss=tfbnn.losses.NormalNLL(scale=...)`."
+        ) from error
 
 
 def _tied_noise(

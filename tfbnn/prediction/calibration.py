@@ -81,7 +81,7 @@ def calibrate(
     posterior = with_one_output(model)
     likelihood = posterior.likelihoods[0]
     blocks = labelled_blocks(posterior, x, y, sample_weight, num_samples, batch_size, seed, verbose)
-    *logits, labels, weights = joined([_held_out(block) for block in blocks])
+    *logits, labels, weights = joined([_held_out(block) for (block,) in blocks])
     candidates = {
         kind: temperature.examples_of(one.swapaxes(0, 1), labels, weights)
         for kind, one in zip(temperature.KINDS, logits, strict=True)

@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from tfbnn.prediction.labelled import joined, labelled_blocks, with_one_output
+import numpy as np
+
+from tfbnn.posterior.routes import posterior_of
+from tfbnn.prediction.labelled import LabelledBlock, joined, labelled_blocks
+from tfbnn.prediction.predictive import like_outputs
 
 
 def evaluate(
@@ -28,10 +32,11 @@ def evaluate(
     means over labels. Steps that a Keras mask leaves out have the weight 0.
 
     Args:
-        model: As in `tfbnn.predict`; it must have one output.
+        model: As in `tfbnn.predict`.
         x: Inputs, as in `tfbnn.predict`; a `tf.data.Dataset` gives `(x, y)` or
             `(x, y, sample_weight)`.
-        y: Targets `(rows, ...)`: labels, one-hot rows or real numbers, as in `fit`.
+        y: Targets `(rows, ...)`: labels, one-hot rows or numbers, as in `fit`; of several outputs
+            in a list, or in a dict by their names.
         num_samples: Number of networks.
         batch_size: Rows at a time, for arrays.
         seed: A whole number; the same seed gives the same networks.
@@ -40,7 +45,8 @@ def evaluate(
             `(rows, ...)`, as in `fit`; None: each counts once.
 
     Returns:
-        A `ClassEvaluation` or a `NumberEvaluation`.
+        A `ClassEvaluation` or a `NumberEvaluation`; for a model with several outputs one in each
+        place of their structure.
 
     Raises:
         ValueError: If targets are missing, out of range, or as many as the inputs are not, or no
@@ -54,15 +60,33 @@ def evaluate(
     >>> sorted(tfbnn.evaluate(model, np.eye(3), np.array([0, 1, 1])).scores())
     ['brier', 'ece', 'error', 'mean_entropy', 'nll', 'num_samples']
     """
-    posterior = with_one_output(model)
-    likelihood = posterior.likelihoods[0]
-    nll, rows, parts = 0.0, 0, []
-    for block in labelled_blocks(
-        posterior, x, y, sample_weight, num_samples, batch_size, seed, verbose
-    ):
-        nll, rows = nll + block.nll(), rows + len(block.labels)
+    posterior = posterior_of(model)
+    scored = [_Scored() for _ in posterior.likelihoods]
+    draws = (num_samples, batch_size, seed, verbose)
+    for blocks in labelled_blocks(posterior, x, y, sample_weight, *draws):
+        for one, block in zip(scored, blocks, strict=True):
+            one.add(block)
+    return like_outputs(posterior, [one.evaluation() for one in scored])
+
+
+class _Scored:
+    """What is kept of the blocks of one output, which are too large to keep."""
+
+    def __init__(self) -> None:
+        self._nll, self._rows = 0.0, 0
+        self._parts: list[list[np.ndarray]] = []
+
+    def add(self, block: LabelledBlock) -> None:
+        """Score the labels of a block."""
+        self._nll, self._rows = self._nll + block.nll(), self._rows + len(block.labels)
         prediction = block.answer.prediction(keep_samples=True)
-        parts.append(block.those_that_count(*likelihood.judged(prediction, block.labels.shape)))
-    *judged, labels, weights = joined(parts)
-    counts = {"nll": nll / rows, "num_samples": len(block.answer.outputs), "num_rows": rows}
-    return likelihood.evaluation_type.of(judged, labels, weights, **counts)
+        judged = block.answer.likelihood.judged(prediction, block.labels.shape)
+        self._parts.append(block.those_that_count(*judged))
+        self._last = block.answer
+
+    def evaluation(self) -> Any:
+        """The scores of all blocks."""
+        *judged, labels, weights = joined(self._parts)
+        counts = {"num_samples": len(self._last.outputs), "num_rows": self._rows}
+        kind = self._last.likelihood.evaluation_type
+        return kind.of(judged, labels, weights, nll=self._nll / self._rows, **counts)

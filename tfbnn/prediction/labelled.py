@@ -19,6 +19,7 @@ from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.routes import posterior_of
 from tfbnn.prediction.predictive import Sampled, num_rows, sampled_blocks
 from tfbnn.training.data_term import observations
+from tfbnn.training.outputs import in_order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ def with_one_output(model: Any) -> AbstractPosterior:
     posterior = posterior_of(model)
     if len(posterior.likelihoods) != 1:
         raise ValueError(
-            "Scores are for one output: use `tfbnn.predict` and `tfbnn.scores` on each. "
+            "This is for models with one output: `tfbnn.evaluate` scores each of several. "
             f"Received: a model with {len(posterior.likelihoods)} outputs"
         )
     return posterior
@@ -84,32 +85,41 @@ def labelled_blocks(
     batch_size: int,
     seed: int | None,
     verbose: Any,
-) -> Iterator[LabelledBlock]:
+) -> Iterator[list[LabelledBlock]]:
     """What each drawn network says about labelled data, a block of rows at a time.
 
     A data set is read once: one that is shuffled gives another order each time.
 
     Args:
-        posterior: A posterior of a model with one output.
+        posterior: A posterior.
         x: Inputs, or a `tf.data.Dataset` of `(x, y)` or `(x, y, sample_weight)`.
-        y: Targets of arrays, as in `fit`.
+        y: Targets of arrays, as in `fit`: of several outputs in a list or a dict.
         sample_weight: Weights of arrays, as in `fit`, or None.
         num_samples: As in `predict`.
         batch_size: As in `predict`.
         seed: As in `predict`.
         verbose: As in `predict`.
 
+    Yields:
+        The labels of each output.
+
     Raises:
         ValueError: If targets are missing or impossible, or weights are negative or do not fit.
     """
-    x, y, sample_weight = _checked(x, y, sample_weight)
+    x, y, sample_weight = _checked(posterior, x, y, sample_weight)
     draws = (num_samples, batch_size, seed, verbose)
     for block in sampled_blocks(posterior, x, *draws, y=y, sample_weight=sample_weight):
-        _, targets, weights = zip(*block.batches, strict=True)
-        if any(target is None for target in targets):
+        if any(targets is None for _, targets, _ in block.batches):
             raise ValueError("The data set has no targets: it must give `(x, y)` batches.")
-        weights = None if weights[0] is None else _concatenated(weights)
-        yield _labelled(block.answers[0], _concatenated(targets), weights)
+        _, *labels = zip(*block.batches, strict=True)
+        targets, weights = (
+            zip(*(_of_outputs(posterior, name, one) for one in given), strict=True)
+            for name, given in zip(("y", "sample_weight"), labels, strict=True)
+        )
+        yield [
+            _labelled(answer, np.concatenate(ys), None if ws[0] is None else np.concatenate(ws))
+            for answer, ys, ws in zip(block.answers, targets, weights, strict=True)
+        ]
 
 
 def joined(parts: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
@@ -129,7 +139,9 @@ def _labelled(answer: Sampled, targets: np.ndarray, sample_weight: Any) -> Label
     return LabelledBlock(answer, labels, weights, targets)
 
 
-def _checked(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+def _checked(
+    posterior: AbstractPosterior, x: Any, y: Any, sample_weight: Any
+) -> tuple[Any, Any, Any]:
     """Arrays of as many rows as `x`, or a data set alone."""
     if isinstance(x, tf.data.Dataset):
         for name, value in (("targets", y), ("sample weights", sample_weight)):
@@ -146,25 +158,34 @@ def _checked(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
         )
     rows, checked = num_rows(x), []
     for name, value in (("y", y), ("sample_weight", sample_weight)):
-        value = _only(value)
-        array = None if value is None else arguments.real_array(name, value)
-        if array is not None and array.shape[:1] != (rows,):
-            raise ValueError(
-                f"`x` and `{name}` must have the same number of rows. "
-                f"Received: {rows} rows of x, {name} of shape {array.shape}"
-            )
-        checked.append(array)
+        arrays = _of_outputs(posterior, name, value)
+        for array in arrays:
+            if array is not None and array.shape[:1] != (rows,):
+                raise ValueError(
+                    f"`x` and `{name}` must have the same number of rows. "
+                    f"Received: {rows} rows of x, {name} of shape {array.shape}"
+                )
+        checked.append(arrays)
     return x, *checked
 
 
-def _concatenated(batches: Any) -> np.ndarray:
-    return np.concatenate([np.asarray(_only(batch)) for batch in batches])
-
-
-def _only(value: Any) -> Any:
-    """What is given for the one output, also by its name or in a list of one array."""
-    leaves = tf.nest.flatten(value) if isinstance(value, dict | list | tuple) else []
-    return leaves[0] if len(leaves) == 1 and hasattr(leaves[0], "__array__") else value
+def _of_outputs(posterior: AbstractPosterior, name: str, given: Any) -> list[np.ndarray | None]:
+    """What is given for each output of the model, in their order; weights may be those of all."""
+    count = len(posterior.likelihoods)
+    leaves = [given]
+    if isinstance(given, dict | list | tuple):
+        flat = tf.nest.flatten(in_order(posterior.model, given))
+        # A list of one array is for the one output; a list of numbers is an array.
+        if all(one is None or hasattr(one, "__array__") for one in flat) and len(flat) == count:
+            leaves = flat
+    if len(leaves) != count and name == "sample_weight":
+        leaves = leaves * count
+    if len(leaves) != count:
+        raise ValueError(
+            f"`{name}` must have an array for each of the {count} outputs, in a list or in a dict "
+            f"by their names. Received: {name} of type {type(given).__name__}"
+        )
+    return [None if one is None else arguments.real_array(name, one) for one in leaves]
 
 
 def _weights(answer: Sampled, sample_weight: Any) -> np.ndarray:

@@ -92,7 +92,7 @@ def predict(
         keep = samples_bytes <= _SAMPLE_BYTES if keep_samples is None else keep_samples
         parts.append([one.prediction(keep) for one in block.answers])
     predictions = [Prediction.concatenate(list(part)) for part in zip(*parts, strict=True)]
-    return _like_outputs(posterior, predictions)
+    return like_outputs(posterior, predictions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +259,12 @@ def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int) -> Iterator[tu
     for start in range(0, num_rows(x), batch_size):
         rows = slice(start, start + batch_size)
         inputs = tf.nest.map_structure(lambda a, rows=rows: tf.convert_to_tensor(a[rows]), x)
-        yield (inputs, *(a if a is None else a[rows] for a in (y, sample_weight)))
+        yield (inputs, *(_part(a, rows) for a in (y, sample_weight)))
+
+
+def _part(arrays: Any, rows: slice) -> Any:
+    """Rows of an array, or of each of several, where there are any."""
+    return tf.nest.map_structure(lambda array: None if array is None else array[rows], arrays)
 
 
 def _as_array(x: Any) -> np.ndarray:
@@ -354,7 +359,8 @@ def _joined_mask(outputs: Sequence[tf.Tensor]) -> np.ndarray | None:
     return np.concatenate([mask[0].numpy().astype(bool) for mask in masks])
 
 
-def _like_outputs(posterior: AbstractPosterior, predictions: list[Prediction]) -> Any:
+def like_outputs(posterior: AbstractPosterior, predictions: list[Any]) -> Any:
+    """What is said of each output, in the structure of the outputs."""
     if len(predictions) == 1:
         return predictions[0]
     # A subclassed model does not know its outputs; its losses are in the same places.

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from tfbnn.layers.variational import variational_layers, variational_weights
+from tfbnn.layers.variational import mask_unbuilt_layers, random_maps, variational_weights
 from tfbnn.pruning.masks import mask_of, prunable_weights
 from tfbnn.training.copies import copy_state, rebuilt
 from tfbnn.training.models import BayesianModel
@@ -38,14 +38,14 @@ def _set_masked(config: Any) -> None:
 
 def _set_masked_layers(clone: keras.Model) -> None:
     """The same for layers that a subclass makes by itself: they are in no configuration."""
-    for layer in variational_layers(clone):
-        if layer.built and not layer.masked:
+    for one in random_maps(clone):
+        if not one.layer.masked:
             raise ValueError(
-                f"The layer {layer.name!r} inside a layer of your own cannot be given a mask: let "
-                "`get_config` of that layer hold it (`keras.saving.serialize_keras_object`) and "
-                "`from_config` make it from there. Received: masked=False"
+                f"The layer {one.layer.name!r} inside a layer of your own cannot be given a mask: "
+                "let `get_config` of that layer hold it (`keras.saving.serialize_keras_object`) "
+                "and `from_config` make it from there. Received: masked=False"
             )
-        layer.masked = True
+    mask_unbuilt_layers(clone)
 
 
 def _copy_variables(source: keras.Model, target: keras.Model) -> None:

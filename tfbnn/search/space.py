@@ -8,8 +8,8 @@ from typing import Any
 import keras_tuner
 import numpy as np
 
-import tfbnn.layers
 from tfbnn import arguments
+from tfbnn.layers.estimators import ESTIMATORS
 from tfbnn.training.recipes import RECIPES
 from tfbnn.weights.priors import PRIORS, AbstractPrior
 
@@ -165,7 +165,7 @@ def choose_prior(
 
 
 def _estimators() -> list[str]:
-    return [name.removeprefix("Dense") for name in dir(tfbnn.layers) if name.startswith("Dense")]
+    return [estimator.title().replace("_", "") for estimator in ESTIMATORS]
 
 
 def _check_known(name: str, values: tuple[str, ...], known: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from tfbnn import arguments
 from tfbnn.layers.keras_internals import batches_seen
 from tfbnn.layers.variational import variational_layers
 from tfbnn.likelihoods.base import AbstractLikelihood
@@ -39,6 +40,7 @@ def likelihoods_of(model: keras.Model) -> list[AbstractLikelihood]:
     Raises:
         ValueError: If a loss of a plain model is no likelihood, or learns a scale.
     """
+    arguments.instance("model", model, keras.Model, "a Keras model")
     if isinstance(model, BayesianModel):
         return model.likelihoods
     if model.loss is None:

@@ -4,11 +4,13 @@ It stands there and not in the compile configuration, which `keras.models.clone_
 plain Keras model.
 """
 
+import warnings
 from typing import Any
 
 import keras
 
-from tfbnn.layers.variational import variational_layers
+import tfbnn
+from tfbnn.layers.variational import mask_unbuilt_layers, variational_layers
 from tfbnn.likelihoods.table import from_config as likelihood_from_config
 from tfbnn.training import recipes, schedules
 
@@ -34,6 +36,36 @@ class SavedState:
     def compile_from_config(self, config: dict[str, Any]) -> None:
         _recompile(self, config)
 
+    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> Any:
+        """Write a file that answers with a prediction and an uncertainty, where Keras has one.
+
+        Args:
+            filepath: Where to write.
+            format: `"tf_saved_model"`, `"litert"` (or `"tflite"`), `"onnx"` or `"c"`: that of
+                `tfbnn.export`, with an uncertainty. Any other is Keras' own, and has the network at
+                the posterior mean alone.
+            **kwargs: Those of the exporter, such as `uncertainty`, or of Keras.
+
+        Returns:
+            The manifest; None of one of Keras' own.
+
+        Warns:
+            UserWarning: If the file will have no uncertainty.
+        """
+        name = _FORMATS.get(format, format)
+        if name in tfbnn.export.TARGETS:
+            return getattr(tfbnn.export, name)(self, filepath, **kwargs)
+        warnings.warn(
+            "A file of this format has the network at the posterior mean, without an uncertainty; "
+            f"{sorted(tfbnn.export.TARGETS)} have one. Received: format={format!r}",
+            stacklevel=2,
+        )
+        return super().export(filepath, format, **kwargs)
+
+
+# What Keras calls two of the targets.
+_FORMATS = {"tf_saved_model": "saved_model", "litert": "tflite"}
+
 
 def _saved(model: keras.Model) -> dict[str, Any]:
     """What `restore` takes, in plain values."""
@@ -57,9 +89,9 @@ def restore(model: keras.Model, state: dict[str, Any]) -> None:
     """Let a new model be as one was whose state was saved, by this version or an earlier one."""
     objective = model.objective
     model.optimizer_was_built = state.get("optimizer_built", True)
-    for layer in variational_layers(model):
+    if state["masked"]:
         # A subclass makes its layers itself; that they were pruned is not in its configuration.
-        layer.masked |= state["masked"] and not layer.built
+        mask_unbuilt_layers(model)
     if state["num_examples"] is not None:
         objective.set_num_examples(state["num_examples"], is_given=False)
     objective.set_likelihoods(model, [likelihood_from_config(c) for c in state["likelihoods"]])

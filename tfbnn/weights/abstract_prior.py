@@ -55,12 +55,12 @@ class AbstractPrior(abc.ABC):
     @property
     def kind(self) -> "Kind":
         """All of the law but its numbers."""
-        rest = {k: v for k, v in self.get_config().items() if k not in self.numbers}
-        return Kind.of(self, rest)
+        names = self._own_numbers()
+        return Kind.of(self, {k: v for k, v in self.get_config().items() if k not in names})
 
     def values(self) -> list[Any]:
         """The numbers of the law, which with its kind are the whole law."""
-        return [getattr(self, name) for name in self.numbers]
+        return [getattr(self, name) for name in self._own_numbers()]
 
     def with_values(self, values: Sequence[Any]) -> "AbstractPrior":
         """The same kind of law with other numbers, or scalar tensors; they are not checked.
@@ -77,8 +77,12 @@ class AbstractPrior(abc.ABC):
         0.375
         """
         other = copy.copy(self)
-        vars(other).update(zip(self.numbers, values, strict=True))
+        vars(other).update(zip(self._own_numbers(), values, strict=True))
         return other
+
+    def _own_numbers(self) -> tuple[str, ...]:
+        # A subclass may compute in another way than its base.
+        return vars(type(self)).get("numbers", ())
 
     def at_fan_in(self, fan_in: int) -> "AbstractPrior":
         """The law of the weights of a layer in which each unit sums over `fan_in` inputs."""

@@ -458,7 +458,9 @@ UNSUPPORTED = {
         (3, 3, 3, 1), [models.convolution(3, 2, 2), models.flatten()], "three dimensions"
     ),
     "normalization over rows": (
-        (4, 3), [keras.layers.LayerNormalization(axis=1), models.flatten()], r"axis='the last axes'"
+        (4, 3),
+        [keras.layers.LayerNormalization(axis=1), models.flatten()],
+        r"supported is axis=\[-1\]\. Received: axis=\[1\]",
     ),
     "bilinear": (
         (2, 2, 1),

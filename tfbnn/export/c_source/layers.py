@@ -99,7 +99,7 @@ def _checked_shape(translator: Translator, step: Step) -> tuple[int, ...]:
     return shape
 
 
-def _affine(translator: Translator, record: records.Affine) -> None:
+def _affine(translator: Translator, record: records.Affine | records.Normalisation) -> None:
     step = record.step
     name, shape = translator.name_of(record.layer), step.output.shape[1:]
     factor, term = (np.broadcast_to(number, (1, *shape))[0] for number in record.numbers())
@@ -109,7 +109,7 @@ def _affine(translator: Translator, record: records.Affine) -> None:
 def _normalise(translator: Translator, record: records.Normalisation) -> None:
     step, shape, axes = record.step, record.step.output.shape, record.axes
     if axes != tuple(range(len(shape) - len(axes), len(shape))):
-        raise _unsupported(step, "axis", record.layer.axis, "the last axes")
+        raise _unsupported(step, "axis", record.layer.axis, [*range(-len(axes), 0)])
     count, epsilon = math.prod(shape[axes[0] :]), record.layer.epsilon
     translator.elementwise(step, lambda v, out: Normalise(v, out, count, epsilon))
     _affine(translator, record)
