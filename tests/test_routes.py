@@ -244,6 +244,11 @@ def reader(target, path, posterior):
         # A function by its name lives as long as what was loaded.
         run = functools.partial(lambda loaded, x: loaded.signatures[name](inputs=x), loaded)
         return lambda x: {n: v.numpy() for n, v in run(tf.constant(x)).items()}
+    if target == "onnx":
+        session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+        names = [one.name for one in session.get_outputs()]
+        (inputs,) = (one.name for one in session.get_inputs())
+        return lambda x: dict(zip(names, session.run(names, {inputs: x}), strict=True))
     if target == "tflite":
         model = tfbnn.lite.Model(path)
         return lambda x: model.predict(x).outputs
@@ -278,6 +283,8 @@ def test_files(route, target, mode, tmp_path):
         return
     if target == "c" and compiler() is None:
         pytest.skip("no C compiler")
+    if target == "onnx":
+        pytest.importorskip("tf2onnx")
     manifest = export(posterior, path, MODES[mode], check_data=one.x)
     assert (manifest["format"], manifest["mode"]) == (target, mode)
     assert manifest["posterior"] == posterior.route

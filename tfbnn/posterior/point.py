@@ -5,7 +5,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfbnn import arguments
 from tfbnn.posterior.base import AbstractRandomNetwork
 from tfbnn.training.plain_models import likelihoods_of
 
@@ -32,7 +31,6 @@ class MAP(AbstractRandomNetwork):
     num_draws = 1
 
     def __init__(self, model: keras.Model):
-        arguments.instance("model", model, keras.Model, "a Keras model")
         super().__init__(model, likelihoods_of(model))
 
     @property
