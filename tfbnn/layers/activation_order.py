@@ -6,17 +6,12 @@ from tfbnn.layers.steps import Step, Steps
 
 
 def delayed_activations(steps: Steps) -> dict[Step, Step]:
-    """Steps whose activation may wait for the max pooling that alone reads them.
+    """Steps whose activation may wait for the max pooling that alone reads them: its step, by
+    theirs.
 
     A function `f` that never falls has `max(f(x)) = f(max(x))`. After the pooling, fewer numbers go
     through it; and the rule for the maximum of normals is less wrong, because what an activation
     gives is far from normal.
-
-    Args:
-        steps: The network.
-
-    Returns:
-        The step of the pooling, by that of the activation.
 
     Example:
 

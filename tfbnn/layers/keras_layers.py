@@ -25,15 +25,6 @@ def record_of(step: Step) -> AbstractRecord:
 
     A subclass of a layer of Keras is `Unknown`: it may compute something else, or have another
     configuration. So is a variational layer with a `call` of its own.
-
-    Example:
-
-    >>> import keras, tfbnn
-    >>> from tfbnn.layers.steps import steps_of
-    >>> layers = [keras.layers.Reshape((4, 2)), keras.layers.GlobalMaxPooling1D()]
-    >>> steps = steps_of(tfbnn.Sequential([keras.Input((8,)), *layers]))
-    >>> [type(record_of(step)).__name__ for step in steps]
-    ['Rearrangement', 'Pooling']
     """
     cls = type(step.layer)
     if getattr(cls, "call", None) is AbstractLinearLayer.call:

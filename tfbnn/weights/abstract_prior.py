@@ -90,14 +90,7 @@ class AbstractPrior(abc.ABC):
         return self
 
     def log_prob(self, value: Any) -> tf.Tensor:
-        """Log density of each weight, `log(p(value))`, in nats.
-
-        Args:
-            value: Weights, a tensor of any shape.
-
-        Returns:
-            A float32 tensor of the shape of `value`; nothing is summed.
-        """
+        """Log density of each weight, `log(p(value))`, in nats: float32, and nothing is summed."""
         return self.distribution().log_prob(float32(value))
 
     def __eq__(self, other: object) -> bool:

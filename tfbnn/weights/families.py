@@ -143,14 +143,9 @@ class NormalWeight(Weight):
         )
 
     def draw(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """One draw of the weights, `loc + scale * N(0, 1)`, and the KL.
+        """One draw of the weights, `loc + scale * N(0, 1)`, and `KL(q || p)`, a scalar in nats.
 
-        Args:
-            seed: An integer tensor of shape `(2,)`.
-
-        Returns:
-            The draw, and `KL(q || p)` as a float32 scalar, in nats: exact where there is a closed
-            form, else estimated at this draw.
+        The KL is exact where there is a closed form, else estimated at this draw.
         """
         return self._realise("draw", seed)
 
@@ -165,11 +160,7 @@ class NormalWeight(Weight):
     def kl(self, seed: tf.Tensor | None = None) -> tf.Tensor:
         """`KL(q || p)` summed over the weights that are not pruned, in nats.
 
-        Args:
-            seed: A seed for the draw of a Monte Carlo KL; a closed form needs none.
-
-        Returns:
-            A float32 scalar.
+        A Monte Carlo KL needs a seed for its draw.
         """
         return self.moments(seed)[-1]
 
