@@ -33,12 +33,9 @@ def on_both(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
 
 
 def cumulative(a: tf.Tensor) -> tf.Tensor:
-    """The standard normal distribution function, to within 1.4e-4.
+    """The standard normal distribution function, to within 1.4e-4, for numbers between -8 and 8.
 
     `Phi(a) ~ sigmoid(1.5976 a + 0.07056 a**3)`
-
-    Args:
-        a: Numbers between -8 and 8.
 
     Reference:
         Bowling et al. 2009, "A logistic approximation to the cumulative normal distribution".
@@ -53,7 +50,7 @@ def root(variance: tf.Tensor) -> tf.Tensor:
 
 
 def maximum(x: Moments, y: Moments) -> Moments:
-    """The larger of two independent normals.
+    """The larger of two independent normals, whose shapes broadcast.
 
     With `t = sqrt(var(x) + var(y))` and `a = (mean(x) - mean(y)) / t`:
 
@@ -62,13 +59,6 @@ def maximum(x: Moments, y: Moments) -> Moments:
 
     where `Phi` and `phi` are taken at `a`. The variance is that of the paper without its
     differences of squares, which float32 loses where the means are far from zero.
-
-    Args:
-        x: Moments.
-        y: Moments of the same shape, or that broadcast to it.
-
-    Returns:
-        Moments; the variance is None if both are certain.
 
     Reference:
         Clark 1961, "The greatest of a finite set of random variables", eqs. 2 and 4.
@@ -138,11 +128,6 @@ def normalised(x: Moments, axes: Sequence[int], epsilon: float) -> Moments:
     over all inputs, where `d` is 1 for the input of the output itself: the function is taken for
     linear around the means of its inputs (the delta method). That is exact for variances near 0,
     and for inputs that are all alike; in between the error falls as `1 / n`.
-
-    Args:
-        x: Moments.
-        axes: The axes, which are counted with that of the rows.
-        epsilon: Added to the variance.
     """
 
     def mean(tensor: tf.Tensor) -> tf.Tensor:
@@ -162,7 +147,7 @@ def normalised(x: Moments, axes: Sequence[int], epsilon: float) -> Moments:
 
 
 def through(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
-    """Any function of one number, by Gauss-Hermite quadrature with 20 nodes.
+    """Any elementwise function, by Gauss-Hermite quadrature with 20 nodes.
 
     Exact for polynomials. How far off it is, the mean in standard deviations of `function(x)`, the
     variance relative:
@@ -174,10 +159,6 @@ def through(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
     | 3 | 0.02 | 0.08 |
 
     Beyond, the nodes are too far apart: `tanh` is a step between two of them.
-
-    Args:
-        function: Elementwise.
-        x: Moments.
     """
     if x.variance is None:
         return Moments(function(x.mean), None)

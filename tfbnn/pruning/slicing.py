@@ -18,13 +18,8 @@ from tfbnn.weights import priors
 def sliced(
     model: BayesianModel, units: Units, states: dict[Any, LinearState], kept: np.ndarray
 ) -> BayesianModel:
-    """A copy of a model with the units that are kept.
-
-    Args:
-        model: A `Sequential` or functional model.
-        units: Its units.
-        states: What is left of its dense layers and convolutions.
-        kept: Whether each unit is kept, `(units.count,)`.
+    """A copy of a `Sequential` or functional model with the units that are `kept`,
+    `(units.count,)`.
 
     Raises:
         ValueError: If the configuration of the model does not list its layers.

@@ -25,10 +25,6 @@ class UnitRanking(AbstractRanking):
 
     Units that a plain Keras layer computes or reads have no masks there, and are kept.
 
-    Args:
-        model: A built `Sequential` or functional model.
-        criterion: A name in `GROUP_CRITERIA`.
-
     Raises:
         ValueError: If the graph of the model is not known, no unit can be removed, or the weights
             are not finite.

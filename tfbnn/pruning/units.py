@@ -23,11 +23,7 @@ HELD = 0
 
 
 class Units(AbstractFlow):
-    """The units of a network.
-
-    Args:
-        steps: The steps of the network.
-        held: Layers whose rows and columns cannot be removed.
+    """The units of a network; rows and columns of the `held` layers cannot be removed.
 
     Attributes:
         count: One more than the largest number of a unit.
@@ -38,7 +34,7 @@ class Units(AbstractFlow):
 
     Example:
 
-    >>> import keras, tfbnn
+    >>> import tfbnn
     >>> from tfbnn.layers.steps import steps_of
     >>> inputs = keras.Input((4,))
     >>> first, last = tfbnn.layers.DenseFlipout(3), tfbnn.layers.DenseFlipout(2)
