@@ -57,12 +57,6 @@ def activation_of(layer: Any, rank: int) -> Activation:
     """The activation that a layer, or an operation of `keras.ops`, ends in or is; linear if none.
 
     `rank` is the number of axes of its outputs.
-
-    Example:
-
-    >>> found = activation_of(keras.layers.LeakyReLU(0.3), 2)
-    >>> found.name, found.slope
-    ('relu', 0.3)
     """
     if type(layer) is keras.layers.Softmax:
         is_last = layer.axis in (-1, rank - 1)

@@ -73,13 +73,6 @@ def steps_of(model: keras.Model) -> Steps:
     Raises:
         ValueError: If the graph of the model is not known (a subclass with a `call` of its own), or
             the model or a layer in it does not take one value and give one.
-
-    Example:
-
-    >>> import tfbnn
-    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2, name="last")])
-    >>> [(step.layer.name, step.output.shape) for step in steps_of(model)]
-    [('last', (None, 2))]
     """
     graph = _graph(model)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:

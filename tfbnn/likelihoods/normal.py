@@ -64,12 +64,9 @@ class NormalNLL(keras.losses.Loss):
         self.initial_scale = initial_scale
         if initial_scale is not None:
             # Below the smallest scale it would not be the start.
+            bounds = SMALLEST_SCALE, arguments.LARGEST_SCALE
             self.initial_scale = arguments.real_number(
-                "initial_scale",
-                initial_scale,
-                SMALLEST_SCALE,
-                arguments.LARGEST_SCALE,
-                exclusive=True,
+                "initial_scale", initial_scale, *bounds, exclusive=True
             )
         self.num_scales = num_scales
         if num_scales is not None:

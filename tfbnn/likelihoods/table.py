@@ -31,11 +31,6 @@ def likelihood_of(loss: Any) -> AbstractLikelihood:
 
     Raises:
         ValueError: If the loss is no likelihood, or an option makes it none.
-
-    Example:
-
-    >>> likelihood_of("binary_crossentropy").name
-    'bernoulli'
     """
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", None)
     if name in _BY_NAME:

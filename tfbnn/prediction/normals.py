@@ -4,7 +4,6 @@ Everything is differentiable and made of operations that LiteRT has built in. Th
 normal cumulative distribution function is an approximation: LiteRT has no error function.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -24,7 +23,8 @@ class Moments(NamedTuple):
 _FAR = 8.0
 # Under the root of a variance.
 _TINY = 1e-12
-_NODES = 20
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(20)
+_WEIGHTS /= _WEIGHTS.sum()
 
 
 def on_both(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
@@ -162,21 +162,14 @@ def through(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
     """
     if x.variance is None:
         return Moments(function(x.mean), None)
-    nodes, weights = _hermite()
     scale = root(x.variance)
-    values = [function(x.mean + float(node) * scale) for node in nodes]
-    mean = _weighted(values, weights)
-    return Moments(mean, _weighted([tf.square(value - mean) for value in values], weights))
+    values = [function(x.mean + float(node) * scale) for node in _NODES]
+    mean = _weighted(values)
+    return Moments(mean, _weighted([tf.square(value - mean) for value in values]))
 
 
-def _weighted(values: list[tf.Tensor], weights: np.ndarray) -> tf.Tensor:
-    return tf.add_n([float(w) * v for w, v in zip(weights, values, strict=True)])
-
-
-@functools.cache
-def _hermite() -> tuple[np.ndarray, np.ndarray]:
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
-    return nodes, weights / weights.sum()
+def _weighted(values: list[tf.Tensor]) -> tf.Tensor:
+    return tf.add_n([float(w) * v for w, v in zip(_WEIGHTS, values, strict=True)])
 
 
 def _above_zero(mean: tf.Tensor, variance: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -187,13 +180,9 @@ def _above_zero(mean: tf.Tensor, variance: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """
     scale = root(variance)
     a = tf.clip_by_value(mean / scale, -_FAR, _FAR)
-    below, density = cumulative(a), _density(a)
+    below, density = cumulative(a), tf.exp(-0.5 * tf.square(a)) / math.sqrt(2 * math.pi)
     upper = a * below + density
     return scale, below, density, upper * (upper - a)
-
-
-def _density(a: tf.Tensor) -> tf.Tensor:
-    return tf.exp(-0.5 * tf.square(a)) / math.sqrt(2 * math.pi)
 
 
 def _or_zero(variance: tf.Tensor | None) -> tf.Tensor:

@@ -27,12 +27,6 @@ def standard_points(num_points: int, features: int) -> np.ndarray:
     Raises:
         ValueError: If `num_points` is odd or below 2, or `features` not from 1 to 1000.
 
-    Example:
-
-    >>> points = standard_points(64, features=3)
-    >>> points.shape, float(abs(points.mean(axis=0)).max()) < 1e-6
-    ((64, 3), True)
-
     Reference:
         Owen 2017, "A randomized Halton algorithm in R".
     """

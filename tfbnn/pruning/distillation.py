@@ -69,7 +69,7 @@ def distill(
 
     Raises:
         TypeError: If `answers` is no prediction of `tfbnn.predict`, or `model` is a posterior
-            without the law of each weight (`"moments"`) or without a mean (`"mean"`).
+            without the law of each weight (`"moments"`) or without a mean (`"none"`).
         ValueError: If rows or shapes do not fit, an argument is out of range, or a layer of `model`
             has no moments.
 
@@ -90,10 +90,8 @@ def distill(
         in a Neural Network".
     """
     arguments.one_of("uncertainty", uncertainty, _MODES)
-    epochs, batch_size = (
-        arguments.count("epochs", epochs),
-        arguments.count("batch_size", batch_size),
-    )
+    epochs = arguments.count("epochs", epochs)
+    batch_size = arguments.count("batch_size", batch_size)
     learning_rate = arguments.positive("learning_rate", learning_rate)
     callbacks = arguments.listed("callbacks", callbacks, _checked_callback)
     verbose = arguments.verbosity("verbose", verbose)
@@ -108,10 +106,10 @@ def distill(
     return trainer.fit(rows, epochs=epochs, callbacks=callbacks, verbose=verbose)
 
 
-def _student(model: Any, posterior: AbstractPosterior, route: str) -> keras.Model:
+def _student(model: Any, posterior: AbstractPosterior, uncertainty: str) -> keras.Model:
     """The model whose variables are trained."""
-    if route == "moments":
-        return model_of(model, "Distillation by `route='moments'`")
+    if uncertainty == "moments":
+        return model_of(model, "Distillation by `uncertainty='moments'`")
     if posterior.mean() is None:
         raise TypeError(
             "The posterior has no network at a mean that could be taught: give a model. "
@@ -143,7 +141,8 @@ class _Distillation(keras.Model):
         x, (*targets, mask) = data
         with tf.GradientTape() as tape:
             terms = self._likelihood.distances(targets, self._answers(x))
-            terms = [_mean_over_rows(term, mask) for term in terms[: len(self._means)]]
+            # Over all other axes that count the sum, as in the objective.
+            terms = [tf.reduce_mean(sum_events(t, [mask])) for t in terms[: len(self._means)]]
             loss = total(terms)
         variables = self.student.trainable_variables
         # The mean does not depend on the standard deviations.
@@ -161,11 +160,6 @@ class _Distillation(keras.Model):
             outputs = moments.outputs_at_points(self._steps, x, weights, _NUM_POINTS)
         named = self._likelihood.answer(outputs)
         return tuple(named[name] for name in self._likelihood.meanings)
-
-
-def _mean_over_rows(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Sum over all other axes that count, as the objective does, and mean over the batch."""
-    return tf.reduce_mean(sum_events(values, [mask]))
 
 
 def _checked(posterior: Any, x: Any, answers: Prediction) -> tuple[np.ndarray, tuple]:

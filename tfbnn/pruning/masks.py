@@ -24,9 +24,7 @@ class Selection:
 
 def sparsity_of(model: keras.Model) -> float:
     """Share of the kernel weights that are pruned, from 0 to 1; biases are not counted."""
-    kernels = prunable_weights(model)
-    kept = sum(int(mask_of(kernel).sum()) for kernel in kernels)
-    return 1.0 - kept / sum(kernel.size for kernel in kernels)
+    return 1.0 - num_weights(model) / sum(kernel.size for kernel in prunable_weights(model))
 
 
 def num_weights(model: keras.Model) -> int:

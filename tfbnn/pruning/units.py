@@ -31,16 +31,6 @@ class Units(AbstractFlow):
         columns: For each, the units that it computes, `(units,)`.
         passed: For each other layer, the units that come out of it, `(features,)`.
         entered: For the input layer of each model inside, the units that enter it, and their axis.
-
-    Example:
-
-    >>> import tfbnn
-    >>> from tfbnn.layers.steps import steps_of
-    >>> inputs = keras.Input((4,))
-    >>> first, last = tfbnn.layers.DenseFlipout(3), tfbnn.layers.DenseFlipout(2)
-    >>> units = Units(steps_of(tfbnn.Model(inputs, last(first(inputs)))))
-    >>> [units.columns[layer].tolist() for layer in (first, last)]
-    [[1, 2, 3], [0, 0]]
     """
 
     def __init__(self, steps: Steps, held: tuple[Any, ...] = ()):

@@ -110,9 +110,8 @@ class NormalWeight(Weight):
     @property
     def mask(self) -> tf.Tensor | None:
         """1 where the weight is kept, 0 where it was pruned; None if the layer has no mask."""
-        return (
-            None if self.mask_variable is None else tf.convert_to_tensor(self.mask_variable.value)
-        )
+        variable = self.mask_variable
+        return None if variable is None else tf.convert_to_tensor(variable.value)
 
     @property
     def loc(self) -> tf.Tensor:

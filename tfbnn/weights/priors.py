@@ -25,9 +25,6 @@ same configuration, and goes through `keras.saving`. What is not offered: priors
 parameters (empirical Bayes) other than `AutomaticRelevance`, priors that tie weights together
 (vector events), and priors that forbid some weights (`Gamma`, `Uniform`), for which the KL from a
 normal posterior is infinite.
-
-To add a prior: a registered class below, a row in `PRIORS`, and, where its KL is known in closed
-form, a function in `tfbnn/weights/divergences.py`.
 """
 
 import math
@@ -136,12 +133,6 @@ class ScaleMixture(AbstractPrior):
         With `wide` and `narrow` the log of each weighted component,
         `log(p(w)) = wide + log(1 + exp(narrow - wide))`. Both are linear in `w**2`, and
         `narrow - wide` never grows with it, so nothing overflows.
-
-        Args:
-            value: Weights, a tensor of any shape.
-
-        Returns:
-            A float32 tensor of the shape of `value`.
         """
 
         # By hand: differentiating `softplus` would take longer than all the rest.

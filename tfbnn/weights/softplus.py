@@ -17,11 +17,6 @@ def softplus(x: tf.Tensor) -> tf.Tensor:
 
     The relative error stays below 3e-7 for negative `x` too, where the result is close to
     `exp(x)`: a small standard deviation keeps its digits. It is positive down to `x = -87`.
-
-    Example:
-
-    >>> print(f"{float(softplus(tf.constant(-20.0))):.6e}")
-    2.061154e-09
     """
     # `where` and not `abs` and `maximum`, whose gradients at 0 are not that of softplus. No custom
     # gradient: TensorFlow keeps those, and the graph they were traced in, for ever.
