@@ -142,9 +142,7 @@ class _Remaining:
     """The numbers of weights that are left while units are removed."""
 
     def __init__(
-        self,
-        masks: list[np.ndarray],
-        members: list[dict[int, tuple[np.ndarray, np.ndarray]]],
+        self, masks: list[np.ndarray], members: list[dict[int, tuple[np.ndarray, np.ndarray]]]
     ):
         # Weights of one input and one output, summed over space.
         self._counts = [
