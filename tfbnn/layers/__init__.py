@@ -22,23 +22,17 @@ from tfbnn.layers.bindings import Convolution1DFlipout as Convolution1DFlipout
 from tfbnn.layers.bindings import (
     Convolution1DLocalReparameterization as Convolution1DLocalReparameterization,
 )
-from tfbnn.layers.bindings import (
-    Convolution1DReparameterization as Convolution1DReparameterization,
-)
+from tfbnn.layers.bindings import Convolution1DReparameterization as Convolution1DReparameterization
 from tfbnn.layers.bindings import Convolution2DFlipout as Convolution2DFlipout
 from tfbnn.layers.bindings import (
     Convolution2DLocalReparameterization as Convolution2DLocalReparameterization,
 )
-from tfbnn.layers.bindings import (
-    Convolution2DReparameterization as Convolution2DReparameterization,
-)
+from tfbnn.layers.bindings import Convolution2DReparameterization as Convolution2DReparameterization
 from tfbnn.layers.bindings import Convolution3DFlipout as Convolution3DFlipout
 from tfbnn.layers.bindings import (
     Convolution3DLocalReparameterization as Convolution3DLocalReparameterization,
 )
-from tfbnn.layers.bindings import (
-    Convolution3DReparameterization as Convolution3DReparameterization,
-)
+from tfbnn.layers.bindings import Convolution3DReparameterization as Convolution3DReparameterization
 from tfbnn.layers.bindings import DenseFlipout as DenseFlipout
 from tfbnn.layers.bindings import DenseLocalReparameterization as DenseLocalReparameterization
 from tfbnn.layers.bindings import DenseReparameterization as DenseReparameterization

@@ -6,26 +6,12 @@ from tfbnn.layers.steps import Step, Steps
 
 
 def delayed_activations(steps: Steps) -> dict[Step, Step]:
-    """Steps whose activation may wait for the max pooling that alone reads them.
+    """Steps whose activation may wait for the max pooling that alone reads them: its step, by
+    theirs.
 
     A function `f` that never falls has `max(f(x)) = f(max(x))`. After the pooling, fewer numbers go
     through it; and the rule for the maximum of normals is less wrong, because what an activation
     gives is far from normal.
-
-    Args:
-        steps: The network.
-
-    Returns:
-        The step of the pooling, by that of the activation.
-
-    Example:
-
-    >>> import keras, tfbnn
-    >>> from tfbnn.layers.steps import steps_of
-    >>> first = tfbnn.layers.Convolution2DFlipout(4, 3, activation="relu", name="first")
-    >>> model = tfbnn.Sequential([keras.Input((8, 8, 1)), first, keras.layers.MaxPooling2D()])
-    >>> [step.layer.name for step in delayed_activations(steps_of(model))]
-    ['first']
     """
     readers = {step.output: [s for s in steps if step.output in s.inputs] for step in steps}
     return {

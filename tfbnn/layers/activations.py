@@ -54,20 +54,9 @@ class Activation:
 
 
 def activation_of(layer: Any, rank: int) -> Activation:
-    """The activation that a layer or an operation ends in or is; linear if there is none.
+    """The activation that a layer, or an operation of `keras.ops`, ends in or is; linear if none.
 
-    Args:
-        layer: A layer, or an operation of `keras.ops`.
-        rank: Number of axes of its outputs.
-
-    Example:
-
-    >>> import keras
-    >>> found = activation_of(keras.layers.LeakyReLU(0.3), 2)
-    >>> found.name, found.slope
-    ('relu', 0.3)
-    >>> activation_of(keras.layers.Dense(2, "relu6"), 2).cap
-    6.0
+    `rank` is the number of axes of its outputs.
     """
     if type(layer) is keras.layers.Softmax:
         is_last = layer.axis in (-1, rank - 1)

@@ -48,23 +48,13 @@ class AbstractWindowed(AbstractLinearLayer):
     def _paddings(self) -> tuple[str, ...]:
         return ("valid", "same", "causal") if self.rank == 1 else ("valid", "same")
 
-    @property
-    def _window(self) -> dict[str, Any]:
-        """What the layer and its map have in common."""
-        return {
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "data_format": self.data_format,
-            "dilation_rate": self.dilation_rate,
-        }
-
     def _accepted_inputs(self, input_shape: tuple[int | None, ...]) -> keras.InputSpec:
         axis = self.linear_map.channel_axis
         return keras.InputSpec(ndim=self.rank + 2, axes={axis: input_shape[axis]})
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self._window}
+        names = ("kernel_size", "strides", "padding", "data_format", "dilation_rate")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 class AbstractConvolution(AbstractWindowed):
@@ -124,8 +114,7 @@ class AbstractConvolution(AbstractWindowed):
 
     @property
     def linear_map(self) -> linear_maps.Convolution:
-        own = {"filters": self.filters, "groups": self.groups}
-        return linear_maps.Convolution(rank=self.rank, **own, **self._window)
+        return linear_maps.Convolution.of(self)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters, "groups": self.groups}

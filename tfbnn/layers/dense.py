@@ -43,7 +43,7 @@ class Dense(AbstractLinearLayer):
 
     @property
     def linear_map(self) -> linear_maps.Dense:
-        return linear_maps.Dense(self.units)
+        return linear_maps.Dense.of(self)
 
     def _accepted_inputs(self, input_shape: tuple[int | None, ...]) -> keras.InputSpec:
         if input_shape[-1] is None:

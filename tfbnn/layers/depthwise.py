@@ -91,9 +91,7 @@ class DepthwiseConv2D(AbstractWindowed):
 
     @property
     def linear_map(self) -> DepthwiseConvolution:
-        return DepthwiseConvolution(
-            rank=self.rank, depth_multiplier=self.depth_multiplier, **self._window
-        )
+        return DepthwiseConvolution.of(self)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "depth_multiplier": self.depth_multiplier}

@@ -1,9 +1,5 @@
-"""What each layer of Keras is, in one place: `RECORDS` has a row for each.
+"""What each layer of Keras is, in one place: `RECORDS` has a row for each."""
 
-To add a layer of a known kind (see `records`) is to add a row.
-"""
-
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +11,7 @@ from tfbnn.layers import activations, records
 from tfbnn.layers.depthwise import DepthwiseConvolution
 from tfbnn.layers.keras_internals import numpy_operations as operations
 from tfbnn.layers.linear_layer import AbstractLinearLayer
-from tfbnn.layers.linear_maps import Convolution, Dense
+from tfbnn.layers.linear_maps import Convolution, Dense, LinearMap
 from tfbnn.layers.records import AbstractRecord, Linear
 from tfbnn.layers.steps import Step
 
@@ -25,15 +21,6 @@ def record_of(step: Step) -> AbstractRecord:
 
     A subclass of a layer of Keras is `Unknown`: it may compute something else, or have another
     configuration. So is a variational layer with a `call` of its own.
-
-    Example:
-
-    >>> import keras, tfbnn
-    >>> from tfbnn.layers.steps import steps_of
-    >>> layers = [keras.layers.Reshape((4, 2)), keras.layers.GlobalMaxPooling1D()]
-    >>> steps = steps_of(tfbnn.Sequential([keras.Input((8,)), *layers]))
-    >>> [type(record_of(step)).__name__ for step in steps]
-    ['Rearrangement', 'Pooling']
     """
     cls = type(step.layer)
     if getattr(cls, "call", None) is AbstractLinearLayer.call:
@@ -46,12 +33,8 @@ def _linear(step: Step, linear_map: Any) -> Linear:
     return records.Depthwise(step, linear_map) if is_depthwise else Linear(step, linear_map)
 
 
-def _of_map(linear_map: type) -> Callable[[Step], Linear]:
-    """A row for layers whose map has fields that are named like their arguments."""
-    names = [field.name for field in dataclasses.fields(linear_map)]
-    return lambda step: _linear(
-        step, linear_map(**{name: getattr(step.layer, name) for name in names})
-    )
+def _of_map(linear_map: type[LinearMap]) -> Callable[[Step], Linear]:
+    return lambda step: _linear(step, linear_map.of(step.layer))
 
 
 def _batch_normalization(step: Step) -> records.Affine:

@@ -1,5 +1,6 @@
 """The linear layer: one random map, a bias and an activation, as most Keras layers have them."""
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -14,6 +15,10 @@ from tfbnn.weights.families import NormalWeight, Weight, WeightLaw
 
 # What is of the kernel in files written before it was named as Keras does.
 _FORMER_NAMES = {"prior": "kernel_prior", "posterior": "kernel_posterior"}
+
+# Arguments that go into a configuration as objects do.
+_OBJECTS = """kernel_initializer bias_initializer bias_regularizer activity_regularizer
+kernel_constraint bias_constraint kernel_prior kernel_posterior bias_prior bias_posterior""".split()
 
 
 class AbstractLinearLayer(AbstractVariationalLayer):
@@ -108,21 +113,8 @@ class AbstractLinearLayer(AbstractVariationalLayer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.input_spec = self._accepted_inputs(input_shape)
-        kernel = WeightLaw(
-            self.kernel_prior,
-            self.kernel_posterior,
-            self.kernel_initializer,
-            self.kernel_constraint,
-        )
-        bias = WeightLaw(
-            self.bias_prior,
-            self.bias_posterior,
-            self.bias_initializer,
-            self.bias_constraint,
-            self.bias_regularizer,
-        )
-        bias = bias if self.use_bias else None
-        self.add_map("kernel", self.linear_map, input_shape, kernel, bias)
+        bias = self._law_of("bias") if self.use_bias else None
+        self.add_map("kernel", self.linear_map, input_shape, self._law_of("kernel"), bias)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.activation(self.random_map(inputs, training))
@@ -136,16 +128,7 @@ class AbstractLinearLayer(AbstractVariationalLayer):
             **super().get_config(),
             "activation": keras.activations.serialize(self.activation),
             "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
-            "activity_regularizer": keras.regularizers.serialize(self.activity_regularizer),
-            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
-            "bias_constraint": keras.constraints.serialize(self.bias_constraint),
-            "kernel_prior": priors.serialize(self.kernel_prior),
-            "kernel_posterior": serialize(self.kernel_posterior),
-            "bias_prior": priors.serialize(self.bias_prior),
-            "bias_posterior": serialize(self.bias_posterior),
+            **{name: serialize(getattr(self, name)) for name in _OBJECTS},
         }
 
     @classmethod
@@ -154,6 +137,10 @@ class AbstractLinearLayer(AbstractVariationalLayer):
 
     def _accepted_inputs(self, input_shape: tuple[int | None, ...]) -> keras.InputSpec:
         raise NotImplementedError
+
+    def _law_of(self, weight: str) -> WeightLaw:
+        parts = (field.name for field in dataclasses.fields(WeightLaw))
+        return WeightLaw(**{part: getattr(self, f"{weight}_{part}", None) for part in parts})
 
 
 def _law(name: str, identifier: Any) -> Any:

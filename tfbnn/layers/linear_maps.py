@@ -9,6 +9,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -23,6 +24,11 @@ class LinearMap(abc.ABC):
     """Whether every output sums over every feature of the inputs, as rows and columns need it."""
     channel_axis = -1
     """The axis of the features in inputs and outputs."""
+
+    @classmethod
+    def of(cls, layer: Any) -> Self:
+        """The map of a layer whose attributes have the names of its fields."""
+        return cls(**{field.name: getattr(layer, field.name) for field in dataclasses.fields(cls)})
 
     @abc.abstractmethod
     def __call__(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

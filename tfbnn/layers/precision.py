@@ -17,13 +17,8 @@ def in_float32(*layers: Any) -> Iterator[None]:
     Moments and exported files do: runtimes have few operations in other types. Variables stay as
     they are and are cast where they are read, also outside of a call of their layer.
 
-    Args:
-        *layers: Keras layers or models.
-
     Example:
 
-    >>> import keras, tensorflow as tf
-    >>> from tfbnn.layers.precision import in_float32
     >>> layer = keras.layers.Dense(2, dtype="float64")
     >>> layer.build((None, 3))
     >>> with in_float32(layer):

@@ -58,9 +58,8 @@ class RandomMap:
     @property
     def variables(self) -> list[keras.Variable]:
         """What draws and masks of the map are made of, the seeds of its layer included."""
-        names = ("loc_variable", "rho_variable", "mask_variable")
-        weights = [getattr(w, n, None) for w in (self.kernel, self.bias) for n in names]
-        return [*(v for v in weights if v is not None), self.layer.seed_generator.state]
+        weights = [weight for weight in (self.kernel, self.bias) if weight is not None]
+        return [*(v for w in weights for v in w.variables), self.layer.seed_generator.state]
 
     def __call__(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """The outputs: by the active rule, with the estimator's noise, or at the posterior mean."""

@@ -31,11 +31,7 @@ from tfbnn.layers.steps import Step
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AbstractRecord:
-    """What a layer is.
-
-    Attributes:
-        step: The call of it.
-    """
+    """What the layer of a step is."""
 
     step: Step
 
@@ -190,10 +186,9 @@ class Rearrangement(AbstractRecord):
 
     def axis_after(self, axis: int) -> int:
         """Where the features along an axis of the inputs are in the outputs."""
-        is_permutation = hasattr(self.layer, "dims")
-        return (
-            1 + self.layer.dims.index(axis) if is_permutation else len(self.step.output.shape) - 1
-        )
+        if hasattr(self.layer, "dims"):
+            return 1 + self.layer.dims.index(axis)
+        return len(self.step.output.shape) - 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

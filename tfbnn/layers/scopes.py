@@ -76,8 +76,7 @@ def active_rule() -> Callable[[Any, Any], Any] | None:
 def outside_loops(limit: tf.Graph) -> Iterator[tf.Graph]:
     """Make operations before the loops that the current graph is in, once for all of their steps.
 
-    Args:
-        limit: The graph whose own loops are meant; it is inside of none of them.
+    Loops around the graph `limit` do not count.
     """
     graph = here = around = tf.compat.v1.get_default_graph()
     while graph is not None and graph is not limit:

@@ -68,21 +68,11 @@ class Steps:
 
 
 def steps_of(model: keras.Model) -> Steps:
-    """The steps of a `Sequential` or functional model; models inside it are opened.
-
-    Args:
-        model: A built model of one input and one output.
+    """The steps of a built `Sequential` or functional model; models inside it are opened.
 
     Raises:
         ValueError: If the graph of the model is not known (a subclass with a `call` of its own), or
-            a layer in it does not take values and give one.
-
-    Example:
-
-    >>> import keras, tfbnn
-    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2, name="last")])
-    >>> [(step.layer.name, step.output.shape) for step in steps_of(model)]
-    [('last', (None, 2))]
+            the model or a layer in it does not take one value and give one.
     """
     graph = _graph(model)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:

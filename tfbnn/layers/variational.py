@@ -89,7 +89,7 @@ class AbstractVariationalLayer(keras.layers.Layer):
         kernel: WeightLaw,
         bias: WeightLaw | None = None,
     ) -> RandomMap:
-        """Make the variables of a random map, in `build`.
+        """Make the variables of a random map, in `build`; `maps[name]` holds it, too.
 
         Args:
             name: The name of its kernel, `"kernel"` or such as `"gate_kernel"`; its bias is then
@@ -98,9 +98,6 @@ class AbstractVariationalLayer(keras.layers.Layer):
             input_shape: Shape of its inputs.
             kernel: The laws of the kernel.
             bias: The laws of the bias, or None.
-
-        Returns:
-            The map, which `maps[name]` holds too.
         """
         shape = linear_map.kernel_shape(input_shape)
         fan_in, size = linear_map.fan_in(shape), linear_map.num_outputs(shape)

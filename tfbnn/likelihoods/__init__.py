@@ -6,6 +6,4 @@
 * `table`: which loss stands for which likelihood.
 * `targets`: shapes, masks and weights of targets.
 * `results`, `class_results`: what `tfbnn.predict` and `tfbnn.evaluate` return.
-
-A further likelihood is a file with its loss and its class, and a row in the table.
 """

@@ -96,12 +96,10 @@ class AbstractLikelihood(abc.ABC):
     def require_possible(
         self, targets: tf.Tensor, outputs_shape: Any, counts: tf.Tensor | None = None
     ) -> list[tf.Operation]:
-        """`requirements.require` that targets are possible under this law.
+        """`requirements.require` that targets in the shape `targets_shape` are possible under this
+        law.
 
-        Args:
-            targets: Targets, in the shape `targets_shape(outputs_shape)`.
-            outputs_shape: Static shape of the outputs.
-            counts: Booleans `(batch, *event)`: which targets count (are not masked), or None.
+        `counts` says which of them count (are not masked), booleans `(batch, *event)`, or is None.
         """
 
     def check_targets(
@@ -116,10 +114,7 @@ class AbstractLikelihood(abc.ABC):
     def checked(self, targets: Any, outputs: tf.Tensor, factors: Sequence[Any] = ()) -> tf.Tensor:
         """The targets of a step in the shape for its outputs, after `require_possible`.
 
-        Args:
-            targets: Targets `(batch, ...)`.
-            outputs: Outputs of the network.
-            factors: Masks and weights: a target for which one is zero does not count.
+        A target for which one of the `factors`, masks and weights, is zero does not count.
         """
         like = self.targets_like(outputs)
         targets = matched(targets, like.shape, tf.shape(like))
@@ -170,12 +165,9 @@ class AbstractLikelihood(abc.ABC):
     def prediction(
         self, parameters: tuple[np.ndarray, ...], keep_samples: bool, mask: Any = None
     ) -> Prediction:
-        """The prediction for a block of rows, in float32.
+        """The prediction for a block of rows, of the `parameters` of each draw, in float32.
 
-        Args:
-            parameters: The `parameters` for each draw, `(num_samples, rows, ...)` each.
-            keep_samples: Whether the prediction keeps them.
-            mask: Booleans `(rows, ...)`, the steps that count, or None.
+        `mask` are booleans `(rows, ...)`, the steps that count, or None.
         """
 
     @abc.abstractmethod
@@ -184,10 +176,7 @@ class AbstractLikelihood(abc.ABC):
     ) -> np.ndarray:
         """Targets as labels that can be scored, in the shape of `log_prob`, or a `ValueError`.
 
-        Args:
-            targets: Targets `(rows, ...)`.
-            outputs_shape: Shape of the outputs.
-            counted: Booleans in the shape of `log_prob`: which labels count.
+        `counted` says which of them count, in that shape.
         """
 
     @abc.abstractmethod

@@ -64,12 +64,9 @@ class NormalNLL(keras.losses.Loss):
         self.initial_scale = initial_scale
         if initial_scale is not None:
             # Below the smallest scale it would not be the start.
+            bounds = SMALLEST_SCALE, arguments.LARGEST_SCALE
             self.initial_scale = arguments.real_number(
-                "initial_scale",
-                initial_scale,
-                SMALLEST_SCALE,
-                arguments.LARGEST_SCALE,
-                exclusive=True,
+                "initial_scale", initial_scale, *bounds, exclusive=True
             )
         self.num_scales = num_scales
         if num_scales is not None:
@@ -101,13 +98,10 @@ class NormalNLL(keras.losses.Loss):
         return 0.5 * tf.square(error) + tf.math.log(scale) + 0.5 * math.log(2 * math.pi)
 
     def loc_and_scale(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Mean and standard deviation of the targets for the network's `outputs`.
+        """Mean and standard deviation of the targets, float32 `(..., targets)`, for a network's
+        outputs.
 
-        Args:
-            outputs: `(..., targets)`, or `(..., 2 * targets)` for `scale="head"`.
-
-        Returns:
-            Two float32 tensors `(..., targets)`.
+        Those are `(..., targets)`, or `(..., 2 * targets)` for `scale="head"`.
         """
         outputs = tf.cast(outputs, tf.float32)
         if self.scale == "head":

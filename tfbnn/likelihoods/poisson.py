@@ -114,15 +114,8 @@ def log_prob(targets: Any, outputs: Any) -> tf.Tensor:
 
 
 def mixture_quantile(rate: np.ndarray, q: float) -> np.ndarray:
-    """The least count `k` with `mean(P(y <= k), axis=draws) >= q`.
-
-    Args:
-        rate: Rates `(num_samples, ...)`.
-        q: Level, between 0 and 1.
-
-    Returns:
-        Whole numbers, float64, `(...)`.
-    """
+    """The least count `k` with `mean(P(y <= k), axis=draws) >= q`, of rates `(num_samples,
+    ...)`."""
     rate = np.asarray(rate, np.float64)
 
     def reaches(count: np.ndarray) -> np.ndarray:

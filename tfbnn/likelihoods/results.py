@@ -96,13 +96,10 @@ class Evaluation(abc.ABC):
     def of(
         cls, judged: Sequence[np.ndarray], labels: np.ndarray, weights: np.ndarray, **counts: Any
     ) -> Self:
-        """The scores of all labels that count.
+        """The scores of the labels that count `(labels,)`, by what the likelihood's `judged` gave.
 
-        Args:
-            judged: What the likelihood's `judged` gave, `(labels, ...)` each.
-            labels: The labels `(labels,)`.
-            weights: How many observations each of them counts as.
-            **counts: `nll` in nats per example, `num_samples` and `num_rows`.
+        `weights` say how many observations each counts as; `counts` are `nll` in nats per example,
+        `num_samples` and `num_rows`.
         """
 
     def scores(self) -> dict[str, float]:

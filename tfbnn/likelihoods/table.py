@@ -27,22 +27,10 @@ _BY_NAME = {name: loss for loss in LIKELIHOODS for name in (loss().name, loss.__
 
 
 def likelihood_of(loss: Any) -> AbstractLikelihood:
-    """The likelihood that a Keras loss stands for.
-
-    Args:
-        loss: A loss object, or the name or function of one in the table above.
-
-    Returns:
-        A likelihood.
+    """The likelihood that a loss object, or the name or function of one in the table, stands for.
 
     Raises:
         ValueError: If the loss is no likelihood, or an option makes it none.
-
-    Example:
-
-    >>> from tfbnn.likelihoods import table
-    >>> table.likelihood_of("binary_crossentropy").name
-    'bernoulli'
     """
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", None)
     if name in _BY_NAME:

@@ -12,10 +12,8 @@ from tfbnn.requirements import require
 def matched(targets: Any, shape: Any, sizes: tf.Tensor | None = None) -> tf.Tensor:
     """`targets` in `shape`, from which a last axis of size 1 may be missing or be too many.
 
-    Args:
-        targets: An array or a tensor.
-        shape: The shape that they should have, as far as it is known: `None` fits any size.
-        sizes: The whole shape, a tensor, where a step knows no more than `shape` when it is traced.
+    In `shape` None fits any size; `sizes` are a tensor of the whole shape, where a step knows no
+    more when it is traced.
 
     Raises:
         ValueError: If they have another shape; broadcasting would make up observations. Inside a
@@ -53,18 +51,11 @@ _GOT = "Received: targets of shape"
 
 
 def sum_events(log_prob: tf.Tensor, factors: Sequence[Any] = ()) -> tf.Tensor:
-    """Log likelihood of each example: the sum over its event axes.
+    """Log likelihood of each example, `(batch,)`: the sum over the event axes of `(batch, *event)`.
 
     Keras would take the mean over the steps of a sequence, which divides the likelihood by their
-    number and leaves the KL as it is. Steps that a mask leaves out contribute nothing.
-
-    Args:
-        log_prob: `(batch, *event)`, in nats.
-        factors: Masks, and weights (how many observations an example or a step counts as):
-            `(batch, ...)`; they broadcast over the remaining event axes.
-
-    Returns:
-        A float32 tensor `(batch,)`.
+    number and leaves the KL as it is. `factors` are masks, and weights (how many observations an
+    example or a step counts as), `(batch, ...)`; they broadcast over the remaining event axes.
     """
     for factor in factors:
         log_prob *= tf.cast(spread(factor, log_prob), log_prob.dtype)

@@ -45,10 +45,7 @@ def calibrate(
         model: As in `tfbnn.predict`; it must predict classes.
         x: Inputs of data that the model was not trained on, nor will be tested on.
         y: Labels, as in `fit`.
-        num_samples: Number of networks.
-        batch_size: Rows at a time, for arrays.
-        seed: A whole number; the same seed gives the same networks.
-        verbose: As in `tfbnn.predict`.
+        num_samples, batch_size, seed, verbose: As in `tfbnn.predict`.
         sample_weight: As in `tfbnn.evaluate`.
         of: `"draws"`, `"mean"`, or `"best"`: the one with the lower NLL; the draws, unless the
             difference is more than its standard error.

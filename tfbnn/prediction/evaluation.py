@@ -37,10 +37,7 @@ def evaluate(
             `(x, y, sample_weight)`.
         y: Targets `(rows, ...)`: labels, one-hot rows or numbers, as in `fit`; of several outputs
             in a list, or in a dict by their names.
-        num_samples: Number of networks.
-        batch_size: Rows at a time, for arrays.
-        seed: A whole number; the same seed gives the same networks.
-        verbose: As in `tfbnn.predict`.
+        num_samples, batch_size, seed, verbose: As in `tfbnn.predict`.
         sample_weight: How many observations a row, or each of its labels, counts as, `(rows,)` or
             `(rows, ...)`, as in `fit`; None: each counts once.
 

@@ -86,22 +86,10 @@ def labelled_blocks(
     seed: int | None,
     verbose: Any,
 ) -> Iterator[list[LabelledBlock]]:
-    """What each drawn network says about labelled data, a block of rows at a time.
+    """What each drawn network says about labelled data, for each output, a block of rows at a time.
 
-    A data set is read once: one that is shuffled gives another order each time.
-
-    Args:
-        posterior: A posterior.
-        x: Inputs, or a `tf.data.Dataset` of `(x, y)` or `(x, y, sample_weight)`.
-        y: Targets of arrays, as in `fit`: of several outputs in a list or a dict.
-        sample_weight: Weights of arrays, as in `fit`, or None.
-        num_samples: As in `predict`.
-        batch_size: As in `predict`.
-        seed: As in `predict`.
-        verbose: As in `predict`.
-
-    Yields:
-        The labels of each output.
+    The data are as in `evaluate`; a data set is read once: one that is shuffled gives another order
+    each time.
 
     Raises:
         ValueError: If targets are missing or impossible, or weights are negative or do not fit.

@@ -66,15 +66,6 @@ def _affine(x: Moments, factor: Any, offset: Any) -> Moments:
     return Moments(x.mean * factor + offset, variance)
 
 
-def _same(record: AbstractRecord, x: Moments) -> Moments:
-    del record
-    return x
-
-
-def _moved(record: records.Rearrangement, x: Moments) -> Moments:
-    return normals.on_both(record.layer, x)
-
-
 def _fixed_linear(record: records.Linear, x: Moments) -> Moments:
     """Layers of Keras with fixed weights."""
     layer, linear_map = record.layer, record.linear_map
@@ -150,11 +141,11 @@ def _sum(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
 
 RULES: dict[type[AbstractRecord], Any] = {
     records.Linear: _fixed_linear,
-    records.Identity: _same,
+    records.Identity: lambda record, x: x,
     records.Affine: lambda record, x: _affine(x, *record.numbers()),
     records.Normalisation: _normalised,
     records.Pooling: {"maximum": _max_pooling, "average": _average_pooling},
-    records.Rearrangement: _moved,
+    records.Rearrangement: lambda record, x: normals.on_both(record.layer, x),
     records.Merge: {"add": _add, "average": _average, "subtract": _subtract},
     records.Concatenation: _concatenate,
 }

@@ -36,19 +36,11 @@ _INSTEAD = "Use `uncertainty='monte_carlo'` or 'ensemble', which compute every l
 
 
 def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
-    """Moments of the output of a network.
+    """Moments of the output of a network for rows of inputs, which are certain.
 
-    Args:
-        steps: The network.
-        inputs: Rows of inputs, which are certain.
-        linear: What is done with a random map, such as `current_weights`.
-
-    Returns:
-        Moments of the output, before the softmax or sigmoid if the network ends in one: that is
-        for values, not for moments (see `outputs_at_points`).
-
-    Raises:
-        ValueError: If a layer has no rule; the message names it.
+    If it ends in a softmax or sigmoid they are those before it, which is for values, not for
+    moments (see `outputs_at_points`). `linear` is what is done with a random map, such as
+    `current_weights`. A layer without a rule is a `ValueError` that names it.
     """
     check(steps)
     values = {steps.input: Moments(inputs, None)}
@@ -67,9 +59,7 @@ def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
 def check(steps: Steps, instead: str = _INSTEAD) -> None:
     """Raise a `ValueError` that names the layer if moments cannot pass through one.
 
-    Args:
-        steps: The network.
-        instead: The end of the message: what to do then.
+    The message ends in what to do `instead`.
     """
     layers = [step.layer for step in steps]
     for step in steps:
@@ -95,15 +85,8 @@ def outputs_at_points(
 ) -> tf.Tensor:
     """Outputs of the network that stand for its whole law, as draws would, but always the same.
 
-    Args:
-        steps: The network.
-        inputs: Rows of inputs.
-        linear: As in `propagate`.
-        num_points: Number of points, even.
-
-    Returns:
-        A tensor `(num_points, rows, ...)`, whose mean and variance over the points are the moments.
-        What is answered for by itself, such as each place of a sequence, has the same points.
+    Their mean and variance over the points, the first axis, are the moments. What is answered for
+    by itself, such as each place of a sequence, has the same points.
     """
     mean, variance = propagate(steps, inputs, linear)
     features = mean.shape[-1]
@@ -147,8 +130,7 @@ def linear_moments(
         kernel: Means of the weights.
         spread: `f(., S)` with the variances of the weights.
         carried: `f(., W**2)` with the squares of their means.
-        bias: Means of the bias.
-        bias_variance: Variances of the bias; None if it is fixed.
+        bias, bias_variance: Means and variances of the bias; None if there are none.
     """
     mean = linear_map(x.mean, kernel)
     squares = tf.square(x.mean)

@@ -4,7 +4,6 @@ Everything is differentiable and made of operations that LiteRT has built in. Th
 normal cumulative distribution function is an approximation: LiteRT has no error function.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -24,7 +23,8 @@ class Moments(NamedTuple):
 _FAR = 8.0
 # Under the root of a variance.
 _TINY = 1e-12
-_NODES = 20
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(20)
+_WEIGHTS /= _WEIGHTS.sum()
 
 
 def on_both(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
@@ -33,12 +33,9 @@ def on_both(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
 
 
 def cumulative(a: tf.Tensor) -> tf.Tensor:
-    """The standard normal distribution function, to within 1.4e-4.
+    """The standard normal distribution function, to within 1.4e-4, for numbers between -8 and 8.
 
     `Phi(a) ~ sigmoid(1.5976 a + 0.07056 a**3)`
-
-    Args:
-        a: Numbers between -8 and 8.
 
     Reference:
         Bowling et al. 2009, "A logistic approximation to the cumulative normal distribution".
@@ -53,7 +50,7 @@ def root(variance: tf.Tensor) -> tf.Tensor:
 
 
 def maximum(x: Moments, y: Moments) -> Moments:
-    """The larger of two independent normals.
+    """The larger of two independent normals, whose shapes broadcast.
 
     With `t = sqrt(var(x) + var(y))` and `a = (mean(x) - mean(y)) / t`:
 
@@ -62,13 +59,6 @@ def maximum(x: Moments, y: Moments) -> Moments:
 
     where `Phi` and `phi` are taken at `a`. The variance is that of the paper without its
     differences of squares, which float32 loses where the means are far from zero.
-
-    Args:
-        x: Moments.
-        y: Moments of the same shape, or that broadcast to it.
-
-    Returns:
-        Moments; the variance is None if both are certain.
 
     Reference:
         Clark 1961, "The greatest of a finite set of random variables", eqs. 2 and 4.
@@ -138,11 +128,6 @@ def normalised(x: Moments, axes: Sequence[int], epsilon: float) -> Moments:
     over all inputs, where `d` is 1 for the input of the output itself: the function is taken for
     linear around the means of its inputs (the delta method). That is exact for variances near 0,
     and for inputs that are all alike; in between the error falls as `1 / n`.
-
-    Args:
-        x: Moments.
-        axes: The axes, which are counted with that of the rows.
-        epsilon: Added to the variance.
     """
 
     def mean(tensor: tf.Tensor) -> tf.Tensor:
@@ -162,7 +147,7 @@ def normalised(x: Moments, axes: Sequence[int], epsilon: float) -> Moments:
 
 
 def through(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
-    """Any function of one number, by Gauss-Hermite quadrature with 20 nodes.
+    """Any elementwise function, by Gauss-Hermite quadrature with 20 nodes.
 
     Exact for polynomials. How far off it is, the mean in standard deviations of `function(x)`, the
     variance relative:
@@ -174,28 +159,17 @@ def through(function: Callable[[tf.Tensor], tf.Tensor], x: Moments) -> Moments:
     | 3 | 0.02 | 0.08 |
 
     Beyond, the nodes are too far apart: `tanh` is a step between two of them.
-
-    Args:
-        function: Elementwise.
-        x: Moments.
     """
     if x.variance is None:
         return Moments(function(x.mean), None)
-    nodes, weights = _hermite()
     scale = root(x.variance)
-    values = [function(x.mean + float(node) * scale) for node in nodes]
-    mean = _weighted(values, weights)
-    return Moments(mean, _weighted([tf.square(value - mean) for value in values], weights))
+    values = [function(x.mean + float(node) * scale) for node in _NODES]
+    mean = _weighted(values)
+    return Moments(mean, _weighted([tf.square(value - mean) for value in values]))
 
 
-def _weighted(values: list[tf.Tensor], weights: np.ndarray) -> tf.Tensor:
-    return tf.add_n([float(w) * v for w, v in zip(weights, values, strict=True)])
-
-
-@functools.cache
-def _hermite() -> tuple[np.ndarray, np.ndarray]:
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
-    return nodes, weights / weights.sum()
+def _weighted(values: list[tf.Tensor]) -> tf.Tensor:
+    return tf.add_n([float(w) * v for w, v in zip(_WEIGHTS, values, strict=True)])
 
 
 def _above_zero(mean: tf.Tensor, variance: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -206,13 +180,9 @@ def _above_zero(mean: tf.Tensor, variance: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """
     scale = root(variance)
     a = tf.clip_by_value(mean / scale, -_FAR, _FAR)
-    below, density = cumulative(a), _density(a)
+    below, density = cumulative(a), tf.exp(-0.5 * tf.square(a)) / math.sqrt(2 * math.pi)
     upper = a * below + density
     return scale, below, density, upper * (upper - a)
-
-
-def _density(a: tf.Tensor) -> tf.Tensor:
-    return tf.exp(-0.5 * tf.square(a)) / math.sqrt(2 * math.pi)
 
 
 def _or_zero(variance: tf.Tensor | None) -> tf.Tensor:

@@ -18,26 +18,14 @@ _MOST_FEATURES = 1000
 
 @functools.lru_cache(maxsize=16)
 def standard_points(num_points: int, features: int) -> np.ndarray:
-    """Well spread points with mean 0 and variance 1 in each feature, exactly.
+    """Well spread points `(num_points, features)` with mean 0 and variance 1 in each feature,
+    exactly.
 
     Half are normal quantiles of a randomised Halton sequence, the other half their negatives; each
-    feature is divided by its root mean square.
-
-    Args:
-        num_points: Number of points, even, at least 2.
-        features: Number of output features, from 1 to 1000.
-
-    Returns:
-        A float32 array `(num_points, features)`, the same at each call; it cannot be written to.
+    feature is divided by its root mean square. They are float32, and cannot be written to.
 
     Raises:
-        ValueError: If an argument is out of its range.
-
-    Example:
-
-    >>> points = standard_points(64, features=3)
-    >>> points.shape, float(abs(points.mean(axis=0)).max()) < 1e-6
-    ((64, 3), True)
+        ValueError: If `num_points` is odd or below 2, or `features` not from 1 to 1000.
 
     Reference:
         Owen 2017, "A randomized Halton algorithm in R".

@@ -3,6 +3,7 @@
 `p(y | x) = mean over draws w of p(y | x, w)`
 """
 
+import contextlib
 import dataclasses
 import functools
 import random
@@ -148,20 +149,10 @@ def sampled_blocks(
     y: Any = None,
     sample_weight: Any = None,
 ) -> Iterator[Block]:
-    """What each drawn network says, a block of rows at a time.
+    """What each drawn network says, a block of rows at a time, in the order of the rows.
 
-    Args:
-        posterior: A posterior.
-        x: As in `predict`.
-        num_samples: As in `predict`.
-        batch_size: As in `predict`.
-        seed: As in `predict`.
-        verbose: As in `predict`.
-        y: What belongs to the rows of arrays, or None; a data set brings its own.
-        sample_weight: The same.
-
-    Yields:
-        Blocks, in the order of the rows; in one block all rows have one shape.
+    The arguments are those of `predict`, and `y` and `sample_weight` what belongs to the rows of
+    arrays; a data set brings its own. In one block all rows have one shape.
     """
     num_samples = num_networks(posterior, arguments.count("num_samples", num_samples))
     batch_size = arguments.count("batch_size", batch_size)
@@ -181,7 +172,8 @@ def sampled_blocks(
                 arrays = arrays or [np.empty((num_samples, *c.shape[1:]), c.dtype) for c in chunk]
                 for array, part in zip(arrays, chunk, strict=True):
                     array[first : first + count] = part
-                bar.update(count * len(batches))
+                if bar is not None:
+                    bar.update(count * len(batches))
             answers = zip(posterior.likelihoods, arrays, masks, strict=True)
             yield Block([Sampled(*one) for one in answers], batches)
 
@@ -193,19 +185,9 @@ def num_networks(posterior: AbstractPosterior, num_samples: int) -> int:
     return min(num_samples, posterior.num_draws)
 
 
-@dataclasses.dataclass(frozen=True)
-class _NoBar:
-    def __enter__(self) -> "_NoBar":
-        return self
-
-    def __exit__(self, *error: object) -> None: ...
-
-    def update(self, count: int) -> None: ...
-
-
 def _progress(verbose: Any, total: int | None) -> Any:
     if verbose == 0:
-        return _NoBar()
+        return contextlib.nullcontext()
     return tqdm.tqdm(total=total, delay=2.0 if verbose == "auto" else 0.0, unit="network batch")
 
 
@@ -306,17 +288,8 @@ def _bytes_per_row(posterior: AbstractPosterior, batch: Any) -> int:
 
 
 def outputs_of(posterior: AbstractPosterior, values: Any, batch: Any, name: str = "x") -> Any:
-    """The outputs of one network.
-
-    Args:
-        posterior: The posterior.
-        values: The network.
-        batch: Inputs, in the structure that the model takes.
-        name: What to call them in the message.
-
-    Raises:
-        ValueError: If the model cannot take them.
-    """
+    """The outputs of one network, `values`, or a `ValueError` if the model cannot take the
+    batch."""
     try:
         return posterior.network(values, batch)
     except (TypeError, ValueError, tf.errors.OpError) as error:

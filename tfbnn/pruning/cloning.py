@@ -14,9 +14,7 @@ from tfbnn.training.models import BayesianModel
 def masked_clone(model: BayesianModel, for_training: bool = True) -> BayesianModel:
     """A copy of a model, weights included, whose variational layers have masks.
 
-    Args:
-        model: The model.
-        for_training: Whether the copy is compiled with a new optimizer and metrics, as `model` is.
+    It is compiled with a new optimizer and metrics, as `model` is, if it is `for_training`.
     """
     clone = rebuilt(model, _set_masked, _set_masked_layers)
     _copy_variables(model, clone)

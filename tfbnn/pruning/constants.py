@@ -84,12 +84,7 @@ class LinearState:
 
 
 class Constants(AbstractFlow):
-    """The constant that each feature is, or NaN.
-
-    Args:
-        steps: The steps of the network.
-        states: What is left of its dense layers and convolutions.
-    """
+    """The constant that each feature is, or NaN, and what is read by each state of a layer."""
 
     def __init__(self, steps: Steps, states: dict[Any, LinearState]):
         self._states = states

@@ -90,10 +90,8 @@ def distill(
         in a Neural Network".
     """
     arguments.one_of("uncertainty", uncertainty, _MODES)
-    epochs, batch_size = (
-        arguments.count("epochs", epochs),
-        arguments.count("batch_size", batch_size),
-    )
+    epochs = arguments.count("epochs", epochs)
+    batch_size = arguments.count("batch_size", batch_size)
     learning_rate = arguments.positive("learning_rate", learning_rate)
     callbacks = arguments.listed("callbacks", callbacks, _checked_callback)
     verbose = arguments.verbosity("verbose", verbose)
@@ -149,7 +147,8 @@ class _Distillation(keras.Model):
         x, (*targets, mask) = data
         with tf.GradientTape() as tape:
             terms = self._likelihood.distances(targets, self._answers(x))
-            terms = [_mean_over_rows(term, mask) for term in terms[: len(self._means)]]
+            # Over all other axes that count the sum, as in the objective.
+            terms = [tf.reduce_mean(sum_events(t, [mask])) for t in terms[: len(self._means)]]
             loss = total(terms)
         variables = self.student.trainable_variables
         # The mean does not depend on the standard deviations.
@@ -167,11 +166,6 @@ class _Distillation(keras.Model):
             outputs = moments.outputs_at_points(self._steps, x, weights, _NUM_POINTS)
         named = self._likelihood.answer(outputs)
         return tuple(named[name] for name in self._likelihood.meanings)
-
-
-def _mean_over_rows(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Sum over all other axes that count, as the objective does, and mean over the batch."""
-    return tf.reduce_mean(sum_events(values, [mask]))
 
 
 def _checked(posterior: Any, x: Any, answers: Prediction) -> tuple[np.ndarray, tuple]:

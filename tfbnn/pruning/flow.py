@@ -33,9 +33,6 @@ class AbstractFlow(abc.ABC):
     """A walk over the steps of a network, from the input to the output.
 
     A layer that is not known is opaque: it may do anything with the features that it reads.
-
-    Args:
-        steps: The steps of the network.
     """
 
     def __init__(self, steps: Steps):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from tfbnn.layers.variational import random_maps
-from tfbnn.weights.families import NormalWeight, Weight
+from tfbnn.weights.families import NormalWeight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +24,7 @@ class Selection:
 
 def sparsity_of(model: keras.Model) -> float:
     """Share of the kernel weights that are pruned, from 0 to 1; biases are not counted."""
-    kernels = prunable_weights(model)
-    kept = sum(int(mask_of(kernel).sum()) for kernel in kernels)
-    return 1.0 - kept / sum(kernel.size for kernel in kernels)
+    return 1.0 - num_weights(model) / sum(kernel.size for kernel in prunable_weights(model))
 
 
 def num_weights(model: keras.Model) -> int:
@@ -50,10 +48,6 @@ def set_masks(model: keras.Model, selection: Selection) -> None:
     maps = random_maps(model)
     for one, mask, keep in zip(maps, selection.kernels, selection.biases, strict=True):
         one.kernel.mask_variable.assign(mask)
-        _set_mean(one.kernel, np.asarray(one.kernel.loc))
+        one.kernel.loc_variable.assign(one.kernel.loc)
         if one.bias is not None and not keep.all():
-            _set_mean(one.bias, np.where(keep, one.bias.loc, 0))
-
-
-def _set_mean(weight: Weight, loc: np.ndarray) -> None:
-    weight.loc_variable.assign(loc)
+            one.bias.loc_variable.assign(np.where(keep, one.bias.loc, 0))

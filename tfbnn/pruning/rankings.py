@@ -43,11 +43,6 @@ class BlockRanking(AbstractRanking):
     The inputs are the last axis but one: the inputs of a dense layer, the channels of a
     convolution. The last block of an axis may be shorter.
 
-    Args:
-        model: A built model with variational layers.
-        criterion: A name in `CRITERIA`.
-        block_size: Number of weights in a block.
-
     Raises:
         ValueError: If the weights are not finite, or a kernel has no blocks.
     """

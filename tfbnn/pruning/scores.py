@@ -23,12 +23,6 @@ from tfbnn.weights.families import NormalWeight
 def snr(weight: NormalWeight) -> tf.Tensor:
     """Signal-to-noise ratio of each weight, `abs(loc) / scale`.
 
-    Args:
-        weight: A random weight.
-
-    Returns:
-        A float32 tensor of the shape of the weight.
-
     Reference:
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 5.1.
     """
@@ -36,15 +30,9 @@ def snr(weight: NormalWeight) -> tf.Tensor:
 
 
 def zero_density(weight: NormalWeight) -> tf.Tensor:
-    """Minus the log density of the posterior at zero, `-log(q(0))`, in nats.
+    """Minus the log density of the posterior at zero, `-log(q(0))`, of each weight, in nats.
 
     Unlike the signal-to-noise ratio it also removes weights that are small and certain.
-
-    Args:
-        weight: A random weight.
-
-    Returns:
-        A float32 tensor of the shape of the weight.
     """
     scale = tf.maximum(weight.scale, _TINY)
     return 0.5 * tf.square(weight.loc / scale) + tf.math.log(scale) + 0.5 * math.log(2 * math.pi)
@@ -60,12 +48,6 @@ def savage_dickey(weight: NormalWeight) -> tf.Tensor:
     It is such a ratio for a normal prior, with a fixed scale, at beta 1. A prior with a spike at
     zero has a large `p(0)`, so that few weights are removed, and at beta below 1 `q` is not the
     posterior of that prior.
-
-    Args:
-        weight: A random weight.
-
-    Returns:
-        A float32 tensor of the shape of the weight.
 
     Raises:
         ValueError: If the prior is no law by itself, as the default one of layers.

@@ -18,13 +18,8 @@ from tfbnn.weights import priors
 def sliced(
     model: BayesianModel, units: Units, states: dict[Any, LinearState], kept: np.ndarray
 ) -> BayesianModel:
-    """A copy of a model with the units that are kept.
-
-    Args:
-        model: A `Sequential` or functional model.
-        units: Its units.
-        states: What is left of its dense layers and convolutions.
-        kept: Whether each unit is kept, `(units.count,)`.
+    """A copy of a `Sequential` or functional model with the units that are `kept`,
+    `(units.count,)`.
 
     Raises:
         ValueError: If the configuration of the model does not list its layers.
@@ -170,13 +165,9 @@ def _copy_variables(source: BayesianModel, target: BayesianModel, slices: dict[A
         if old in slices:
             slices[old].copy(new)
         else:
-            _copy_own(old, new)
-
-
-def _copy_own(source: Any, target: Any) -> None:
-    """Copy the variables of a layer (or the learned noise of a model) without those inside it."""
-    for old, new in zip(own_variables(source), own_variables(target), strict=True):
-        new.assign(old)
+            # Those of a layer, or the learned noise of a model.
+            for one, other in zip(own_variables(old), own_variables(new), strict=True):
+                other.assign(one)
 
 
 def _array(variable: keras.Variable) -> np.ndarray:

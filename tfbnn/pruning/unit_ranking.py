@@ -25,10 +25,6 @@ class UnitRanking(AbstractRanking):
 
     Units that a plain Keras layer computes or reads have no masks there, and are kept.
 
-    Args:
-        model: A built `Sequential` or functional model.
-        criterion: A name in `GROUP_CRITERIA`.
-
     Raises:
         ValueError: If the graph of the model is not known, no unit can be removed, or the weights
             are not finite.
@@ -146,9 +142,7 @@ class _Remaining:
     """The numbers of weights that are left while units are removed."""
 
     def __init__(
-        self,
-        masks: list[np.ndarray],
-        members: list[dict[int, tuple[np.ndarray, np.ndarray]]],
+        self, masks: list[np.ndarray], members: list[dict[int, tuple[np.ndarray, np.ndarray]]]
     ):
         # Weights of one input and one output, summed over space.
         self._counts = [

@@ -23,11 +23,7 @@ HELD = 0
 
 
 class Units(AbstractFlow):
-    """The units of a network.
-
-    Args:
-        steps: The steps of the network.
-        held: Layers whose rows and columns cannot be removed.
+    """The units of a network; rows and columns of the `held` layers cannot be removed.
 
     Attributes:
         count: One more than the largest number of a unit.
@@ -35,16 +31,6 @@ class Units(AbstractFlow):
         columns: For each, the units that it computes, `(units,)`.
         passed: For each other layer, the units that come out of it, `(features,)`.
         entered: For the input layer of each model inside, the units that enter it, and their axis.
-
-    Example:
-
-    >>> import keras, tfbnn
-    >>> from tfbnn.layers.steps import steps_of
-    >>> inputs = keras.Input((4,))
-    >>> first, last = tfbnn.layers.DenseFlipout(3), tfbnn.layers.DenseFlipout(2)
-    >>> units = Units(steps_of(tfbnn.Model(inputs, last(first(inputs)))))
-    >>> [units.columns[layer].tolist() for layer in (first, last)]
-    [[1, 2, 3], [0, 0]]
     """
 
     def __init__(self, steps: Steps, held: tuple[Any, ...] = ()):

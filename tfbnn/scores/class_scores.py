@@ -118,9 +118,7 @@ def error(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None
     """Share of wrong answers, `mean(argmax(p) != label)`.
 
     Args:
-        probabilities: Mean over draws, shape `(batch, ..., classes)` or `(batch, ..., 1)`.
-        labels: Integers, shape `(batch, ...)`.
-        weights: How much each label counts, at least 0, in the shape of `labels`; None: alike.
+        probabilities, labels, weights: As in `negative_log_likelihood`.
 
     Returns:
         Share, from 0 to 1.
@@ -147,9 +145,7 @@ def brier_score(
     classes it is twice the score that counts one class only.
 
     Args:
-        probabilities: Mean over draws, shape `(batch, ..., classes)` or `(batch, ..., 1)`.
-        labels: Integers, shape `(batch, ...)`.
-        weights: How much each label counts, at least 0, in the shape of `labels`; None: alike.
+        probabilities, labels, weights: As in `negative_log_likelihood`.
 
     Returns:
         Squared probability, from 0 to 2.
@@ -184,10 +180,8 @@ def reliability(
     `((m - 1) / num_bins, m / num_bins]`.
 
     Args:
-        probabilities: Mean over draws, shape `(batch, ..., classes)` or `(batch, ..., 1)`.
-        labels: Integers, shape `(batch, ...)`.
+        probabilities, labels, weights: As in `negative_log_likelihood`.
         num_bins: Number of bins, 1 or more.
-        weights: How much each label counts, at least 0, in the shape of `labels`; None: alike.
 
     Returns:
         A `Reliability`: confidence, accuracy and count, each of shape `(num_bins,)`.
@@ -233,10 +227,7 @@ def expected_calibration_error(
     about `0.4 * sqrt(num_bins / n)` by chance, so compare models on the same number of examples.
 
     Args:
-        probabilities: Mean over draws, shape `(batch, ..., classes)` or `(batch, ..., 1)`.
-        labels: Integers, shape `(batch, ...)`.
-        num_bins: Number of bins, 1 or more.
-        weights: How much each label counts, at least 0, in the shape of `labels`; None: alike.
+        probabilities, labels, num_bins, weights: As in `reliability`.
 
     Returns:
         Share, from 0 to 1.

@@ -53,7 +53,7 @@ def entropy(probabilities: ArrayLike) -> np.ndarray:
 
 
 def predictive_entropy(probabilities: ArrayLike) -> np.ndarray:
-    """Entropy of the mean prediction: the total class_uncertainty.
+    """Entropy of the mean prediction: the total uncertainty.
 
     `H[mean(p, axis=draws)]`, where `H[p] = -sum(p * log(p))`.
 

@@ -1,8 +1,5 @@
 """Pictures of how far predictions can be trusted.
 
-* `reliability_diagram`: accuracy against confidence, bin by bin, from
-  `tfbnn.scores.class_scores.reliability`.
-
 A figure is free of pyplot's global state: it opens no window, needs no closing and works without a
 display.
 """
@@ -36,12 +33,9 @@ def reliability_diagram(
     """Picture of `reliability`: accuracy against confidence, and how many examples are where.
 
     Args:
-        probabilities: Mean over draws, shape `(batch, ..., classes)` or `(batch, ..., 1)`.
-        labels: Integers, shape `(batch, ...)`.
-        num_bins: Number of bins, 1 or more.
+        probabilities, labels, num_bins, weights: As in `reliability`.
         path: Where to save it; the ending gives the format (`.png`, `.svg`, `.pdf`). The file
             appears whole or not at all. `None` saves nothing.
-        weights: How much each label counts, as in `reliability`.
         title: Which rows it shows, such as `"360 test rows"`; their number by default.
 
     Returns:

@@ -150,11 +150,7 @@ def examples_of(logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None)
 
 
 def fitted(examples: Examples, of: str = "draws") -> Temperature:
-    """The temperature with the lowest NLL.
-
-    Args:
-        examples: Logits of draws; of a mean, those of one draw.
-        of: What the temperature divides, for the result.
+    """The temperature with the lowest NLL: of draws, or of a mean, which is one draw.
 
     Raises:
         ValueError: If there is no minimum between 1/20 and 20.
@@ -177,15 +173,11 @@ def fitted(examples: Examples, of: str = "draws") -> Temperature:
 
 
 def chosen(candidates: Mapping[str, Examples], of: str) -> Temperature:
-    """The temperature of the draws or of the mean.
+    """The temperature of one of `KINDS`, or the `"best"`, of examples of each with the same labels.
 
-    Args:
-        candidates: Examples of each of `KINDS`, of the same labels.
-        of: One of `KINDS`, or `"best"`: the mean if its NLL is lower by more than the standard
-            error of the difference, else the draws. A kind that has no temperature is left out.
-
-    Raises:
-        ValueError: If there is no temperature.
+    The best is the mean if its NLL is lower by more than the standard error of the difference, else
+    the draws. A kind that has no temperature is left out; if all have none, a `ValueError` says
+    why.
     """
     found: dict[str, Temperature] = {}
     errors = []
@@ -204,9 +196,7 @@ def chosen(candidates: Mapping[str, Examples], of: str) -> Temperature:
 def warn_if_doubtful(temperature: Temperature, num_wrong: int) -> None:
     """Warn if a temperature may be none to trust, and say why and what to do about it.
 
-    Args:
-        temperature: The temperature that was chosen.
-        num_wrong: Number of wrong answers in the data that it was chosen on.
+    `num_wrong` is the number of wrong answers in the data that it was chosen on.
     """
     doubts = _doubts(temperature, num_wrong)
     if doubts:

@@ -63,19 +63,7 @@ class AbstractPrior(abc.ABC):
         return [getattr(self, name) for name in self._own_numbers()]
 
     def with_values(self, values: Sequence[Any]) -> "AbstractPrior":
-        """The same kind of law with other numbers, or scalar tensors; they are not checked.
-
-        Example:
-
-        >>> import tensorflow as tf, tensorflow_probability as tfp
-        >>> from tfbnn.weights import divergences, priors
-        >>> scale = tf.Variable(2.0)
-        >>> with tf.GradientTape() as tape:
-        ...     prior = priors.Normal().with_values([0.0, tf.convert_to_tensor(scale)])
-        ...     kl = divergences.kl_divergence(tfp.distributions.Normal([0.0], [1.0]), prior)
-        >>> float(tape.gradient(kl, scale))  # 1 / 2 - 1 / 2**3
-        0.375
-        """
+        """The same kind of law with other numbers, or scalar tensors; they are not checked."""
         other = copy.copy(self)
         vars(other).update(zip(self._own_numbers(), values, strict=True))
         return other
@@ -90,14 +78,7 @@ class AbstractPrior(abc.ABC):
         return self
 
     def log_prob(self, value: Any) -> tf.Tensor:
-        """Log density of each weight, `log(p(value))`, in nats.
-
-        Args:
-            value: Weights, a tensor of any shape.
-
-        Returns:
-            A float32 tensor of the shape of `value`; nothing is summed.
-        """
+        """Log density of each weight, `log(p(value))`, in nats: float32, and nothing is summed."""
         return self.distribution().log_prob(float32(value))
 
     def __eq__(self, other: object) -> bool:

@@ -110,9 +110,8 @@ class NormalWeight(Weight):
     @property
     def mask(self) -> tf.Tensor | None:
         """1 where the weight is kept, 0 where it was pruned; None if the layer has no mask."""
-        return (
-            None if self.mask_variable is None else tf.convert_to_tensor(self.mask_variable.value)
-        )
+        variable = self.mask_variable
+        return None if variable is None else tf.convert_to_tensor(variable.value)
 
     @property
     def loc(self) -> tf.Tensor:
@@ -143,14 +142,9 @@ class NormalWeight(Weight):
         )
 
     def draw(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """One draw of the weights, `loc + scale * N(0, 1)`, and the KL.
+        """One draw of the weights, `loc + scale * N(0, 1)`, and `KL(q || p)`, a scalar in nats.
 
-        Args:
-            seed: An integer tensor of shape `(2,)`.
-
-        Returns:
-            The draw, and `KL(q || p)` as a float32 scalar, in nats: exact where there is a closed
-            form, else estimated at this draw.
+        The KL is exact where there is a closed form, else estimated at this draw.
         """
         return self._realise("draw", seed)
 
@@ -165,11 +159,7 @@ class NormalWeight(Weight):
     def kl(self, seed: tf.Tensor | None = None) -> tf.Tensor:
         """`KL(q || p)` summed over the weights that are not pruned, in nats.
 
-        Args:
-            seed: A seed for the draw of a Monte Carlo KL; a closed form needs none.
-
-        Returns:
-            A float32 scalar.
+        A Monte Carlo KL needs a seed for its draw.
         """
         return self.moments(seed)[-1]
 

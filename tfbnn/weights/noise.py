@@ -40,21 +40,7 @@ _SMALLEST_BLOCK = 2**14
 
 
 def standard_normal(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Independent `N(0, 1)` draws.
-
-    Args:
-        shape: Shape of the result.
-        seed: An integer tensor of shape `(2,)`; its low 32 bits are used.
-
-    Returns:
-        A float32 tensor.
-
-    Example:
-
-    >>> from tfbnn.weights import noise
-    >>> noise.standard_normal((2, 3), noise.as_seed(1)).shape
-    TensorShape([2, 3])
-    """
+    """Independent `N(0, 1)` draws, float32; of a seed of shape `(2,)` the low 32 bits are used."""
     size = _size(shape)
     pairs, words = _block((size + 1) // 2), _words(seed)
     if tracing.inside_xla():
@@ -66,22 +52,7 @@ def standard_normal(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Ten
 
 
 def rademacher(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor, dtype: Any) -> tf.Tensor:
-    """Independent fair signs, -1 or +1: mean 0, variance 1.
-
-    Args:
-        shape: Shape of the result.
-        seed: An integer tensor of shape `(2,)`; its low 32 bits are used.
-        dtype: Floating-point type of the result.
-
-    Returns:
-        A tensor of -1 and +1.
-
-    Example:
-
-    >>> from tfbnn.weights import noise
-    >>> sorted(set(noise.rademacher((100,), noise.as_seed(1), "float32").numpy().tolist()))
-    [-1.0, 1.0]
-    """
+    """Independent fair signs, -1 or +1: mean 0, variance 1; the seed as in `standard_normal`."""
     size = _size(shape)
     make = _random_signs if tracing.inside_xla() else _kernel(_random_signs)
     return tf.cast(_shaped(make(_block(size), _words(seed)), size, shape), dtype)
@@ -177,8 +148,7 @@ def _threefry(counters: tf.Tensor, words: tf.Tensor, stream: int) -> tuple[tf.Te
 
 
 def _words(seed: Any) -> tf.Tensor:
-    seed = tf.convert_to_tensor(seed)
-    return tf.cast(seed, tf.uint32)
+    return tf.cast(tf.convert_to_tensor(seed), tf.uint32)
 
 
 def _word(value: int) -> tf.Tensor:

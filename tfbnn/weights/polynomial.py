@@ -7,22 +7,7 @@ import tensorflow as tf
 
 
 def polynomial(coefficients: Sequence[float], x: tf.Tensor) -> tf.Tensor:
-    """`coefficients[0] + coefficients[1] * x + coefficients[2] * x**2 + ...`, by Horner's rule.
-
-    Args:
-        coefficients: At least one number.
-        x: A float32 tensor.
-
-    Returns:
-        A float32 tensor of the shape of `x`.
-
-    Example:
-
-    >>> import tensorflow as tf
-    >>> from tfbnn.weights.polynomial import polynomial
-    >>> polynomial([1.0, 2.0, 3.0], tf.constant([0.0, 10.0])).numpy().tolist()
-    [1.0, 321.0]
-    """
+    """`coefficients[0] + coefficients[1] * x + coefficients[2] * x**2 + ...`, by Horner's rule."""
     value = tf.fill(tf.shape(x), np.float32(coefficients[-1]))
     for coefficient in reversed(coefficients[:-1]):
         value = value * x + np.float32(coefficient)

@@ -25,9 +25,6 @@ same configuration, and goes through `keras.saving`. What is not offered: priors
 parameters (empirical Bayes) other than `AutomaticRelevance`, priors that tie weights together
 (vector events), and priors that forbid some weights (`Gamma`, `Uniform`), for which the KL from a
 normal posterior is infinite.
-
-To add a prior: a registered class below, a row in `PRIORS`, and, where its KL is known in closed
-form, a function in `tfbnn/weights/divergences.py`.
 """
 
 import math
@@ -49,8 +46,19 @@ LARGEST_WEIGHT = 1e6
 """How far out a prior may lie: over the smallest scale, float32 still holds the square of it."""
 
 
+class AbstractLocScale(AbstractPrior):
+    """A law with a place and a width: `loc` in the unit of the weight, `scale` positive."""
+
+    def __init__(self, loc: float = 0.0, scale: float = 1.0):
+        self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        self.scale = arguments.standard_deviation("scale", scale)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"loc": self.loc, "scale": self.scale}
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
-class Normal(AbstractPrior):
+class Normal(AbstractLocScale):
     """Normal prior.
 
     `p(w) = exp(-((w - loc) / scale)**2 / 2) / (scale * sqrt(2 * pi))`
@@ -71,15 +79,8 @@ class Normal(AbstractPrior):
 
     numbers = ("loc", "scale")
 
-    def __init__(self, loc: float = 0.0, scale: float = 1.0):
-        self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
-        self.scale = arguments.standard_deviation("scale", scale)
-
     def distribution(self) -> tfd.Distribution:
         return tfd.Normal(self.loc, self.scale)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"loc": self.loc, "scale": self.scale}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -132,12 +133,6 @@ class ScaleMixture(AbstractPrior):
         With `wide` and `narrow` the log of each weighted component,
         `log(p(w)) = wide + log(1 + exp(narrow - wide))`. Both are linear in `w**2`, and
         `narrow - wide` never grows with it, so nothing overflows.
-
-        Args:
-            value: Weights, a tensor of any shape.
-
-        Returns:
-            A float32 tensor of the shape of `value`.
         """
 
         # By hand: differentiating `softplus` would take longer than all the rest.
@@ -172,7 +167,7 @@ class ScaleMixture(AbstractPrior):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class Laplace(AbstractPrior):
+class Laplace(AbstractLocScale):
     """Laplace (double exponential) prior.
 
     `p(w) = exp(-abs(w - loc) / scale) / (2 * scale)`
@@ -193,19 +188,12 @@ class Laplace(AbstractPrior):
 
     numbers = ("loc", "scale")
 
-    def __init__(self, loc: float = 0.0, scale: float = 1.0):
-        self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
-        self.scale = arguments.standard_deviation("scale", scale)
-
     def distribution(self) -> tfd.Distribution:
         return tfd.Laplace(self.loc, self.scale)
 
-    def get_config(self) -> dict[str, Any]:
-        return {"loc": self.loc, "scale": self.scale}
-
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class StudentT(AbstractPrior):
+class StudentT(AbstractLocScale):
     """Student t prior.
 
     `p(w)` is proportional to `(1 + ((w - loc) / scale)**2 / df)**(-(df + 1) / 2)`
@@ -231,18 +219,17 @@ class StudentT(AbstractPrior):
 
     def __init__(self, df: float = 3.0, loc: float = 0.0, scale: float = 1.0):
         self.df = arguments.real_number("df", df, 1e-6, 1e12)
-        self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
-        self.scale = arguments.standard_deviation("scale", scale)
+        super().__init__(loc, scale)
 
     def distribution(self) -> tfd.Distribution:
         return tfd.StudentT(self.df, self.loc, self.scale)
 
     def get_config(self) -> dict[str, Any]:
-        return {"df": self.df, "loc": self.loc, "scale": self.scale}
+        return {"df": self.df, **super().get_config()}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class Cauchy(AbstractPrior):
+class Cauchy(AbstractLocScale):
     """Cauchy prior.
 
     `p(w) = 1 / (pi * scale * (1 + ((w - loc) / scale)**2))`
@@ -263,15 +250,8 @@ class Cauchy(AbstractPrior):
 
     numbers = ("loc", "scale")
 
-    def __init__(self, loc: float = 0.0, scale: float = 1.0):
-        self.loc = arguments.real_number("loc", loc, -LARGEST_WEIGHT, LARGEST_WEIGHT)
-        self.scale = arguments.standard_deviation("scale", scale)
-
     def distribution(self) -> tfd.Distribution:
         return tfd.Cauchy(self.loc, self.scale)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"loc": self.loc, "scale": self.scale}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -448,21 +428,7 @@ def get(identifier: "AbstractPrior | str | dict | tfd.Distribution") -> Abstract
 
 
 def serialize(prior: AbstractPrior) -> dict[str, Any]:
-    """The configuration from which `get` makes an equal prior.
-
-    Args:
-        prior: A prior.
-
-    Returns:
-        A dict that JSON can hold.
-
-    Example:
-
-    >>> from tfbnn.weights import priors
-    >>> prior = priors.Normal(scale=0.1)
-    >>> priors.get(priors.serialize(prior)) == prior
-    True
-    """
+    """The configuration, which JSON can hold, from which `get` makes an equal prior."""
     return keras.saving.serialize_keras_object(prior)
 
 

@@ -70,11 +70,6 @@ class Realisation:
     What is traced here belongs to no model: `realisation` gives all weights of one kind the same
     object, and TensorFlow keeps the graph of a custom gradient for as long as the process lives.
     The numbers of a prior are inputs, so that weights may differ in them, and in one over time.
-
-    Args:
-        operand: A name in `OPERANDS`.
-        prior: The prior of each element; its numbers are given at each call.
-        shape: Shape of the weight.
     """
 
     def __init__(self, operand: str, prior: AbstractPrior, shape: tuple[int, ...]):
@@ -98,12 +93,8 @@ class Realisation:
     ) -> tuple[tf.Tensor, ...]:
         """The mean if the estimator uses it, the operand, and the summed KL, in nats.
 
-        Args:
-            loc: Posterior means.
-            rho: Their standard deviations before softplus.
-            noise: Standard normals, which the operand or a Monte Carlo KL is made with, or None.
-            mask: 1 where an element is kept, or None.
-            numbers: `values()` of the prior. The KL has gradients in them if one is a tensor.
+        `noise` are standard normals, which the operand or a Monte Carlo KL is made with. `numbers`
+        are the `values()` of the prior; the KL has gradients in them if one is a tensor.
         """
         learnt = any(tf.is_tensor(number) for number in numbers)
         numbers = [tf.convert_to_tensor(number, tf.float32) for number in numbers]

@@ -13,20 +13,7 @@ from tfbnn.weights import tracing
 
 
 def total(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The sum of tensors of one shape, in their order.
-
-    Args:
-        tensors: One tensor or more.
-
-    Returns:
-        A tensor of that shape.
-
-    Example:
-
-    >>> from tfbnn.weights import sums
-    >>> float(sums.total([1.0, 2.0, 3.0]))
-    6.0
-    """
+    """The sum of one tensor or more of one shape, in their order."""
     if tracing.inside_xla():
         # XLA keeps the order, and makes one pass of it.
         return tf.add_n(tensors)

@@ -162,13 +162,13 @@ def _encode_number(name: str, value: Any) -> Any:
     return array.tolist()
 
 
-def _decode(config: Any) -> Any:
-    """The inverse of `_encode`."""
+def _decode(config: Any, **options: Any) -> Any:
+    """The inverse of `_encode`; `options` are further arguments of each distribution."""
     if isinstance(config, dict):
-        parameters = {name: _decode(value) for name, value in config["parameters"].items()}
-        return _type(config["type"])(**parameters)
+        given = {name: _decode(value, **options) for name, value in config["parameters"].items()}
+        return _type(config["type"])(**{**given, **options})
     if isinstance(config, list):
-        values = [_decode(value) for value in config]
+        values = [_decode(value, **options) for value in config]
         return values if _holds_distributions(config) else _as_array(values)
     return config
 
@@ -203,23 +203,13 @@ def _as_array(values: list) -> np.ndarray:
 def _check_parameters(given: tfd.Distribution, config: dict[str, Any]) -> None:
     """Raise a `ValueError` if there is no law with these parameters."""
     try:
-        for distribution in _parts(_decode(_validated(config))):
+        for distribution in _parts(_decode(config, validate_args=True)):
             _check_signs(distribution)
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
             f"The prior's distribution has parameters with which it is none: {error.message} "
             f"Received: distribution={given!r} with {config['parameters']}"
         ) from error
-
-
-def _validated(config: Any) -> Any:
-    """The configuration of the same distributions that check their parameters."""
-    if isinstance(config, list):
-        return [_validated(item) for item in config]
-    if not isinstance(config, dict):
-        return config
-    parameters = {name: _validated(value) for name, value in config["parameters"].items()}
-    return {**config, "parameters": {**parameters, "validate_args": True}}
 
 
 def _parts(distribution: tfd.Distribution) -> Iterator[tfd.Distribution]:

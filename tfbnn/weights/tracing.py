@@ -24,14 +24,8 @@ def traced(function: Callable[..., Any], **options: Any) -> Any:
     """A `tf.function` that runs what is written, as Keras' own do: AutoGraph rewrites nothing.
 
     AutoGraph gives up, in silence but for a line in the log, where it meets what it does not know,
-    such as a warning of a new Python that is an error by the filters of the user.
-
-    Args:
-        function: A function of tensors; branches and loops on tensors are `tf.cond`, `tf.map_fn`.
-        **options: Those of `tf.function`.
-
-    Returns:
-        The function.
+    such as a warning of a new Python that is an error by the filters of the user. So branches and
+    loops on tensors are `tf.cond` and `tf.map_fn`.
     """
     # TensorFlow counts the tracings of a code object over all its functions and would warn of too
     # many; of a partial it counts each on its own.
@@ -41,11 +35,7 @@ def traced(function: Callable[..., Any], **options: Any) -> Any:
 def compiled(function: Callable[..., Any]) -> Any:
     """A function of tensors, compiled by XLA once for each combination of their shapes.
 
-    Args:
-        function: A function of tensors; an integer tensor may set the shape of the result.
-
-    Returns:
-        The compiled function.
+    An integer tensor may set the shape of the result.
     """
     return traced(function, jit_compile=True)
 
