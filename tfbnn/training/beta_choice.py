@@ -30,13 +30,9 @@ _NUM_DRAWS = 32
 
 
 def choose(model: keras.Model, run: TrainingRun, callbacks: Any, verbose: Any) -> None:
-    """Set the model's beta to the best of `BETAS`; its weights are what they were.
+    """Set the model's beta to the best of `BETAS` for a `fit`; its weights are what they were.
 
-    Args:
-        model: A built and compiled model.
-        run: The `fit` that the choice is for.
-        callbacks: Those of the `fit`; they do not see the runs of the choice.
-        verbose: As in `fit`: one bar over all runs.
+    The callbacks of the `fit` do not see the runs of the choice; `verbose` shows one bar over all.
 
     Raises:
         ValueError: If there are no held-out rows, the data can be read only once, or the model is

@@ -40,12 +40,6 @@ def refit(
     """Set the learned noise of a model under `beta` below 1 to what fits held-out rows best.
 
     Under the ELBO it is left alone: there is a warning if it is much smaller than that.
-
-    Args:
-        model: The model, at the end of a `fit`.
-        validation: `(x, y, sample_weight)` of the held-out rows, as Keras unpacks them.
-        steps: Number of batches to read, or None.
-        announce: Called with a line that says the noise before and after.
     """
     losses, is_tempered = _trained_noise(model), model.objective.beta < 1
     # For a look alone nothing is taken from what can be read only once.
@@ -87,21 +81,11 @@ def in_words(model: keras.Model, held_out: bool) -> str:
 
 
 def best_scale(squares: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The scale of each target under which held-out targets are most probable.
+    """The scale of each target under which held-out targets are most probable, `(targets,)`.
 
-    Args:
-        squares: Squared errors of each draw, `(draws, rows, targets)`.
-        counts: How much each target counts, `(rows, targets)`.
-
-    Returns:
-        `(targets,)`: the maxima of `sum_n count_n log mean_k N(error_nk; 0, scale**2)`.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from tfbnn.training.held_out_noise import best_scale
-    >>> best_scale(np.array([[[9.0], [1.0]]]), np.ones([2, 1])).round(3).tolist()
-    [2.236]
+    The maxima of `sum_n count_n log mean_k N(error_nk; 0, scale**2)`, where `squares` are the
+    squared errors of each draw, `(draws, rows, targets)`, and `counts` how much each target counts,
+    `(rows, targets)`.
     """
     counts = counts / counts.sum(axis=0)
     nearest = squares.min(axis=0)

@@ -53,11 +53,6 @@ def hand_over(
     """Give each of the new losses the variables of the old one in its place, or ones of its own.
 
     A scale that was learned goes on, also where the variables do not fit.
-
-    Args:
-        model: The model that the variables belong to.
-        old: Its likelihoods so far.
-        new: Those that take their place.
     """
     left = [one.loss for one in old if _has_variables(one)]
     for loss in (one.loss for one in new if _has_variables(one)):

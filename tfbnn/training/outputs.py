@@ -36,10 +36,8 @@ def like(model: keras.Model, given: Any, values: list[Any]) -> Any:
 def checked_loss_weights(loss: Any, given: Any) -> Any:
     """The weights of losses, plain numbers in the structure of `loss`, or a `ValueError`.
 
-    Args:
-        loss: The losses as `compile` takes them.
-        given: None; a number for one loss, a list of as many as there are, or a dict with names of
-            a dict of losses.
+    `given` is None; a number for one loss, a list of as many as there are, or a dict with names of
+    a dict of losses.
     """
     several = len(loss) if isinstance(loss, list | tuple | dict) else 1
     if isinstance(given, dict) and isinstance(loss, dict) and set(given) <= set(loss):

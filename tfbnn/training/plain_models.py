@@ -30,11 +30,7 @@ class KnownObjective(NamedTuple):
 def likelihoods_of(model: keras.Model) -> list[AbstractLikelihood]:
     """The likelihood of each output of a compiled model; of a plain one, made anew at each call.
 
-    Args:
-        model: A Keras model, plain or of tfbnn.
-
-    Returns:
-        The likelihoods in the order of the outputs; none if the model is not compiled.
+    There is none if the model is not compiled.
 
     Raises:
         ValueError: If a loss of a plain model is no likelihood, or learns a scale.
@@ -60,13 +56,9 @@ def likelihoods_of(model: keras.Model) -> list[AbstractLikelihood]:
 
 
 def objective_of(model: keras.Model) -> KnownObjective:
-    """What the loss of a compiled model consists of.
+    """What the loss of a compiled model with variational layers consists of.
 
-    Args:
-        model: A Keras model, plain or of tfbnn, with variational layers.
-
-    Returns:
-        The terms; `num_examples` of a plain model is `1 / kl_weight`, and `beta` 1.
+    `num_examples` of a plain model is `1 / kl_weight`, and `beta` 1.
 
     Raises:
         ValueError: If the number of training examples is not known.
@@ -89,9 +81,7 @@ def objective_of(model: keras.Model) -> KnownObjective:
 def check_bayesian(model: Any, what: str) -> None:
     """Raise a `TypeError` if a model is none of tfbnn; of a plain one it says how to make one.
 
-    Args:
-        model: Anything.
-        what: What needs a model of tfbnn, a sentence for the message.
+    `what` is a sentence for the message: what needs a model of tfbnn.
     """
     if isinstance(model, BayesianModel):
         return

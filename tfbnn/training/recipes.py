@@ -81,9 +81,7 @@ class Recipe:
     def describe(self, num_steps: int, widest: int = 0) -> str:
         """What the recipe does over the steps of a `fit`, in words.
 
-        Args:
-            num_steps: Number of steps; 0 if it is not known.
-            widest: Largest fan-in of a kernel.
+        `num_steps` is 0 if it is not known, `widest` the largest fan-in of a kernel.
         """
         parts = []
         if self.learning_rate is not None:
@@ -135,13 +133,9 @@ def _of_wide(widest: int) -> str:
 class Plan:
     """What `compile` makes of the user's settings and a recipe.
 
-    Attributes:
-        optimizer: What Keras is given.
-        recipe: The recipe, without what the user decided; None if nothing is left.
-        recipe_is_given: Whether the user has named it.
-        beta: Factor of the KL.
-        beta_is_open: Whether the next `fit` chooses it.
-        kl_schedule: In the place of the recipe's warm-up.
+    The recipe is without what the user decided, None if nothing is left; `recipe_is_given` says
+    whether the user has named it, `beta_is_open` whether the next `fit` chooses `beta`. The
+    schedule is in the place of the recipe's warm-up.
     """
 
     optimizer: Any
@@ -153,13 +147,9 @@ class Plan:
 
 
 def plan(optimizer: Any, recipe: Any, beta: float | str | None, kl_schedule: Any) -> Plan:
-    """The user's settings, and of the recipe what they leave open.
+    """The user's settings, those of `compile`, and of the recipe what they leave open.
 
-    Args:
-        optimizer: As in `compile`.
-        recipe: As in `compile`. Without one, `"adam"` by name is trained as `"elbo"` says.
-        beta: As in `compile`.
-        kl_schedule: As in `compile`.
+    Without a recipe, `"adam"` by name is trained as `"elbo"` says.
 
     Raises:
         ValueError: If an argument is out of its range, or contradicts the recipe.

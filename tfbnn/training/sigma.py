@@ -168,26 +168,13 @@ def quantile_name(statistic: str, level: float) -> str:
 
 @functools.singledispatch
 def nearest_normals(prior: priors.AbstractPrior) -> list[tuple[float, float]]:
-    """Normal laws that a posterior falls back to when the data say nothing.
+    """Normal laws `(loc, scale)` that a posterior falls back to when the data say nothing.
 
     `Normal`: the prior itself. `ScaleMixture`: each of its components. `AutomaticRelevance`: the
-    one with the smallest scale. Any other prior: the normal
-    law around its mean (its mode, if it has no mean) with the smallest `KL(q || p)`. For a Laplace
-    prior that is `sqrt(pi / 2) * prior.scale`, 11 % below the prior's standard deviation; a Cauchy
-    prior has one too.
-
-    Args:
-        prior: A prior.
-
-    Returns:
-        Pairs `(loc, scale)`; none if each weight has a prior of its own.
-
-    Example:
-
-    >>> from tfbnn.training import sigma
-    >>> from tfbnn.weights import priors
-    >>> sigma.nearest_normals(priors.ScaleMixture(sigma1=1.0, sigma2=0.01))
-    [(0.0, 1.0), (0.0, 0.01)]
+    one with the smallest scale. Any other prior: the normal law around its mean (its mode, if it
+    has no mean) with the smallest `KL(q || p)`. For a Laplace prior that is
+    `sqrt(pi / 2) * prior.scale`, 11 % below the prior's standard deviation; a Cauchy prior has one
+    too. None if each weight has a prior of its own.
     """
     distribution = prior.distribution()
     if distribution.batch_shape.rank != 0:
@@ -215,14 +202,8 @@ def sigma_warnings(
 ) -> list[str]:
     """What a user should know, and can do, about the weights at the end of training.
 
-    Weights that are not trained are left out.
-
-    Args:
-        weights: Weights by name.
-        statistics: Their `sigma_statistics` by the same names.
-
-    Returns:
-        A message for each thing that went wrong, naming the weights.
+    Weights that are not trained are left out. `statistics` are `sigma_statistics` by the names of
+    the weights, which the messages name.
     """
     trained = {name: w for name, w in weights.items() if w.rho_variable.trainable}
     stuck = {

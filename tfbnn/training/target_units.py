@@ -36,18 +36,7 @@ class TargetsFarOffWarning(UserWarning):
 
 
 class TargetMoments:
-    """Mean and standard deviation of targets, for each, from a batch at a time.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from tfbnn.training.target_units import TargetMoments
-    >>> moments = TargetMoments()
-    >>> for batch in ([[1.0], [3.0]], [[5.0]]):
-    ...     moments.add(np.array(batch), np.ones([len(batch), 1]))
-    >>> moments.mean.tolist(), moments.deviation.round(3).tolist()
-    ([3.0], [1.633])
-    """
+    """Mean and standard deviation of targets, for each, from a batch at a time."""
 
     def __init__(self) -> None:
         self.count: Any = 0.0
@@ -105,12 +94,6 @@ class FirstTargets:
 
     def read(self, x: Any, y: Any, sample_weight: Any, announce: Callable[[str], None]) -> Any:
         """See what has not been seen: all of arrays, the first batches of anything else.
-
-        Args:
-            x: The first argument of `fit`.
-            y: Targets, if `x` are arrays.
-            sample_weight: Their weights.
-            announce: Called with a line before batches are read.
 
         Returns:
             `x`, or a generator in its place that begins with the batch that was taken out of it.
