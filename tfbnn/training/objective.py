@@ -20,7 +20,6 @@ from tfbnn.layers.keras_internals import batches_seen
 from tfbnn.layers.scopes import DrawCollector, active_collector
 from tfbnn.layers.variational import random_maps, variational_layers
 from tfbnn.likelihoods.base import AbstractLikelihood
-from tfbnn.likelihoods.table import likelihood_of
 from tfbnn.training import distribution, noise_variables, outputs, step_factors
 from tfbnn.training.data import TrainingSize
 from tfbnn.training.data_term import DataTerm, global_batch_size
@@ -83,13 +82,7 @@ class Objective:
         """
         if loss is None:
             return self.likelihoods, None
-        found = [likelihood_of(one) for one in outputs.flat_losses(model, loss)]
-        shapes = outputs.shapes(model)
-        if shapes is not None and len(shapes) != len(found):
-            raise ValueError(
-                "`loss` must have one loss for each output of the model, in a list or a dict. "
-                f"Received: {len(found)} losses for {len(shapes)} outputs"
-            )
+        found = outputs.likelihoods_of(model, loss)
         noise_variables.settle_numbers(model, found)
         return found, outputs.like(model, loss, [likelihood.loss for likelihood in found])
 

@@ -12,7 +12,6 @@ import keras
 from tfbnn.layers.keras_internals import batches_seen
 from tfbnn.layers.variational import variational_layers
 from tfbnn.likelihoods.base import AbstractLikelihood
-from tfbnn.likelihoods.table import likelihood_of
 from tfbnn.training import outputs
 from tfbnn.training.bayesian_model import BayesianModel
 
@@ -39,18 +38,12 @@ def likelihoods_of(model: keras.Model) -> list[AbstractLikelihood]:
         return model.likelihoods
     if model.loss is None:
         return []
-    found = [likelihood_of(loss) for loss in outputs.flat_losses(model, model.loss)]
+    found = outputs.likelihoods_of(model, model.loss)
     if any(getattr(one.loss, "scale", None) == "learned" for one in found):
         raise ValueError(
             "The scale that `NormalNLL(scale='learned')` learns is a variable that a plain Keras "
             "model does not have: choose `scale='head'` or a number, or use `tfbnn.Sequential` or "
             f"`tfbnn.Model`. Received: model of type {type(model).__name__}"
-        )
-    shapes = outputs.shapes(model)
-    if shapes is not None and len(shapes) != len(found):
-        raise ValueError(
-            "The model must be compiled with one loss for each of its outputs, in a list or a "
-            f"dict. Received: {len(found)} losses for {len(shapes)} outputs"
         )
     return found
 
