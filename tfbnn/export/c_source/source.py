@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import textwrap
+from typing import Any
 
 import numpy as np
 
@@ -59,9 +60,9 @@ class Source:
     def header(self) -> str:
         """`<name>.h`"""
         upper = self.name.upper()
-        lines = [*self._filled(_COMMENT).splitlines(), "", *self.remarks]
+        lines = [*self.filled(_COMMENT).splitlines(), "", *self.remarks]
         numbers = {**self.sizes, "EXPORT": self._export}
-        return self._filled(
+        return self.filled(
             _HEADER,
             comment="\n".join(f" * {line}".rstrip() for line in lines),
             defines="\n".join(
@@ -72,19 +73,16 @@ class Source:
 
     def source(self) -> str:
         """`<name>.c`"""
-        return self._filled(_SOURCE, same_export=self.same_export(), code=self._code)
-
-    def same_export(self) -> str:
-        """Lines that stop the compiler if they meet the header of another export."""
-        return self._filled(_SAME_EXPORT)
+        return self.filled(_SOURCE, code=self._code)
 
     def makefile(self) -> str:
         """`Makefile`"""
         # A warning of some later compiler must not stop a user's build.
         flags = " ".join(flag for flag in FLAGS if flag != "-Werror")
-        return self._filled(_MAKEFILE, flags=flags)
+        return self.filled(_MAKEFILE, flags=flags)
 
-    def _filled(self, template: str, **holes: str) -> str:
+    def filled(self, template: str, **holes: Any) -> str:
+        """A text of this network from a template, with holes beside its own."""
         first, second, third = self.answer.likelihood.meanings.values()
         return filled(
             template,
@@ -167,6 +165,7 @@ ${signature};
 #endif
 """
 
+# As in the check program, it does not compile with the header of another export.
 _SOURCE = """\
 /* See ${name}.h. */
 #include "${name}.h"
@@ -175,14 +174,11 @@ _SOURCE = """\
 #include <stddef.h>
 #include <string.h>
 
-${same_export}
-${code}"""
-
-_SAME_EXPORT = """\
 #if ${upper}_EXPORT != ${export}
 #error "${name}.h is of another export than this file; export both again"
 #endif
-"""
+
+${code}"""
 
 _COMMENT = """\
 ${name}: a Bayesian neural network as a C function. Written by tfbnn; do not edit.
