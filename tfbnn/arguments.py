@@ -111,6 +111,16 @@ def positive(name: str, value: Any) -> float:
     return real_number(name, value, minimum=0.0, exclusive=True)
 
 
+def not_negative(name: str, value: Any) -> float:
+    """`real_number`, zero or above."""
+    return real_number(name, value, minimum=0.0)
+
+
+def share(name: str, value: Any) -> float:
+    """`real_number`, from 0 to 1."""
+    return real_number(name, value, 0, 1)
+
+
 def standard_deviation(name: str, value: Any) -> float:
     """`real_number`, of a size that float32 can square and divide by."""
     return real_number(name, value, SMALLEST_SCALE, LARGEST_SCALE)
@@ -234,6 +244,12 @@ def interpreted(name: str, value: Any, interpret: Callable[[Any], Any], expected
         raise ValueError(
             f"`{name}` must be {expected} ({why}). Received: {name}={value!r}"
         ) from error
+
+
+def check_fields(settings: Any, **checks: Callable[[str, Any], Any]) -> None:
+    """Have fields of a frozen dataclass checked, and kept as the checks give them back."""
+    for name, check in checks.items():
+        object.__setattr__(settings, name, check(name, getattr(settings, name)))
 
 
 def _as_float(value: Any) -> float | None:

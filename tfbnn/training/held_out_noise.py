@@ -65,7 +65,7 @@ def in_words(model: keras.Model, held_out: bool) -> str:
     if model.objective.beta >= 1:
         return ""
     words = ""
-    if any(getattr(one.loss, "scale", None) == "head" for one in model.likelihoods):
+    if any(one.noise_is_predicted for one in model.likelihoods):
         words += "; the noise that the network predicts is that of the training rows"
     if _trained_noise(model) and held_out:
         words += "; the learned noise will be refit on the held-out rows"

@@ -111,7 +111,7 @@ class Objective:
 
     def set_beta(self, beta: float, is_open: bool = False) -> None:
         """Set the factor of the KL; if it `is_open`, the next `fit` chooses it by validation."""
-        self.beta, self.beta_is_open = arguments.real_number("beta", beta, 0), is_open
+        self.beta, self.beta_is_open = arguments.not_negative("beta", beta), is_open
         self._variables["beta"].assign(self.beta)
 
     def set_recipe(self, model: keras.Model, recipe: Recipe | None, is_given: bool) -> None:

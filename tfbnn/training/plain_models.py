@@ -39,7 +39,7 @@ def likelihoods_of(model: keras.Model) -> list[AbstractLikelihood]:
     if model.loss is None:
         return []
     found = outputs.likelihoods_of(model, model.loss)
-    if any(getattr(one.loss, "scale", None) == "learned" for one in found):
+    if any(one.noise_is_learned for one in found):
         raise ValueError(
             "The scale that `NormalNLL(scale='learned')` learns is a variable that a plain Keras "
             "model does not have: choose `scale='head'` or a number, or use `tfbnn.Sequential` or "

@@ -68,15 +68,10 @@ class Recipe:
     warm_up: float = 0.8
 
     def __post_init__(self) -> None:
-        beta = arguments.real_number("beta", self.beta, 0)
-        rate = self.learning_rate
-        if rate is not None:
-            rate = arguments.real_number("learning_rate", rate, 0, exclusive=True)
-        factor = arguments.real_number("rho_factor", self.rho_factor, 0, exclusive=True)
-        warm_up = arguments.real_number("warm_up", self.warm_up, 0, 1)
-        values = {"beta": beta, "learning_rate": rate, "rho_factor": factor, "warm_up": warm_up}
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        checks = {"beta": arguments.not_negative, "rho_factor": arguments.positive}
+        if self.learning_rate is not None:
+            checks["learning_rate"] = arguments.positive
+        arguments.check_fields(self, **checks, warm_up=arguments.share)
 
     def describe(self, num_steps: int, widest: int = 0) -> str:
         """What the recipe does over the steps of a `fit`, in words.
@@ -180,7 +175,7 @@ def plan(optimizer: Any, recipe: Any, beta: float | str | None, kl_schedule: Any
 
 def _checked_beta(beta: Any) -> float:
     try:
-        return arguments.real_number("beta", beta, 0)
+        return arguments.not_negative("beta", beta)
     except ValueError as error:
         raise ValueError(f"'validation' or a number: {error}") from None
 

@@ -101,18 +101,6 @@ def sigma_statistics(
     }
 
 
-def statistic_names(quantiles: Sequence[float]) -> list[str]:
-    """The keys of `sigma_statistics`, in their order."""
-    return [
-        "weights",
-        *("sigma_mean", "sigma_stddev", "sigma_min", "sigma_max"),
-        *(quantile_name("sigma", level) for level in quantiles),
-        "snr_db_mean",
-        *(quantile_name("snr_db", level) for level in quantiles),
-        *("kl", "kl_is_exact", "share_at_start", "share_at_prior"),
-    ]
-
-
 def snr_decibels(weight: NormalWeight) -> np.ndarray:
     """`20 * log10(abs(loc) / scale)` of the weights that are not pruned, at least `SNR_FLOOR`."""
     return _snr_db(*_kept(weight))

@@ -16,8 +16,7 @@ import tensorflow as tf
 
 from tfbnn.layers.keras_internals import batches_seen, call_without_noise
 from tfbnn.likelihoods.base import AbstractLikelihood
-from tfbnn.likelihoods.normal import Normal, matched
-from tfbnn.likelihoods.targets import spread
+from tfbnn.likelihoods.targets import matched, spread
 from tfbnn.training import distribution, noise_variables, outputs
 from tfbnn.training.data import is_arrays, slices
 from tfbnn.training.feeding import without_autotuning
@@ -76,8 +75,7 @@ class FirstTargets:
         self._moments = {
             number: TargetMoments()
             for number, likelihood in enumerate(model.likelihoods)
-            if isinstance(likelihood, Normal)
-            and likelihood.loss.has_unit
+            if likelihood.noise_has_unit
             and noise_variables.at_start(likelihood.loss)
             and not batches_seen(model.optimizer)
         }
