@@ -41,13 +41,6 @@ def whole_number(
 
     Raises:
         ValueError: If it is something else, too small or too large.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from tfbnn import arguments
-    >>> arguments.whole_number("units", np.int64(4), minimum=1)
-    4
     """
     try:
         # A boolean is a number to Python, and never meant to be one.
@@ -118,6 +111,16 @@ def positive(name: str, value: Any) -> float:
     return real_number(name, value, minimum=0.0, exclusive=True)
 
 
+def not_negative(name: str, value: Any) -> float:
+    """`real_number`, zero or above."""
+    return real_number(name, value, minimum=0.0)
+
+
+def share(name: str, value: Any) -> float:
+    """`real_number`, from 0 to 1."""
+    return real_number(name, value, 0, 1)
+
+
 def standard_deviation(name: str, value: Any) -> float:
     """`real_number`, of a size that float32 can square and divide by."""
     return real_number(name, value, SMALLEST_SCALE, LARGEST_SCALE)
@@ -134,17 +137,7 @@ def standard_deviation_or_fan_in(name: str, value: Any) -> float | str:
 
 
 def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
-    """`value`, if it is one of those allowed.
-
-    Raises:
-        ValueError: If it is not.
-
-    Example:
-
-    >>> from tfbnn import arguments
-    >>> arguments.one_of("scope", "layer", ("global", "layer"))
-    'layer'
-    """
+    """`value`, if it is one of those allowed, or a `ValueError`."""
     # An array compares to an array, and a list has no hash.
     if not any(type(value) is type(one) and value == one for one in allowed):
         raise ValueError(f"`{name}` must be one of {tuple(allowed)}. Received: {name}={value!r}")
@@ -152,11 +145,7 @@ def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
 
 
 def boolean(name: str, value: Any) -> bool:
-    """`value` as a `bool`.
-
-    Raises:
-        ValueError: If it is no boolean of Python or NumPy.
-    """
+    """`value` as a `bool`, or a `ValueError` if it is no boolean of Python or NumPy."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
     return bool(value)
@@ -176,28 +165,14 @@ def verbosity(name: str, value: Any) -> str | int:
 
 
 def text(name: str, value: Any) -> str:
-    """`value`, if it is a string.
-
-    Raises:
-        ValueError: If it is not.
-    """
+    """`value`, if it is a string, or a `ValueError`."""
     if not isinstance(value, str):
         raise ValueError(f"`{name}` must be a string. Received: {name}={value!r}")
     return str(value)
 
 
 def path(name: str, value: Any) -> pathlib.Path:
-    """`value` as a path.
-
-    Raises:
-        ValueError: If it is none, or no file system has such a name.
-
-    Example:
-
-    >>> from tfbnn import arguments
-    >>> arguments.path("folder", "saved/model").name
-    'model'
-    """
+    """`value` as a path, or a `ValueError` if it is none, or no file system has such a name."""
     try:
         path = os.fspath(value)
     except TypeError:
@@ -215,12 +190,6 @@ def listed(name: str, value: Any, check: Callable[[str, Any], Any]) -> list[Any]
 
     Raises:
         ValueError: If it is no list, tuple or array of one axis, or an element is refused.
-
-    Example:
-
-    >>> from tfbnn import arguments
-    >>> arguments.listed("widths", (32, 64), arguments.count)
-    [32, 64]
     """
     # Bytes behind a `memoryview` have a shape as well, and no elements of a type.
     array = hasattr(value, "dtype") and len(getattr(value, "shape", ())) == 1
@@ -230,10 +199,9 @@ def listed(name: str, value: Any, check: Callable[[str, Any], Any]) -> list[Any]
 
 
 def real_array(name: str, value: Any) -> np.ndarray:
-    """`value` as an array of real numbers, of whatever type; NumPy would read some out of strings.
+    """`value` as an array of real numbers, of whatever type, or a `ValueError` if it is none.
 
-    Raises:
-        ValueError: If it is none.
+    NumPy would read some out of strings.
     """
     try:
         array = np.asarray(value)
@@ -246,11 +214,7 @@ def real_array(name: str, value: Any) -> np.ndarray:
 
 
 def instance(name: str, value: Any, kind: type | tuple[type, ...], expected: str) -> Any:
-    """`value`, if it is an object of some class.
-
-    Raises:
-        TypeError: If it is not; it says what was `expected`.
-    """
+    """`value`, if it is an object of some class, or a `TypeError` that says what was `expected`."""
     if not isinstance(value, kind):
         raise TypeError(
             f"`{name}` must be {expected}. Received: {name} of type {type(value).__name__}"
@@ -280,6 +244,12 @@ def interpreted(name: str, value: Any, interpret: Callable[[Any], Any], expected
         raise ValueError(
             f"`{name}` must be {expected} ({why}). Received: {name}={value!r}"
         ) from error
+
+
+def check_fields(settings: Any, **checks: Callable[[str, Any], Any]) -> None:
+    """Have fields of a frozen dataclass checked, and kept as the checks give them back."""
+    for name, check in checks.items():
+        object.__setattr__(settings, name, check(name, getattr(settings, name)))
 
 
 def _as_float(value: Any) -> float | None:

@@ -92,7 +92,8 @@ def _attempt(command: list[str], workers: int) -> int:
             printers.append(_print_lines(processes[-1], index))
         failed = _first_failure(processes)
     finally:
-        _stop(processes)
+        with _uninterrupted():
+            _stop(processes)
         for printer in printers:
             printer.join(_GRACE_SECONDS)
     if failed is None:
@@ -144,11 +145,6 @@ def _first_failure(processes: list[subprocess.Popen]) -> int | None:
         time.sleep(_POLL_SECONDS)
 
 
-def _stop(processes: list[subprocess.Popen]) -> None:
-    with _uninterrupted():
-        _stop_groups(processes)
-
-
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Whoever presses ctrl-C twice must not leave workers behind."""
@@ -161,7 +157,7 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop_groups(processes: list[subprocess.Popen]) -> None:
+def _stop(processes: list[subprocess.Popen]) -> None:
     for process in processes:
         _signal_group(process, signal.SIGTERM)
     end = time.monotonic() + _GRACE_SECONDS

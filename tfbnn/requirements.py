@@ -29,17 +29,8 @@ def require(condition: Any, *message: Any) -> list[tf.Operation]:
         *message: What to say: strings and tensors in turn, which are joined by spaces.
 
     Returns:
-        In a graph, the assertion, for `tf.control_dependencies` of what would fail after it.
-
-    Raises:
-        ValueError: In eager mode; in a graph see `clear_errors`.
-
-    Example:
-
-    >>> import tensorflow as tf
-    >>> from tfbnn.requirements import require
-    >>> require(tf.constant([1, 2]) > 0, "Numbers must be positive.")
-    []
+        In a graph, the assertion, for `tf.control_dependencies` of what would fail after it;
+        `clear_errors` makes the `ValueError` of it.
     """
     condition = tf.reduce_all(condition)
     if tf.executing_eagerly():
@@ -53,12 +44,7 @@ def require(condition: Any, *message: Any) -> list[tf.Operation]:
 def require_finite(name: str, value: Any) -> list[tf.Operation]:
     """`require` that a tensor, or a structure of them, has no NaN and nothing infinite in float32.
 
-    Args:
-        name: What to call it in the message.
-        value: Tensors; what is no dense tensor of real numbers passes.
-
-    Returns:
-        As `require`.
+    What is no dense tensor of real numbers passes. `name` is what it is called in the message.
     """
     required = []
     for tensor in tf.nest.flatten(value):

@@ -17,31 +17,15 @@ _NEW |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 @contextlib.contextmanager
 def whole_file(path: pathlib.Path, several_writers: bool = False) -> Iterator[BinaryIO]:
-    """An open file, which takes the place of `path` if the block ends without an error.
+    """An open file for bytes, which takes the place of `path` if the block ends without an error.
 
-    The bytes and the name are on the disk when the block has ended.
-
-    Args:
-        path: The file to write, in a folder that exists.
-        several_writers: Whether other processes may be writing it too: each then has a file of its
-            own, and the last to end stays. A single writer has always the same one beside `path`,
-            so that what one that was killed has left does not pile up.
-
-    Yields:
-        The file, for bytes; after an error nothing is left of it.
+    The bytes and the name are on the disk when the block has ended; after an error nothing is left
+    of it. Where other processes may be writing `path` too (`several_writers`), each has a file of
+    its own, and the last to end stays. A single writer has always the same one beside `path`, so
+    that what one that was killed has left does not pile up.
 
     Raises:
         OSError: If it cannot be written; the error names `path`, which is as it was.
-
-    Example:
-
-    >>> import pathlib, tempfile
-    >>> from tfbnn.whole_files import whole_file
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "state.json"
-    >>> with whole_file(path) as file:
-    ...     _ = file.write(b"{}")
-    >>> [(found.name, found.read_text()) for found in path.parent.iterdir()]
-    [('state.json', '{}')]
     """
     own = f".{uuid.uuid4().hex}" if several_writers else ""
     unfinished = path.with_name(f"{path.name}{own}.unfinished")
@@ -88,10 +72,7 @@ def picture_path(name: str, value: Any) -> pathlib.Path:
 def save_figure(figure: Any, path: str | os.PathLike, **options: Any) -> None:
     """Save a Matplotlib figure as a whole file; the ending gives the format, PNG without one.
 
-    Args:
-        figure: The figure.
-        path: Where to save it.
-        **options: As in Matplotlib's `savefig`.
+    The options are those of Matplotlib's `savefig`.
     """
     path = pathlib.Path(path)
     with whole_file(path, several_writers=True) as file:

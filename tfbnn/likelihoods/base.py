@@ -27,6 +27,9 @@ class AbstractLikelihood(abc.ABC):
     # What `tfbnn.predict` and `tfbnn.evaluate` give.
     prediction_type: type[Prediction]
     evaluation_type: type[Evaluation]
+    # Whether the noise is learned as a variable of the model, an output of the network, or in a
+    # unit that is a variable too.
+    noise_is_learned = noise_is_predicted = noise_has_unit = False
 
     def __init__(self, loss: keras.losses.Loss):
         self.loss = loss

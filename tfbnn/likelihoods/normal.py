@@ -194,6 +194,9 @@ class Normal(AbstractRealNumbers):
     def __init__(self, loss: NormalNLL):
         # A copy: each model, and each output, learns a scale of its own.
         super().__init__(NormalNLL.from_config(loss.get_config()))
+        self.noise_is_learned = loss.scale == "learned"
+        self.noise_is_predicted = loss.scale == "head"
+        self.noise_has_unit = loss.has_unit
 
     def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
         return -self.loss.elementwise(targets, *self.loss.loc_and_scale(outputs))

@@ -18,16 +18,10 @@ _ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 
 
 def check_folder(folder: pathlib.Path) -> bool:
-    """Raise an error that names the file if a search in the folder cannot be continued.
-
-    Args:
-        folder: A folder, which need not exist.
-
-    Returns:
-        Whether there is a search in it.
+    """Whether there is a search in a folder, which need not exist.
 
     Raises:
-        ValueError: If a file is damaged or missing.
+        ValueError: If a file is damaged or missing, so that it cannot be continued; it is named.
         NotADirectoryError: If it is no folder.
     """
     if folder.exists() and not folder.is_dir():
@@ -49,14 +43,11 @@ def check_folder(folder: pathlib.Path) -> bool:
 
 
 def settle_interrupted(oracle: Oracle) -> None:
-    """Put right what a search that was killed left half done.
+    """Put right what a search that was killed left half done, in the oracle of a new tuner.
 
     Trials that had ended stay as they are, although keras-tuner notes the last one as running.
     All others are run again, from their start: scores of an attempt that did not end are dropped,
     since keras-tuner would keep them in place of new ones.
-
-    Args:
-        oracle: The oracle of a tuner that has just been made.
 
     Raises:
         TypeError: If it was made of a state that keras-tuner would not have written.
@@ -100,9 +91,6 @@ def write_whole(oracle: Oracle) -> None:
 
     keras-tuner writes over the old ones: without room for `oracle.json`, or killed while it is
     written, a search would lose all of its trials.
-
-    Args:
-        oracle: The oracle of a tuner that has just been made.
     """
 
     def save_trial(trial: Trial) -> None:

@@ -13,7 +13,6 @@ they are the fourth argument.
 import dataclasses
 import pathlib
 import tempfile
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -54,7 +53,7 @@ class MonteCarloNLL:
     name = "validation_nll"
 
     def __post_init__(self) -> None:
-        _check_fields(self, num_samples=arguments.count, seed=arguments.seed)
+        arguments.check_fields(self, num_samples=arguments.count, seed=arguments.seed)
 
     def __call__(self, model: Any, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """The scores of a trained model: NLL, and error and ECE (or RMSE and coverage)."""
@@ -103,9 +102,9 @@ class Bytes:
     def __post_init__(self) -> None:
         arguments.one_of("measure", self.measure, _MEASURES)
         arguments.one_of("score", self.score, _SCORES)
-        _check_fields(
+        arguments.check_fields(
             self,
-            error_budget=lambda name, value: arguments.real_number(name, value, 0),
+            error_budget=arguments.not_negative,
             sparsities=_checked_sparsities,
             num_samples=arguments.count,
             num_samples_in_file=arguments.count,
@@ -145,12 +144,6 @@ class Bytes:
             mode = MonteCarlo(self.num_samples_in_file)
             written = tflite(model, path, mode, check_data=np.asarray(x))
             return written[self.measure]
-
-
-def _check_fields(settings: Any, **checks: Callable[[str, Any], Any]) -> None:
-    """Have the fields of a frozen dataclass checked, and kept as plain numbers."""
-    for name, check in checks.items():
-        object.__setattr__(settings, name, check(name, getattr(settings, name)))
 
 
 def _checked_sparsities(name: str, value: Any) -> tuple[float, ...]:

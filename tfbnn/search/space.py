@@ -32,13 +32,8 @@ class Range:
     log: bool = True
 
     def __post_init__(self) -> None:
-        for name, check in (
-            ("low", arguments.real_number),
-            ("high", arguments.real_number),
-            ("log", arguments.boolean),
-        ):
-            # Of a frozen dataclass; plain numbers go into the JSON of a search.
-            object.__setattr__(self, name, check(name, getattr(self, name)))
+        ends = {"low": arguments.real_number, "high": arguments.real_number}
+        arguments.check_fields(self, **ends, log=arguments.boolean)
         if self.low >= self.high or (self.log and self.low <= 0):
             raise ValueError(
                 "A range goes from a smaller to a larger finite number, both above 0 if it is "
@@ -216,20 +211,12 @@ def _checked_prior(name: str, given: Any) -> dict[str, Values]:
     return {a: _checked_values(f"{where}[{a!r}]", v, check(a)) for a, v in given.items()}
 
 
-def _at_least_0(name: str, value: Any) -> float:
-    return arguments.real_number(name, value, 0)
-
-
-def _share(name: str, value: Any) -> float:
-    return arguments.real_number(name, value, 0, 1)
-
-
 # None leaves them to it.
 _OF_THE_RECIPE = ("beta", "warm_up")
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "initial_scale": arguments.standard_deviation_or_fan_in,
-    "beta": _at_least_0,
-    "warm_up": _share,
+    "beta": arguments.not_negative,
+    "warm_up": arguments.share,
     "depths": arguments.count,
     "widths": arguments.count,
     "learning_rate": arguments.positive,

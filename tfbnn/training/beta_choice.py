@@ -13,30 +13,22 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from tfbnn.training import distribution, outputs
+from tfbnn.training import distribution
 from tfbnn.training.convergence import ConvergenceWarning
 from tfbnn.training.data_term import log_probs
-from tfbnn.training.held_out import drawn_outputs, is_repeatable, some_rows
+from tfbnn.training.held_out import NUM_DRAWS, is_repeatable, of_draws
 from tfbnn.training.resuming import resuming_callback
 from tfbnn.training.training_run import TrainingRun
-from tfbnn.weights import noise
 from tfbnn.weights.sums import total
-from tfbnn.weights.tracing import traced
 
 BETAS = (0.03, 0.1, 0.3, 1.0)
-_NUM_DRAWS = 32
 
 
 def choose(model: keras.Model, run: TrainingRun, callbacks: Any, verbose: Any) -> None:
-    """Set the model's beta to the best of `BETAS`; its weights are what they were.
+    """Set the model's beta to the best of `BETAS` for a `fit`; its weights are what they were.
 
-    Args:
-        model: A built and compiled model.
-        run: The `fit` that the choice is for.
-        callbacks: Those of the `fit`; they do not see the runs of the choice.
-        verbose: As in `fit`: one bar over all runs.
+    The callbacks of the `fit` do not see the runs of the choice; `verbose` shows one bar over all.
 
     Raises:
         ValueError: If there are no held-out rows, the data can be read only once, or the model is
@@ -75,22 +67,15 @@ def choose(model: keras.Model, run: TrainingRun, callbacks: Any, verbose: Any) -
 def held_out_nll(model: keras.Model, validation_data: Any, steps: int | None = None) -> float:
     """NLL of held-out rows under the average over networks, in nats per row."""
     validation = keras.utils.unpack_x_y_sample_weight(validation_data)
-    of_batch = traced(lambda *batch: _log_probs(model, *batch), reduce_retracing=True)
-    seeds = noise.split(noise.as_seed(0), _NUM_DRAWS)
-    rows = []
-    for x, y, sample_weight in some_rows(validation, steps):
-        y, sample_weight = (outputs.in_order(model, one) for one in (y, sample_weight))
-        draws = np.stack([of_batch(seed, x, y, sample_weight).numpy() for seed in seeds])
-        rows.append(np.logaddexp.reduce(draws.astype(float)) - np.log(_NUM_DRAWS))
+
+    def of_rows(answers: Any, y: Any, sample_weight: Any) -> Any:
+        return total(list(log_probs(model.likelihoods, y, answers, sample_weight)))
+
+    rows = [
+        np.logaddexp.reduce(np.stack(draws).astype(float)) - np.log(NUM_DRAWS)
+        for draws in of_draws(model, of_rows, validation, steps)
+    ]
     return -float(np.mean(np.concatenate(rows)))
-
-
-def _log_probs(
-    model: keras.Model, seed: tf.Tensor, x: Any, y: Any, sample_weight: Any
-) -> tf.Tensor:
-    """Log probability of each row under one network, over all outputs."""
-    answers = drawn_outputs(model, seed, x)
-    return total(list(log_probs(model.likelihoods, y, answers, sample_weight)))
 
 
 def _state(model: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:

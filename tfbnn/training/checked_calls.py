@@ -90,12 +90,7 @@ def check_batch(
 ) -> None:
     """Raise a `ValueError` if something that is an array cannot be learnt from, or judged.
 
-    Args:
-        model: A compiled model.
-        x: As in `fit`, and so are the others.
-        y: Targets.
-        sample_weight: Weights of the examples.
-        names: What stands before the names of these in a message.
+    The data are as in `fit`; `names` stands before their names in a message.
     """
     check_arrays(f"{names}x", x, outputs.input_type(model))
     check_arrays(f"{names}y", y)

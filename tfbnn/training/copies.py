@@ -26,15 +26,11 @@ def rebuilt(
     change: Callable[[dict[str, Any]], None] = lambda config: None,
     prepare: Callable[[Any], None] = lambda copy: None,
 ) -> Any:
-    """A model of the same class and configuration.
+    """A model of the same class and configuration, not compiled.
 
-    Args:
-        model: A `tfbnn.Sequential` or `tfbnn.Model`.
-        change: Changes the configuration, in place.
-        prepare: Called with the new model before it is built, if it does not build itself.
-
-    Returns:
-        The new model, built if `model` is, its variables at their initial values; not compiled.
+    It is built if `model` is, its variables at their initial values. `change` changes the
+    configuration, in place; `prepare` is called with the new model before it is built, if it does
+    not build itself.
     """
     with _named_code(model) as serialized:
         config = serialized(model.get_config())
@@ -51,11 +47,7 @@ def rebuilt(
 def compile_like(source: Any, target: Any, for_training: bool = True) -> None:
     """Compile a model as another one was, if it was.
 
-    Args:
-        source: The model that may be compiled.
-        target: The model to compile.
-        for_training: Whether optimizer and metrics are wanted. Without, the optimizer of `source`
-            need not be one that can be copied.
+    Where it is not `for_training`, the optimizer of `source` need not be one that can be copied.
     """
     if not source.compiled:
         return

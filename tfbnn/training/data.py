@@ -35,22 +35,11 @@ def training_size(
     announce: Callable[[str], None],
     check_batch: Callable[[Any, Any, Any], None],
 ) -> TrainingSize:
-    """The size of what `fit(x, ...)` will train on.
+    """The size of what `fit(x, ...)` will train on, as far as the user has not given it.
 
-    Arrays are measured. A finite `tf.data.Dataset` is read once and
-    counted: its cardinality times its batch size is not exact. For anything else the caller has
-    to give `num_examples`.
-
-    Args:
-        x: The first argument of `fit`, without what is split off for validation.
-        batch_size: As in `fit`.
-        steps_per_epoch: As in `fit`.
-        num_examples: The number given by the user, or None.
-        announce: Called with a line before a pass over the data.
-        check_batch: Called with inputs, targets and weights of each batch of that pass.
-
-    Returns:
-        The size.
+    Arrays are measured. A finite `tf.data.Dataset` is read once, which is announced, and counted:
+    its cardinality times its batch size is not exact. `check_batch` is called with inputs, targets
+    and weights of each batch of that pass. For anything else `num_examples` has to be given.
 
     Raises:
         ValueError: If the number is not known, or the data are empty.
@@ -73,14 +62,7 @@ def training_size(
 
 
 def check_batch_size(x: Any, batch_size: int | None, size: TrainingSize, replicas: int) -> None:
-    """Raise a `ValueError` if some replica would never get an example.
-
-    Args:
-        x: The first argument of `fit`.
-        batch_size: As in `fit`.
-        size: The size of the data.
-        replicas: Number of replicas that share a batch.
-    """
+    """Raise a `ValueError` if some replica would never get an example."""
     rows = batch_size or 32
     if not is_arrays(x):
         if size.source != "counted":
@@ -112,11 +94,7 @@ def slices(arrays: Any, num_rows: int) -> Iterator[Any]:
 def in_batches(x: Any, y: Any, sample_weight: Any, num_rows: int) -> Iterator[tuple[Any, Any, Any]]:
     """`(x, y, sample_weight)`, batch by batch and as tensors, of anything that `fit` takes.
 
-    Args:
-        x: As in `fit`.
-        y: Targets of arrays, or None.
-        sample_weight: Weights of arrays, or None.
-        num_rows: Rows at a time, of arrays.
+    Arrays are read `num_rows` rows at a time.
     """
     batches: Any = ()
     if is_arrays(x):
@@ -136,10 +114,7 @@ def in_batches(x: Any, y: Any, sample_weight: Any, num_rows: int) -> Iterator[tu
 def check_arrays(name: str, arrays: Any, dtype: str = "float32") -> None:
     """Raise a `ValueError` if a structure of arrays has elements that a type does not hold.
 
-    Args:
-        name: What to call the arrays in the message.
-        arrays: An array or a structure of arrays; anything that is no array passes.
-        dtype: The type that the arrays will be computed with.
+    What is no array passes.
     """
     for array in tf.nest.flatten(arrays):
         if not hasattr(array, "__array__"):

@@ -34,22 +34,11 @@ def spare_random_weights(model: keras.Model) -> bool:
 def exclude_from_decay(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> bool:
     """Leave variables out of an optimizer's weight decay, beside those that are out already.
 
-    Args:
-        optimizer: A Keras optimizer, built or not.
-        variables: Keras variables.
-
     Returns:
         Whether there is any decay.
 
     Raises:
         ValueError: If the optimizer decays weights and has no way to leave some out.
-
-    Example:
-
-    >>> import keras
-    >>> from tfbnn.training.decay import exclude_from_decay
-    >>> [exclude_from_decay(one, []) for one in (keras.optimizers.AdamW(), keras.optimizers.SGD())]
-    [True, False]
     """
     optimizer = inner_of(optimizer)
     penalty = next((name for name in _PENALTIES if getattr(optimizer, name, None)), None)

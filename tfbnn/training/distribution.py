@@ -78,8 +78,7 @@ def same_on_all_workers(number: int, strategy: tf.distribute.Strategy) -> bool:
         own = tf.constant([number], tf.int64)
         return tf.distribute.get_replica_context().all_gather(own, axis=0)
 
-    numbers = strategy.run(traced(gathered))
-    return len(set(strategy.experimental_local_results(numbers)[0].numpy().tolist())) == 1
+    return len(set(_of_first_replica(gathered, strategy).tolist())) == 1
 
 
 def mean_over_workers(numbers: np.ndarray, strategy: tf.distribute.Strategy) -> np.ndarray:
@@ -91,5 +90,8 @@ def mean_over_workers(numbers: np.ndarray, strategy: tf.distribute.Strategy) -> 
         replica = tf.distribute.get_replica_context()
         return replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.constant(numbers))
 
-    means = strategy.run(traced(mean))
-    return strategy.experimental_local_results(means)[0].numpy()
+    return _of_first_replica(mean, strategy)
+
+
+def _of_first_replica(function: Any, strategy: tf.distribute.Strategy) -> np.ndarray:
+    return local_part(strategy.run(traced(function)), strategy).numpy()

@@ -21,19 +21,8 @@ from tfbnn.layers.keras_internals import get_data_adapter
 def without_autotuning(dataset: Any) -> Any:
     """The same data set, whose iterators go away at once.
 
-    Args:
-        dataset: A `tf.data.Dataset`. One whose options say `autotune.enabled` is left as it is, and
-            so is a data set that a strategy has distributed already.
-
-    Returns:
-        A data set.
-
-    Example:
-
-    >>> import tensorflow as tf
-    >>> from tfbnn.training.feeding import without_autotuning
-    >>> without_autotuning(tf.data.Dataset.range(3)).options().autotune.enabled
-    False
+    Left as they are: one whose options say `autotune.enabled`, what a strategy has distributed
+    already, and what is no data set.
     """
     if not isinstance(dataset, tf.data.Dataset) or dataset.options().autotune.enabled is not None:
         return dataset
@@ -58,12 +47,6 @@ def fed(
 
     Args:
         x: As in Keras' `fit`, and so are the others.
-        y: Targets.
-        sample_weight: Weights of the examples.
-        batch_size: Rows in a batch, for arrays.
-        steps: Number of batches in an epoch.
-        shuffle: Whether arrays are shuffled.
-        class_weight: Weights of the classes.
         check: Given an element of the data set, the requirements that it must meet
             (`requirements.require`); None: the step checks its batch itself.
 

@@ -18,16 +18,13 @@ import tensorflow as tf
 
 from tfbnn.likelihoods.normal import NormalNLL
 from tfbnn.likelihoods.targets import matched, spread
-from tfbnn.training import distribution, outputs
+from tfbnn.training import distribution
 from tfbnn.training.convergence import ConvergenceWarning
 from tfbnn.training.data_term import counted
-from tfbnn.training.held_out import drawn_outputs, is_repeatable, some_rows
+from tfbnn.training.held_out import NUM_DRAWS, is_repeatable, of_draws
 from tfbnn.training.noise_variables import learned_noise
 from tfbnn.training.target_units import numbers_in_words
-from tfbnn.weights import noise
-from tfbnn.weights.tracing import traced
 
-_NUM_DRAWS = 32
 # A range that is cut to an eighth each time is 1 / 4096 of itself in the end.
 _CUTS, _POINTS = 4, 17
 # Half of the square of the noise is missing: `python benchmarks/convergence.py`.
@@ -40,12 +37,6 @@ def refit(
     """Set the learned noise of a model under `beta` below 1 to what fits held-out rows best.
 
     Under the ELBO it is left alone: there is a warning if it is much smaller than that.
-
-    Args:
-        model: The model, at the end of a `fit`.
-        validation: `(x, y, sample_weight)` of the held-out rows, as Keras unpacks them.
-        steps: Number of batches to read, or None.
-        announce: Called with a line that says the noise before and after.
     """
     losses, is_tempered = _trained_noise(model), model.objective.beta < 1
     # For a look alone nothing is taken from what can be read only once.
@@ -74,7 +65,7 @@ def in_words(model: keras.Model, held_out: bool) -> str:
     if model.objective.beta >= 1:
         return ""
     words = ""
-    if any(getattr(one.loss, "scale", None) == "head" for one in model.likelihoods):
+    if any(one.noise_is_predicted for one in model.likelihoods):
         words += "; the noise that the network predicts is that of the training rows"
     if _trained_noise(model) and held_out:
         words += "; the learned noise will be refit on the held-out rows"
@@ -87,21 +78,11 @@ def in_words(model: keras.Model, held_out: bool) -> str:
 
 
 def best_scale(squares: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The scale of each target under which held-out targets are most probable.
+    """The scale of each target under which held-out targets are most probable, `(targets,)`.
 
-    Args:
-        squares: Squared errors of each draw, `(draws, rows, targets)`.
-        counts: How much each target counts, `(rows, targets)`.
-
-    Returns:
-        `(targets,)`: the maxima of `sum_n count_n log mean_k N(error_nk; 0, scale**2)`.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from tfbnn.training.held_out_noise import best_scale
-    >>> best_scale(np.array([[[9.0], [1.0]]]), np.ones([2, 1])).round(3).tolist()
-    [2.236]
+    The maxima of `sum_n count_n log mean_k N(error_nk; 0, scale**2)`, where `squares` are the
+    squared errors of each draw, `(draws, rows, targets)`, and `counts` how much each target counts,
+    `(rows, targets)`.
     """
     counts = counts / counts.sum(axis=0)
     nearest = squares.min(axis=0)
@@ -154,17 +135,13 @@ def _held_out_errors(
     model: keras.Model, losses: list[NormalNLL], validation: Any, steps: int | None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each loss the squared errors `(draws, rows, targets)`, and how much each counts."""
-    errors = traced(lambda *batch: _errors(model, losses, *batch), reduce_retracing=True)
-    seeds = noise.split(noise.as_seed(0), _NUM_DRAWS)
     parts: list[list[Any]] = [[] for _ in losses]
-    for x, y, sample_weight in some_rows(validation, steps):
-        y, sample_weight = (outputs.in_order(model, one) for one in (y, sample_weight))
-        draws = [errors(seed, x, y, sample_weight) for seed in seeds]
+    for draws in of_draws(model, lambda *of: _errors(model, losses, *of), validation, steps):
         for part, loss, found in zip(parts, losses, zip(*draws, strict=True), strict=True):
             squares, counts = zip(*found, strict=True)
-            squares = np.reshape(np.stack(squares), [_NUM_DRAWS, -1, loss.num_scales])
+            squares = np.reshape(np.stack(squares), [NUM_DRAWS, -1, loss.num_scales])
             part.append((squares, np.reshape(counts[0], [-1, loss.num_scales])))
-    nothing = np.zeros([_NUM_DRAWS, 0, 1]), np.zeros([0, 1])
+    nothing = np.zeros([NUM_DRAWS, 0, 1]), np.zeros([0, 1])
     return [_joined(part) if part else nothing for part in parts]
 
 
@@ -174,16 +151,10 @@ def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
 
 
 def _errors(
-    model: keras.Model,
-    losses: list[NormalNLL],
-    seed: tf.Tensor,
-    x: Any,
-    y: Any,
-    sample_weight: Any,
+    model: keras.Model, losses: list[NormalNLL], answers: Any, y: Any, sample_weight: Any
 ) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Squared errors of one network, and how much each counts, for each of the losses."""
     found = []
-    answers = drawn_outputs(model, seed, x)
     by_output = counted(model.likelihoods, y, answers, sample_weight)
     for likelihood, target, answer, factors in by_output:
         if likelihood.loss not in losses:

@@ -71,9 +71,8 @@ class Observation:
 class LastSteps(keras.metrics.Metric):
     """Means over the last steps of a `fit` of what tells whether it has converged.
 
-    Args:
-        weights: The random weights of a built model.
-        noise_rhos: Variables that learned scales of the noise are made of.
+    They are about the random weights of a built model, and the variables that learned scales of the
+    noise are made of.
     """
 
     def __init__(self, weights: list[NormalWeight], noise_rhos: list[keras.Variable]):
@@ -109,11 +108,8 @@ class LastSteps(keras.metrics.Metric):
     ) -> None:
         """Note what a training step found, if it is one of those that are observed.
 
-        Args:
-            found: Gives what the step found.
-            kl_weight: Gives the weight of the KL in this step.
-            done: Number of steps of this `fit` before this one.
-            num_steps: Of this `fit`, or 0 if it is not known.
+        `done` of the `num_steps` of this `fit`, 0 if that is not known, came before it. What it
+        found, and the weight of the KL in it, are only asked for then.
         """
         every = tf.clip_by_value(num_steps // _FEWEST_STEPS, 1, _EVERY)
         every = tf.where(num_steps > 0, every, _EVERY)

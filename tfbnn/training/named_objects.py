@@ -11,14 +11,10 @@ from tfbnn import arguments
 def named_object(
     name: str, value: Any, table: dict[str, Any], check: Callable[[Any], Any], module: str
 ) -> Any:
-    """The object that `value` stands for; None for None.
+    """The object that `value` stands for: None, a name in `table`, a configuration or an object.
 
-    Args:
-        name: Of the argument.
-        value: An object, a name in the table or a configuration of Keras.
-        table: Objects by name.
-        check: Gives an object back, or raises an error if it is none of the kind.
-        module: Where the objects are, for the message.
+    `check` gives an object back, or raises an error if it is none of the kind; the message says
+    that these are in `module`.
 
     Raises:
         ValueError: If it stands for none.

@@ -16,13 +16,13 @@ import numpy as np
 
 from tfbnn.layers.keras_internals import take_away, unlocked
 from tfbnn.likelihoods.base import AbstractLikelihood
-from tfbnn.likelihoods.normal import Normal, NormalNLL
+from tfbnn.likelihoods.normal import NormalNLL
 from tfbnn.training import outputs
 
 
 def learned_noise(likelihoods: list[AbstractLikelihood]) -> list[NormalNLL]:
     """The losses whose scale is a variable of the model."""
-    return [one.loss for one in likelihoods if isinstance(one, Normal) and _has_rho(one.loss)]
+    return [one.loss for one in likelihoods if one.noise_is_learned]
 
 
 def settle_numbers(model: keras.Model, likelihoods: list[AbstractLikelihood]) -> None:
@@ -53,11 +53,6 @@ def hand_over(
     """Give each of the new losses the variables of the old one in its place, or ones of its own.
 
     A scale that was learned goes on, also where the variables do not fit.
-
-    Args:
-        model: The model that the variables belong to.
-        old: Its likelihoods so far.
-        new: Those that take their place.
     """
     left = [one.loss for one in old if _has_variables(one)]
     for loss in (one.loss for one in new if _has_variables(one)):
@@ -89,9 +84,7 @@ def _has_rho(loss: NormalNLL) -> bool:
 
 
 def _has_variables(likelihood: AbstractLikelihood) -> bool:
-    return isinstance(likelihood, Normal) and (
-        _has_rho(likelihood.loss) or likelihood.loss.has_unit
-    )
+    return likelihood.noise_is_learned or likelihood.noise_has_unit
 
 
 def _num_targets(likelihood: AbstractLikelihood, outputs_shape: Any) -> int | None:

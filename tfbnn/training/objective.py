@@ -20,7 +20,6 @@ from tfbnn.layers.keras_internals import batches_seen
 from tfbnn.layers.scopes import DrawCollector, active_collector
 from tfbnn.layers.variational import random_maps, variational_layers
 from tfbnn.likelihoods.base import AbstractLikelihood
-from tfbnn.likelihoods.table import likelihood_of
 from tfbnn.training import distribution, noise_variables, outputs, step_factors
 from tfbnn.training.data import TrainingSize
 from tfbnn.training.data_term import DataTerm, global_batch_size
@@ -83,13 +82,7 @@ class Objective:
         """
         if loss is None:
             return self.likelihoods, None
-        found = [likelihood_of(one) for one in outputs.flat_losses(model, loss)]
-        shapes = outputs.shapes(model)
-        if shapes is not None and len(shapes) != len(found):
-            raise ValueError(
-                "`loss` must have one loss for each output of the model, in a list or a dict. "
-                f"Received: {len(found)} losses for {len(shapes)} outputs"
-            )
+        found = outputs.likelihoods_of(model, loss)
         noise_variables.settle_numbers(model, found)
         return found, outputs.like(model, loss, [likelihood.loss for likelihood in found])
 
@@ -109,9 +102,7 @@ class Objective:
     def set_num_examples(self, num_examples: int, is_given: bool = True) -> None:
         """Set the number of training examples in the whole data set, over all workers.
 
-        Args:
-            num_examples: The number.
-            is_given: Whether the user says so, and it holds for data that cannot be counted.
+        If it `is_given` by the user, it holds for data that cannot be counted.
         """
         self.num_examples = arguments.count("num_examples", num_examples, most=2**63 - 1)
         if is_given:
@@ -119,13 +110,8 @@ class Objective:
         self._variables["num_examples"].assign(float(self.num_examples))
 
     def set_beta(self, beta: float, is_open: bool = False) -> None:
-        """Set the factor of the KL: 1 is the ELBO, less is a cold posterior.
-
-        Args:
-            beta: The factor.
-            is_open: Whether the next `fit` chooses another by validation.
-        """
-        self.beta, self.beta_is_open = arguments.real_number("beta", beta, 0), is_open
+        """Set the factor of the KL; if it `is_open`, the next `fit` chooses it by validation."""
+        self.beta, self.beta_is_open = arguments.not_negative("beta", beta), is_open
         self._variables["beta"].assign(self.beta)
 
     def set_recipe(self, model: keras.Model, recipe: Recipe | None, is_given: bool) -> None:
@@ -145,12 +131,9 @@ class Objective:
         self._variables["num_batches"].assign(float(size.num_batches))
 
     def begin_schedules(self, optimizer: Any, epoch: int, batch: int = 0) -> None:
-        """Tell the schedules of the recipe that training goes on from here.
+        """Tell the schedules of the recipe that training goes on at a batch of an epoch.
 
-        Args:
-            optimizer: That of the model.
-            epoch: The epoch, counted from 0, of all epochs that `fit` was asked for.
-            batch: The batch in it.
+        Both are counted from 0, the epoch over all that `fit` was asked for.
         """
         if optimizer is not None:
             done = epoch * self.num_batches + batch
@@ -167,13 +150,7 @@ class Objective:
     ) -> tf.Tensor:
         """This replica's share of the loss of a batch, per example and in nats; see `terms`.
 
-        Args:
-            model: The model.
-            y: Targets, as `fit` takes them.
-            y_pred: What the model says.
-            sample_weight: Weights of the examples.
-            others: Losses of the model beside the KL.
-            training: Whether the KL is part of it.
+        `others` are losses of the model beside the KL, which is added in training.
         """
         rows, replicas = global_batch_size(y_pred), distribution.num_replicas()
         y, sample_weight = (outputs.in_order(model, one) for one in (y, sample_weight))
@@ -189,11 +166,7 @@ class Objective:
         return total([nll, *(other / replicas for other in others)])
 
     def kl_weight(self, step: Any) -> tf.Tensor:
-        """`beta * schedule(step) * warm_up(step) / num_examples`, a float32 scalar.
-
-        Args:
-            step: Number of training steps done so far.
-        """
+        """`beta * schedule(step) * warm_up(step) / num_examples` after so many steps, a scalar."""
         self._check_num_batches()
         values = {name: tf.convert_to_tensor(v.value) for name, v in self._variables.items()}
         factor = 1.0
@@ -249,13 +222,8 @@ def _check_noise(model: keras.Model) -> None:
 def total_kl(model: keras.Layer, collector: DrawCollector | None) -> tf.Tensor:
     """Sum of `KL(q || p)` over all random weights of a model, in nats, each weight once.
 
-    Args:
-        model: A model with variational layers.
-        collector: What the forward pass collected. The KL of weights that it did not meet is
-            computed here, a Monte Carlo one at a draw of its own.
-
-    Returns:
-        A float32 scalar.
+    The KL of weights that the forward pass did not meet, whose collector is given, is computed
+    here, a Monte Carlo one at a draw of its own.
     """
     known = {} if collector is None else collector.divergences
     terms = [tf.zeros([])]

@@ -27,11 +27,8 @@ def observe(
 ) -> None:
     """Note what a training step found.
 
-    Args:
-        model: The model.
-        gradients: By `id` of a variable, of the scaled loss.
-        batch: Targets, outputs and weights of the examples.
-        rows: Number of examples in the batch, over all replicas.
+    `gradients` are those of the scaled loss by `id` of a variable; `batch` targets, outputs and
+    weights of the examples; `rows` the number of these over all replicas.
     """
     if distribution.num_replicas() == 1:
         # A model that its first batch builds. (With replicas it is built before.)

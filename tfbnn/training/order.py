@@ -18,25 +18,10 @@ from tfbnn.layers.keras_internals import random_seed
 def shuffled_batches(
     arrays: Any, batch_size: int, seed: int, first_step: int = 0, shuffle: bool = True
 ) -> tf.data.Dataset:
-    """Batches of `arrays`, epoch after epoch, without end.
+    """Batches of `arrays`, a structure of arrays with the same number of rows, without end.
 
-    Args:
-        arrays: A structure of arrays with the same number of rows.
-        batch_size: Rows in a batch; the last of an epoch may have fewer.
-        seed: A whole number.
-        first_step: The batch to begin with, counted over all epochs.
-        shuffle: Whether to shuffle, or to give the rows as they stand.
-
-    Returns:
-        A data set whose elements have the structure of `arrays`.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from tfbnn.training.order import shuffled_batches
-    >>> batches = shuffled_batches(np.arange(5), batch_size=3, seed=0)
-    >>> [len(batch) for batch in batches.take(4)]
-    [3, 2, 3, 2]
+    The first is batch `first_step`, counted over all epochs; the last of an epoch may have fewer
+    than `batch_size` rows.
     """
     rows = len(tf.nest.flatten(arrays)[0])
     per_epoch = -(-rows // batch_size)

@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.layers.keras_internals import all_layers, compile_arguments, outputs_structure
+from tfbnn.likelihoods.base import AbstractLikelihood
+from tfbnn.likelihoods.table import likelihood_of
 
 
 def in_order(model: keras.Model, given: Any) -> Any:
@@ -26,6 +28,22 @@ def flat_losses(model: keras.Model, loss: Any) -> list[Any]:
     return list(losses) if isinstance(losses, list | tuple) else [losses]
 
 
+def likelihoods_of(model: keras.Model, loss: Any) -> list[AbstractLikelihood]:
+    """The likelihoods that losses stand for, one for each output of a model.
+
+    Raises:
+        ValueError: If a loss is no likelihood, or there is not one for each output.
+    """
+    found = [likelihood_of(one) for one in flat_losses(model, loss)]
+    known = shapes(model)
+    if known is not None and len(known) != len(found):
+        raise ValueError(
+            "The model must be compiled with one loss for each of its outputs, in a list or a "
+            f"dict. Received: {len(found)} losses for {len(known)} outputs"
+        )
+    return found
+
+
 def like(model: keras.Model, given: Any, values: list[Any]) -> Any:
     """The values, in the order of the outputs, in the structure of `given`."""
     if isinstance(given, dict):
@@ -36,10 +54,8 @@ def like(model: keras.Model, given: Any, values: list[Any]) -> Any:
 def checked_loss_weights(loss: Any, given: Any) -> Any:
     """The weights of losses, plain numbers in the structure of `loss`, or a `ValueError`.
 
-    Args:
-        loss: The losses as `compile` takes them.
-        given: None; a number for one loss, a list of as many as there are, or a dict with names of
-            a dict of losses.
+    `given` is None; a number for one loss, a list of as many as there are, or a dict with names of
+    a dict of losses.
     """
     several = len(loss) if isinstance(loss, list | tuple | dict) else 1
     if isinstance(given, dict) and isinstance(loss, dict) and set(given) <= set(loss):

@@ -13,7 +13,6 @@ from tfbnn import arguments
 from tfbnn.layers.keras_internals import batches_seen
 from tfbnn.layers.variational import variational_layers
 from tfbnn.likelihoods.base import AbstractLikelihood
-from tfbnn.likelihoods.table import likelihood_of
 from tfbnn.training import outputs
 from tfbnn.training.bayesian_model import BayesianModel
 
@@ -31,11 +30,7 @@ class KnownObjective(NamedTuple):
 def likelihoods_of(model: keras.Model) -> list[AbstractLikelihood]:
     """The likelihood of each output of a compiled model; of a plain one, made anew at each call.
 
-    Args:
-        model: A Keras model, plain or of tfbnn.
-
-    Returns:
-        The likelihoods in the order of the outputs; none if the model is not compiled.
+    There is none if the model is not compiled.
 
     Raises:
         ValueError: If a loss of a plain model is no likelihood, or learns a scale.
@@ -45,30 +40,20 @@ def likelihoods_of(model: keras.Model) -> list[AbstractLikelihood]:
         return model.likelihoods
     if model.loss is None:
         return []
-    found = [likelihood_of(loss) for loss in outputs.flat_losses(model, model.loss)]
-    if any(getattr(one.loss, "scale", None) == "learned" for one in found):
+    found = outputs.likelihoods_of(model, model.loss)
+    if any(one.noise_is_learned for one in found):
         raise ValueError(
             "The scale that `NormalNLL(scale='learned')` learns is a variable that a plain Keras "
             "model does not have: choose `scale='head'` or a number, or use `tfbnn.Sequential` or "
             f"`tfbnn.Model`. Received: model of type {type(model).__name__}"
         )
-    shapes = outputs.shapes(model)
-    if shapes is not None and len(shapes) != len(found):
-        raise ValueError(
-            "The model must be compiled with one loss for each of its outputs, in a list or a "
-            f"dict. Received: {len(found)} losses for {len(shapes)} outputs"
-        )
     return found
 
 
 def objective_of(model: keras.Model) -> KnownObjective:
-    """What the loss of a compiled model consists of.
+    """What the loss of a compiled model with variational layers consists of.
 
-    Args:
-        model: A Keras model, plain or of tfbnn, with variational layers.
-
-    Returns:
-        The terms; `num_examples` of a plain model is `1 / kl_weight`, and `beta` 1.
+    `num_examples` of a plain model is `1 / kl_weight`, and `beta` 1.
 
     Raises:
         ValueError: If the number of training examples is not known.
@@ -91,9 +76,7 @@ def objective_of(model: keras.Model) -> KnownObjective:
 def check_bayesian(model: Any, what: str) -> None:
     """Raise a `TypeError` if a model is none of tfbnn; of a plain one it says how to make one.
 
-    Args:
-        model: Anything.
-        what: What needs a model of tfbnn, a sentence for the message.
+    `what` is a sentence for the message: what needs a model of tfbnn.
     """
     if isinstance(model, BayesianModel):
         return

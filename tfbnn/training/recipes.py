@@ -68,22 +68,15 @@ class Recipe:
     warm_up: float = 0.8
 
     def __post_init__(self) -> None:
-        beta = arguments.real_number("beta", self.beta, 0)
-        rate = self.learning_rate
-        if rate is not None:
-            rate = arguments.real_number("learning_rate", rate, 0, exclusive=True)
-        factor = arguments.real_number("rho_factor", self.rho_factor, 0, exclusive=True)
-        warm_up = arguments.real_number("warm_up", self.warm_up, 0, 1)
-        values = {"beta": beta, "learning_rate": rate, "rho_factor": factor, "warm_up": warm_up}
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        checks = {"beta": arguments.not_negative, "rho_factor": arguments.positive}
+        if self.learning_rate is not None:
+            checks["learning_rate"] = arguments.positive
+        arguments.check_fields(self, **checks, warm_up=arguments.share)
 
     def describe(self, num_steps: int, widest: int = 0) -> str:
         """What the recipe does over the steps of a `fit`, in words.
 
-        Args:
-            num_steps: Number of steps; 0 if it is not known.
-            widest: Largest fan-in of a kernel.
+        `num_steps` is 0 if it is not known, `widest` the largest fan-in of a kernel.
         """
         parts = []
         if self.learning_rate is not None:
@@ -135,13 +128,9 @@ def _of_wide(widest: int) -> str:
 class Plan:
     """What `compile` makes of the user's settings and a recipe.
 
-    Attributes:
-        optimizer: What Keras is given.
-        recipe: The recipe, without what the user decided; None if nothing is left.
-        recipe_is_given: Whether the user has named it.
-        beta: Factor of the KL.
-        beta_is_open: Whether the next `fit` chooses it.
-        kl_schedule: In the place of the recipe's warm-up.
+    The recipe is without what the user decided, None if nothing is left; `recipe_is_given` says
+    whether the user has named it, `beta_is_open` whether the next `fit` chooses `beta`. The
+    schedule is in the place of the recipe's warm-up.
     """
 
     optimizer: Any
@@ -153,13 +142,9 @@ class Plan:
 
 
 def plan(optimizer: Any, recipe: Any, beta: float | str | None, kl_schedule: Any) -> Plan:
-    """The user's settings, and of the recipe what they leave open.
+    """The user's settings, those of `compile`, and of the recipe what they leave open.
 
-    Args:
-        optimizer: As in `compile`.
-        recipe: As in `compile`. Without one, `"adam"` by name is trained as `"elbo"` says.
-        beta: As in `compile`.
-        kl_schedule: As in `compile`.
+    Without a recipe, `"adam"` by name is trained as `"elbo"` says.
 
     Raises:
         ValueError: If an argument is out of its range, or contradicts the recipe.
@@ -190,7 +175,7 @@ def plan(optimizer: Any, recipe: Any, beta: float | str | None, kl_schedule: Any
 
 def _checked_beta(beta: Any) -> float:
     try:
-        return arguments.real_number("beta", beta, 0)
+        return arguments.not_negative("beta", beta)
     except ValueError as error:
         raise ValueError(f"'validation' or a number: {error}") from None
 

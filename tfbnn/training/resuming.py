@@ -92,12 +92,6 @@ class ResumeTraining(keras.callbacks.Callback):
     ) -> int:
         """Called by `fit`, to say what it trains on, before it makes the order of the examples.
 
-        Args:
-            x: As in `fit`.
-            size: The size of the data, which must be that of the run that is continued.
-            shuffle: As in `fit`.
-            steps_per_epoch: As in `fit`.
-
         Returns:
             The epoch in which training will go on: 0 without a state.
 

@@ -34,7 +34,24 @@ class SavedState:
         return model
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        _recompile(self, config)
+        objective = self.objective
+        likelihoods, beta, is_open = self.likelihoods, objective.beta, objective.beta_is_open
+        recipe, is_given = objective.recipe, objective.recipe_is_given
+        self.compile(
+            **keras.saving.deserialize_keras_object(config),
+            beta=beta,
+            kl_schedule=objective.kl_schedule,
+            num_draws=self.num_draws,
+        )
+        # The optimizer, which for `compile` is one of the user's own, may be that of the recipe.
+        objective.set_recipe(self, recipe, is_given)
+        objective.set_beta(beta, is_open)
+        for likelihood, old in zip(self.likelihoods, likelihoods, strict=False):
+            likelihood.take_temperatures(old)
+        # As when it was saved: Keras warns of a state that the file lacks, and of one that has no
+        # place.
+        if self.built and self.optimizer is not None and self.optimizer_was_built:
+            self.optimizer.build(self.trainable_variables)
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> Any:
         """Write a file that answers with a prediction and an uncertainty, where Keras has one.
@@ -100,25 +117,3 @@ def restore(model: keras.Model, state: dict[str, Any]) -> None:
     objective.recipe = recipes.get(state.get("recipe"))
     objective.recipe_is_given = state.get("recipe_is_given", False)
     model.num_draws = state["num_draws"]
-
-
-def _recompile(model: keras.Model, config: dict[str, Any]) -> None:
-    """Compile a restored model as Keras' compile configuration says."""
-    objective = model.objective
-    likelihoods, beta, is_open = model.likelihoods, objective.beta, objective.beta_is_open
-    recipe, is_given = objective.recipe, objective.recipe_is_given
-    model.compile(
-        **keras.saving.deserialize_keras_object(config),
-        beta=beta,
-        kl_schedule=objective.kl_schedule,
-        num_draws=model.num_draws,
-    )
-    # The optimizer, which for `compile` is one of the user's own, may be that of the recipe.
-    objective.set_recipe(model, recipe, is_given)
-    objective.set_beta(beta, is_open)
-    for likelihood, old in zip(model.likelihoods, likelihoods, strict=False):
-        likelihood.take_temperatures(old)
-    # As when it was saved: Keras warns of a state that the file lacks, and of one that has no
-    # place.
-    if model.built and model.optimizer is not None and model.optimizer_was_built:
-        model.optimizer.build(model.trainable_variables)

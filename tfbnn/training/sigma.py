@@ -101,18 +101,6 @@ def sigma_statistics(
     }
 
 
-def statistic_names(quantiles: Sequence[float]) -> list[str]:
-    """The keys of `sigma_statistics`, in their order."""
-    return [
-        "weights",
-        *("sigma_mean", "sigma_stddev", "sigma_min", "sigma_max"),
-        *(quantile_name("sigma", level) for level in quantiles),
-        "snr_db_mean",
-        *(quantile_name("snr_db", level) for level in quantiles),
-        *("kl", "kl_is_exact", "share_at_start", "share_at_prior"),
-    ]
-
-
 def snr_decibels(weight: NormalWeight) -> np.ndarray:
     """`20 * log10(abs(loc) / scale)` of the weights that are not pruned, at least `SNR_FLOOR`."""
     return _snr_db(*_kept(weight))
@@ -168,26 +156,13 @@ def quantile_name(statistic: str, level: float) -> str:
 
 @functools.singledispatch
 def nearest_normals(prior: priors.AbstractPrior) -> list[tuple[float, float]]:
-    """Normal laws that a posterior falls back to when the data say nothing.
+    """Normal laws `(loc, scale)` that a posterior falls back to when the data say nothing.
 
     `Normal`: the prior itself. `ScaleMixture`: each of its components. `AutomaticRelevance`: the
-    one with the smallest scale. Any other prior: the normal
-    law around its mean (its mode, if it has no mean) with the smallest `KL(q || p)`. For a Laplace
-    prior that is `sqrt(pi / 2) * prior.scale`, 11 % below the prior's standard deviation; a Cauchy
-    prior has one too.
-
-    Args:
-        prior: A prior.
-
-    Returns:
-        Pairs `(loc, scale)`; none if each weight has a prior of its own.
-
-    Example:
-
-    >>> from tfbnn.training import sigma
-    >>> from tfbnn.weights import priors
-    >>> sigma.nearest_normals(priors.ScaleMixture(sigma1=1.0, sigma2=0.01))
-    [(0.0, 1.0), (0.0, 0.01)]
+    one with the smallest scale. Any other prior: the normal law around its mean (its mode, if it
+    has no mean) with the smallest `KL(q || p)`. For a Laplace prior that is
+    `sqrt(pi / 2) * prior.scale`, 11 % below the prior's standard deviation; a Cauchy prior has one
+    too. None if each weight has a prior of its own.
     """
     distribution = prior.distribution()
     if distribution.batch_shape.rank != 0:
@@ -215,14 +190,8 @@ def sigma_warnings(
 ) -> list[str]:
     """What a user should know, and can do, about the weights at the end of training.
 
-    Weights that are not trained are left out.
-
-    Args:
-        weights: Weights by name.
-        statistics: Their `sigma_statistics` by the same names.
-
-    Returns:
-        A message for each thing that went wrong, naming the weights.
+    Weights that are not trained are left out. `statistics` are `sigma_statistics` by the names of
+    the weights, which the messages name.
     """
     trained = {name: w for name, w in weights.items() if w.rho_variable.trainable}
     stuck = {

@@ -9,12 +9,7 @@ Records = list[tuple[int, dict[str, dict[str, float]]]]
 
 
 class SigmaFile:
-    """Rows `step, epoch, layer, weight, <statistics>`; rows are added, never replaced.
-
-    Args:
-        path: Where it is, or will be.
-        statistics: Names of the statistics, in the order of the columns.
-    """
+    """Rows `step, epoch, layer, weight, <statistics>`; rows are added, never replaced."""
 
     def __init__(self, path: str, statistics: list[str]):
         self.path = path

@@ -22,7 +22,6 @@ from tfbnn.training.sigma import (
     sigma_values,
     sigma_warnings,
     snr_decibels,
-    statistic_names,
 )
 from tfbnn.training.sigma_csv import Records, SigmaFile
 from tfbnn.training.sigma_runs import PICTURE, find_run
@@ -179,7 +178,7 @@ class SigmaLogger(keras.callbacks.Callback):
         if self._file is None:
             self._file, self._records = find_run(
                 self.log_dir,
-                statistic_names(self.quantiles),
+                list(next(iter(self._statistics().values()))),
                 set(self._weights),
                 self._first_step,
                 self.append,

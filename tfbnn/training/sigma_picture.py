@@ -29,15 +29,8 @@ def draw(
 ) -> None:
     """Write the picture: for each weight tensor sigma over time, and the ratios `abs(loc) / sigma`.
 
-    Args:
-        path: A `.png` file.
-        records: What was logged.
-        weights: Weights by name.
-        quantiles: Levels of the quantiles in `records`.
-        start: For each name, shares of the weights in the bins of `snr_shares` before training.
-        end: The same after training.
-        pulls: For each name that it is known for, how strongly the loss pulls at sigma where
-            training ended, see `tfbnn.training.convergence`.
+    All dicts are by the names of the weights. `start` and `end` are `snr_shares` before and after
+    training; `pulls` are known for some, see `tfbnn.training.convergence`.
     """
     names = list(weights)[:_MOST_ROWS]
     figure = Figure(figsize=(11, 1.0 + 2.1 * len(names)), dpi=110, layout="constrained")

@@ -28,16 +28,10 @@ def find_run(
     """The log that this `fit` continues, or a place of its own for a new one.
 
     Runs are in `log_dir`, `log_dir/run_2`, `log_dir/run_3` and so on: TensorBoard takes each folder
-    for a run, and draws no line from the end of one to the start of another.
-
-    Args:
-        log_dir: Folder of all runs.
-        statistics: Names of the statistics that are logged.
-        tensors: Names of the weight tensors that are logged.
-        step: Step where the model was when this `fit` began. A log of the same tensors that ends
-            there is the model's own.
-        append: Whether to continue the last log, whosever it is.
-        claim: Whether to make the file of a new log, so that no other process takes its place.
+    for a run, and draws no line from the end of one to the start of another. A log of the same
+    `tensors` that ends at `step`, where the model was when this `fit` began, is its own; `append`
+    continues the last log, whosever it is; `claim` makes the file of a new log at once, so that no
+    other process takes its place.
 
     Raises:
         ValueError: If the log to be appended to has other columns.

@@ -20,11 +20,8 @@ class StepFactors:
     They work in `update_step`, where Keras' optimizers, and those that users derive from them, are
     told the rate. What a user reads and sets as `learning_rate` stays what it was. Keras calls
     `update_step` for all replicas of a variable, and in places of its own, so it is replaced on the
-    object, once, and not around a call.
-
-    Args:
-        optimizer: A Keras optimizer.
-        factor_of: Gives the factor of a variable, by the key that the optimizer knows it by.
+    object, once, and not around a call. `factor_of` is asked with the optimizer's own key of a
+    variable.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, factor_of: Callable[[Any], Any]):

@@ -71,7 +71,7 @@ def get(
             f"Received: identifier={identifier!r}"
         )
     devices = None if devices is None else arguments.listed("devices", devices, arguments.text)
-    time_limit = arguments.real_number("time_limit", time_limit, 0)
+    time_limit = arguments.not_negative("time_limit", time_limit)
     name = _automatic(devices) if identifier == "auto" else identifier
     if devices and name not in ("one_device", "mirrored"):
         raise ValueError(

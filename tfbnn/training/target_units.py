@@ -16,8 +16,7 @@ import tensorflow as tf
 
 from tfbnn.layers.keras_internals import batches_seen, call_without_noise
 from tfbnn.likelihoods.base import AbstractLikelihood
-from tfbnn.likelihoods.normal import Normal, matched
-from tfbnn.likelihoods.targets import spread
+from tfbnn.likelihoods.targets import matched, spread
 from tfbnn.training import distribution, noise_variables, outputs
 from tfbnn.training.data import is_arrays, slices
 from tfbnn.training.feeding import without_autotuning
@@ -36,18 +35,7 @@ class TargetsFarOffWarning(UserWarning):
 
 
 class TargetMoments:
-    """Mean and standard deviation of targets, for each, from a batch at a time.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from tfbnn.training.target_units import TargetMoments
-    >>> moments = TargetMoments()
-    >>> for batch in ([[1.0], [3.0]], [[5.0]]):
-    ...     moments.add(np.array(batch), np.ones([len(batch), 1]))
-    >>> moments.mean.tolist(), moments.deviation.round(3).tolist()
-    ([3.0], [1.633])
-    """
+    """Mean and standard deviation of targets, for each, from a batch at a time."""
 
     def __init__(self) -> None:
         self.count: Any = 0.0
@@ -87,8 +75,7 @@ class FirstTargets:
         self._moments = {
             number: TargetMoments()
             for number, likelihood in enumerate(model.likelihoods)
-            if isinstance(likelihood, Normal)
-            and likelihood.loss.has_unit
+            if likelihood.noise_has_unit
             and noise_variables.at_start(likelihood.loss)
             and not batches_seen(model.optimizer)
         }
@@ -105,12 +92,6 @@ class FirstTargets:
 
     def read(self, x: Any, y: Any, sample_weight: Any, announce: Callable[[str], None]) -> Any:
         """See what has not been seen: all of arrays, the first batches of anything else.
-
-        Args:
-            x: The first argument of `fit`.
-            y: Targets, if `x` are arrays.
-            sample_weight: Their weights.
-            announce: Called with a line before batches are read.
 
         Returns:
             `x`, or a generator in its place that begins with the batch that was taken out of it.

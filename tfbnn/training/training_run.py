@@ -104,23 +104,11 @@ class TrainingRun:
         if self.is_validated:
             rows = self.validation_batch_size or self.batch_size
             validation = fed_to(model, *self.validation, rows, self.validation_steps)
-        return {
-            "x": fed_to(
-                model,
-                self.x,
-                self.y,
-                self.sample_weight,
-                self.batch_size,
-                self.steps_per_epoch,
-                self.shuffle,
-                self.class_weight,
-            ),
-            "epochs": self.epochs,
-            "initial_epoch": self.initial_epoch,
-            "steps_per_epoch": self.steps_per_epoch,
-            "validation_data": validation,
-            "validation_steps": self.validation_steps,
-        }
+        rows, how = (self.x, self.y, self.sample_weight), (self.shuffle, self.class_weight)
+        x = fed_to(model, *rows, self.batch_size, self.steps_per_epoch, *how)
+        names = ("epochs", "initial_epoch", "steps_per_epoch", "validation_steps")
+        kept = {name: getattr(self, name) for name in names}
+        return {"x": x, "validation_data": validation, **kept}
 
     def end(self, model: keras.Model, announce: Callable[[str], None]) -> None:
         """Refit the noise on held-out rows, or say what they tell, and what the last steps do."""

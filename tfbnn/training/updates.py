@@ -36,11 +36,6 @@ def apply_gradients(
 
     Replicas of a distributed model must talk to each other within the update, which a compiled
     function cannot. In eager mode every step would be compiled anew.
-
-    Args:
-        optimizer: A Keras optimizer.
-        gradients: One for each variable.
-        variables: Trainable Keras variables.
     """
     if not optimizer.built:
         optimizer.build(variables)

@@ -24,7 +24,6 @@ from tfbnn.export.laws import (
     freeze,
 )
 from tfbnn.export.modes import draws_by_laws
-from tfbnn.export.shipping import keras_tolerance
 from tfbnn.export.variances import factorise
 from tfbnn.layers.keras_layers import record_of
 from tfbnn.layers.precision import in_float32
@@ -39,19 +38,11 @@ Run = Callable[[np.ndarray], list[np.ndarray]]
 # Largest difference of a prediction that is accepted, by the precision of the weights: of
 # probabilities, or of real numbers relative to the largest. The first two as for a LiteRT file.
 # Moments in float32 lose more where inputs are large: 1e-6 at inputs of size 1, 7e-4 at 255.
-_TOLERANCES = {"float32": 1e-4, "int8": 5e-2}
-_MOMENTS_TOLERANCES = {"float32": 1e-3, "int8": 5e-2}
+TOLERANCES = {"float32": 1e-4, "int8": 5e-2}
+MOMENTS_TOLERANCES = {"float32": 1e-3, "int8": 5e-2}
 # Of the check program; see `tight_limits`. Sums of float32 in another order differ by 1e-6 or so.
 _FACTOR = 10.0
 _LEAST = 1e-5
-
-
-def default_tolerance(posterior: AbstractPosterior, precision: str, is_random: bool) -> float:
-    """The tolerance where the caller gives none."""
-    if is_random:
-        return _MOMENTS_TOLERANCES[precision]
-    # Moments are computed in float32, the mean in the precision of the model.
-    return max(_TOLERANCES[precision], keras_tolerance(posterior))
 
 
 def expected_answers(
@@ -90,7 +81,7 @@ def limits(values: list[np.ndarray], tolerance: float) -> tuple[float, ...]:
 
 def arithmetic_tolerance(settings: Settings, tolerance: float) -> float:
     """The share of a tolerance that is for arithmetic in float32, where weights are the same."""
-    table = _MOMENTS_TOLERANCES if settings.is_random else _TOLERANCES
+    table = MOMENTS_TOLERANCES if settings.is_random else TOLERANCES
     return tolerance * table["float32"] / table[settings.precision]
 
 

@@ -194,11 +194,8 @@ class Rearrange(AbstractUnary):
 def offsets_of(places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Offsets of rows, columns and channels that add up to places, or None if there are none such.
 
-    Args:
-        places: Where each element is in the input, -1 for a zero; of at most three axes.
-
-    Returns:
-        For each axis unsigned integers; the largest one stands for zeros.
+    `places` says where each element is in the input, -1 for a zero; it has at most three axes. The
+    offsets are unsigned integers, of which the largest stands for zeros.
 
     Example:
 

@@ -8,13 +8,7 @@ from tfbnn.export.c_source.program import AbstractOperation, Places, Program, St
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Room that is needed from operation `first` to operation `last`, both included.
-
-    Attributes:
-        size: Number of floats.
-        first: Number of the operation that writes to it first.
-        last: Number of the last one that reads it.
-    """
+    """Room for `size` floats that is needed from operation `first` to `last`, both included."""
 
     size: int
     first: int

@@ -14,13 +14,7 @@ _SECONDS = 1800
 
 
 class CompiledNetwork:
-    """A compiled check program, which answers to a pipe.
-
-    Args:
-        program: The file.
-        input_type: `"float32"` or `"uint8"`.
-        shapes: Shapes of the three answers for one input.
-    """
+    """A compiled check program, which answers to a pipe with three arrays for each input."""
 
     def __init__(self, program: pathlib.Path, input_type: str, shapes: Sequence[tuple[int, ...]]):
         self.program = program
@@ -63,17 +57,9 @@ def compiler() -> str | None:
 def compile_network(
     sources: pathlib.Path, folder: pathlib.Path, name: str, flags: Sequence[str] = FLAGS
 ) -> pathlib.Path:
-    """Compile the network and its check program.
+    """Compile the network and its check program in a folder; the path of the program.
 
-    Args:
-        sources: Folder of the C files.
-        folder: Where to compile to. A network that is there, and no older than its source, is not
-            compiled again.
-        name: Name of the network.
-        flags: Options of the compiler.
-
-    Returns:
-        The program.
+    A network that is there, and no older than its source, is not compiled again.
 
     Raises:
         RuntimeError: If the compiler fails.

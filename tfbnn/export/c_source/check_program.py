@@ -1,7 +1,6 @@
 """The check program: expected answers on some inputs, the time of a call, answers to a pipe."""
 
 import dataclasses
-import string
 
 import numpy as np
 
@@ -33,13 +32,10 @@ def check_program(source: Source, expected: Expected) -> str:
         Array(f"expected_{name}", values.astype(np.float32))
         for name, values in zip(names, expected.answers, strict=True)
     ]
-    return string.Template(_TEXT).substitute(
-        name=source.name,
-        upper=source.name.upper(),
-        same_export=source.same_export(),
+    return source.filled(
+        _TEXT,
         input_type=C_TYPES[source.input_type],
         num_rows=len(rows),
-        third=names[2],
         third_in_words=names[2].replace("_", " "),
         arrays="\n".join(array.definition() for array in arrays),
         tolerances=", ".join(f"{t:.3g}" for t in expected.tolerances),
@@ -62,17 +58,20 @@ _TEXT = """\
 #include <string.h>
 #include <time.h>
 
-${same_export}
+#if ${upper}_EXPORT != ${export}
+#error "${name}.h is of another export than this file; export both again"
+#endif
+
 /* Answers of TensorFlow with the weights of this code, when it was written. */
 ${arrays}
 static ${name}_scratch scratch;
 static float prediction[${upper}_PREDICTION_SIZE];
 static float uncertainty[${upper}_UNCERTAINTY_SIZE];
-static float ${third}[${upper}_UNCERTAINTY_SIZE];
+static float ${third_answer}[${upper}_UNCERTAINTY_SIZE];
 
 static void predict(const ${input_type} *input)
 {
-    ${name}_predict(input, prediction, uncertainty, ${third}, &scratch);
+    ${name}_predict(input, prediction, uncertainty, ${third_answer}, &scratch);
 }
 
 static double largest_difference(int size, const float *found, const float *expected)
@@ -100,8 +99,8 @@ static int compare(void)
                                       expected_prediction + row * ${upper}_PREDICTION_SIZE);
         found[1] = largest_difference(${upper}_UNCERTAINTY_SIZE, uncertainty,
                                       expected_uncertainty + row * ${upper}_UNCERTAINTY_SIZE);
-        found[2] = largest_difference(${upper}_UNCERTAINTY_SIZE, ${third},
-                                      expected_${third} + row * ${upper}_UNCERTAINTY_SIZE);
+        found[2] = largest_difference(${upper}_UNCERTAINTY_SIZE, ${third_answer},
+                                      expected_${third_answer} + row * ${upper}_UNCERTAINTY_SIZE);
         for (int i = 0; i < 3; i++) {
             if (!(found[i] <= differences[i])) {
                 differences[i] = found[i];
@@ -160,7 +159,7 @@ static int answer_stdin(void)
         predict(input);
         fwrite(prediction, sizeof prediction, 1, stdout);
         fwrite(uncertainty, sizeof uncertainty, 1, stdout);
-        fwrite(${third}, sizeof ${third}, 1, stdout);
+        fwrite(${third_answer}, sizeof ${third_answer}, 1, stdout);
     }
     return ferror(stdin) || fflush(stdout) != 0;
 }

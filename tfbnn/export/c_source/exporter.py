@@ -9,9 +9,10 @@ from typing import Any
 
 from tfbnn.export import agreement, modes
 from tfbnn.export.c_source.agreement import (
+    MOMENTS_TOLERANCES,
+    TOLERANCES,
     answers_as_stored,
     arithmetic_tolerance,
-    default_tolerance,
     expected_answers,
     limits,
     tight_limits,
@@ -127,7 +128,7 @@ class C(AbstractTarget):
 
     name = "c"
     modes = (modes.Moments, modes.Mean)
-    tolerances = {"float32": 1e-4, "int8": 5e-2}
+    tolerances = TOLERANCES
     deviations = ("full", *FORMS)
     input_types = tuple(C_TYPES)
     instead = "Use `uncertainty='none'`, or a mode of `tfbnn.export.tflite` that draws networks. "
@@ -151,8 +152,10 @@ class C(AbstractTarget):
         settings_of(shipment)
 
     def tolerance(self, posterior: AbstractPosterior, mode: Any, storage: Storage) -> float:
-        is_random = isinstance(mode, modes.Moments)
-        return default_tolerance(posterior, storage.precision, is_random)
+        # Moments are computed in float32, the mean in the precision of the model.
+        if isinstance(mode, modes.Moments):
+            return MOMENTS_TOLERANCES[storage.precision]
+        return super().tolerance(posterior, mode, storage)
 
     def write(self, shipment: Shipment, paths: Sequence[pathlib.Path]) -> dict[str, Any]:
         network, header, makefile, check = paths

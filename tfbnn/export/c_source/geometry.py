@@ -100,13 +100,8 @@ def window_of(
 ) -> Window:
     """The window of a layer over one or two axes, channels last.
 
-    Args:
-        input_shape: `(*spatial, channels)`.
-        output_shape: Likewise.
-        size: One number for each spatial axis, as are the next two.
-        strides: Steps.
-        dilation: Spacing.
-        padding: `"valid"`, `"same"` or `"causal"`.
+    Shapes are `(*spatial, channels)`; `size`, `strides` and `dilation` have a number for each
+    spatial axis; the padding is `"valid"`, `"same"` or `"causal"`.
 
     Example:
 

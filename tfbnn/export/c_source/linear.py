@@ -1,13 +1,14 @@
 """Linear layers: dense layers and convolutions as operations of the program."""
 
 import dataclasses
+import textwrap
 
 import numpy as np
 
 from tfbnn.export.c_source.geometry import GATHER, WINDOW, Window
 from tfbnn.export.c_source.products import Product
 from tfbnn.export.c_source.program import AbstractUnary, Places
-from tfbnn.export.c_source.text import Array, Function, in_comment
+from tfbnn.export.c_source.text import Array, Function, filled, in_comment
 from tfbnn.export.c_source.weights import EncodedKernel
 from tfbnn.export.variances import FactorisedVariance
 
@@ -26,6 +27,33 @@ static float second_moment(int count, const float *rows, const float *mean, cons
 }
 """,
 )
+
+_LINEAR = """\
+/* ${title} */
+static void ${name}(${parameters})
+{
+    const ${matrix} matrix = {
+        ${fields},
+    };
+    const window w = ${window};  //? window
+    static const uint32_t entries[${groups}] = {${entries}};  //? grouped
+    for (int place = 0; place < ${places}; place++) {
+        for (int group = 0; group < ${groups}; group++) {  //? grouped
+PRODUCTS
+        }  //? grouped
+        mean += ${inputs};  //? !window
+        variance += ${inputs};  //? !window random_input
+    }
+}
+"""
+
+# For one group of units at one place.
+_PRODUCTS = """\
+gather(${place}, mean, patch);  //? window
+gather(${place}, variance, patch + ${inputs});  //? window random_input
+${product}(${arguments});
+output_mean += ${units};
+output_variance += ${units};  //? random"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,12 +143,14 @@ class Linear(AbstractUnary):
         return (Function(self.name, self._text(), tuple(needs)),)
 
     def statement(self, places: Places) -> str:
-        arguments = [places.mean(self.value)]
-        arguments += [places.variance(self.value)] * self.value.is_random
-        arguments.append(places.mean(self.output))
-        arguments += [places.variance(self.output)] * self.output.is_random
-        arguments += [places.workspace] * (self.window is not None)
-        return f"{self.name}({', '.join(arguments)});"
+        arguments = self._listed(
+            places.mean(self.value),
+            places.variance(self.value),
+            places.mean(self.output),
+            places.variance(self.output),
+            places.workspace,
+        )
+        return f"{self.name}({arguments});"
 
     @property
     def _product(self) -> Product:
@@ -130,79 +160,69 @@ class Linear(AbstractUnary):
     def _is_shared(self) -> bool:
         return self.weights.factorised is not None
 
+    def _listed(
+        self, mean: str, variance: str, output: str, output_variance: str, patch: str
+    ) -> str:
+        """Parameters or arguments of the function, as far as it has them."""
+        listed = [mean, *[variance] * self.value.is_random, output]
+        listed += [output_variance] * self.output.is_random + [patch] * (self.window is not None)
+        return ", ".join(listed)
+
     def _text(self) -> str:
-        parameters = ["const float *mean"]
-        parameters += ["const float *variance"] * self.value.is_random
-        parameters.append("float *output_mean")
-        parameters += ["float *output_variance"] * self.output.is_random
-        parameters += ["float *patch"] * (self.window is not None)
-        body = self._places_of_dense() if self.window is None else self._places_of_window()
-        return "\n".join(
-            [
-                f"/* {in_comment(self.title)} */",
-                f"static void {self.name}({', '.join(parameters)})",
-                "{",
-                f"    const {self._product.matrix} matrix = {{",
-                *[f"        {line}," for line in self._matrix()],
-                "    };",
-                *[f"    {line}" for line in body],
-                "}\n",
-            ]
+        kernel, window, groups = self.weights.kernel, self.window, self.weights.kernel.groups
+        place = ""
+        if window is not None:
+            columns, channels = window.output_shape[1], window.input_shape[2] // groups
+            first = f"group * {channels}" if groups > 1 else "0"
+            place = f"&w, place / {columns}, place % {columns}, {first}, {channels}"
+        conditions = {
+            "window": window is not None,
+            "grouped": groups > 1,
+            "random_input": self.value.is_random,
+            "random": self.output.is_random,
+        }
+        parameters = "const float *mean", "const float *variance", "float *output_mean"
+        products = textwrap.indent(_PRODUCTS, (12 if groups > 1 else 8) * " ")
+        return filled(
+            _LINEAR.replace("PRODUCTS", products),
+            conditions,
+            title=in_comment(self.title),
+            name=self.name,
+            parameters=self._listed(*parameters, "float *output_variance", "float *patch"),
+            matrix=self._product.matrix,
+            fields=",\n        ".join(self._fields()),
+            window=window and window.literal(),
+            groups=groups,
+            entries=", ".join(str(kernel.entry(group)) for group in range(groups)),
+            places=self.output.size // kernel.units,
+            place=place,
+            inputs=kernel.inputs,
+            units=kernel.units // groups,
+            product=self._product.name,
+            arguments=self._arguments(),
         )
 
-    def _matrix(self) -> list[str]:
-        arrays, kernel = self.weights.arrays(), self.weights.kernel
-        fields = [arrays[n].name if n in arrays else "NULL" for _, n in self._product.fields()]
-        return [str(kernel.inputs), str(kernel.units // kernel.groups), *fields]
-
-    def _places_of_dense(self) -> list[str]:
-        inputs = self.weights.kernel.inputs
-        return [
-            f"for (int place = 0; place < {self.value.size // inputs}; place++) {{",
-            *self._call("mean", "variance", "0, 0"),
-            f"    mean += {inputs};",
-            *[f"    variance += {inputs};"] * self.value.is_random,
-            "}",
-        ]
-
-    def _places_of_window(self) -> list[str]:
-        kernel, window = self.weights.kernel, self.window
-        groups = kernel.groups
-        channels = window.input_shape[2] // groups
-        first = f"group * {channels}, {channels}" if groups > 1 else f"0, {channels}"
-        where = f"&w, place / {window.output_shape[1]}, place % {window.output_shape[1]}, {first}"
-        inner = [f"    gather({where}, mean, patch);"]
-        inner += [f"    gather({where}, variance, patch + {kernel.inputs});"] * self.value.is_random
-        span = "group, entries[group]" if groups > 1 else "0, 0"
-        inner += self._call("patch", f"patch + {kernel.inputs}", span)
-        lines = [f"const window w = {window.literal()};"]
-        if groups > 1:
-            entries = ", ".join(str(kernel.entry(group)) for group in range(groups))
-            lines.append(f"static const uint32_t entries[{groups}] = {{{entries}}};")
-            inner = [
-                f"    for (int group = 0; group < {groups}; group++) {{",
-                *[f"    {line}" for line in inner],
-                "    }",
-            ]
-        num_places = window.output_shape[0] * window.output_shape[1]
-        return [*lines, f"for (int place = 0; place < {num_places}; place++) {{", *inner, "}"]
-
-    def _call(self, mean: str, variance: str, span: str) -> list[str]:
-        """The products of one group of units at one place, and on to the next outputs."""
+    def _fields(self) -> list[str]:
+        """What is in the matrix, in the order of the C type."""
         kernel = self.weights.kernel
-        variances = variance if self.value.is_random else "NULL"
-        rows = self.weights.arrays().get("rows")
-        shared = (
-            f"second_moment({kernel.inputs}, {rows.name if rows else 'NULL'}, {mean}, {variances})"
-        )
-        arguments = ["&matrix", span, mean]
-        arguments += [variance] * self.value.is_random
-        arguments += [shared] * self._is_shared
-        arguments.append("output_mean")
-        arguments += ["output_variance"] * self.output.is_random
-        units = kernel.units // kernel.groups
-        return [
-            f"    {self._product.name}({', '.join(arguments)});",
-            f"    output_mean += {units};",
-            *[f"    output_variance += {units};"] * self.output.is_random,
+        names = {name: array.name for name, array in self.weights.arrays().items()}
+        biases = [names.pop(name, "NULL") for name in ("bias", "bias_variance")]
+        names.pop("rows", None)
+        return [f"{kernel.inputs}", f"{kernel.units // kernel.groups}", *names.values(), *biases]
+
+    def _arguments(self) -> str:
+        """Those of the product."""
+        inputs, is_random = self.weights.kernel.inputs, self.value.is_random
+        mean, variance = "mean", "variance"
+        if self.window is not None:
+            mean, variance = "patch", f"patch + {inputs}"
+        arguments = [
+            "&matrix",
+            "group, entries[group]" if self.weights.kernel.groups > 1 else "0, 0",
         ]
+        arguments += [mean, *[variance] * is_random]
+        if self._is_shared:
+            rows = self.weights.arrays().get("rows")
+            moments = f"{mean}, {variance if is_random else 'NULL'}"
+            arguments.append(f"second_moment({inputs}, {rows.name if rows else 'NULL'}, {moments})")
+        return ", ".join([*arguments, "output_mean", *["output_variance"] * self.output.is_random])

@@ -82,7 +82,7 @@ class NormalAnswer(AbstractAnswer):
 
     @property
     def has_head(self) -> bool:
-        return self.likelihood.loss.scale == "head"
+        return self.likelihood.noise_is_predicted
 
     @property
     def prediction_shape(self) -> tuple[int, ...]:

@@ -14,7 +14,86 @@ unit that is off) is skipped, and a compiler adds to several units of a dense ke
 
 import dataclasses
 
-from tfbnn.export.c_source.text import Function
+from tfbnn.export.c_source.text import Function, filled
+
+_MATRIX = """\
+typedef struct {
+    int inputs, units;
+    const ${loc_type} *loc;
+    const uint8_t *scale;  //? codes
+    const float *weight_variance;  //? full !int8
+    const ${gap_type} *gaps;  //? sparse
+    const ${count_type} *counts;  //? sparse
+    const float *loc_steps;  //? int8
+    const float *scale_steps;  //? codes
+    const float *columns;  //? columns
+    const float *bias;
+    const float *bias_variance;
+} ${matrix};
+"""
+
+# Pointers are not `restrict`: with it gcc 12 (`-O2`) sums mean and variance of a single unit side
+# by side, and loses the variance. Codes of two kinds that go to one sum are multiplied with their
+# steps at once; otherwise the step waits for the end of the sum.
+_PRODUCT = """\
+static void ${name}(
+    const ${matrix} *matrix,
+    int group, size_t entry,
+    const float *mean,
+    const float *variance,  //? random_input
+    float shared,  //? columns
+    float *output_mean)  //? !random
+    float *output_mean,  //? random
+    float *output_variance)  //? random
+{
+    const int units = matrix->units, first = group * units;
+    const ${loc_type} *loc = matrix->loc + entry;
+    const uint8_t *scale = matrix->scale + entry;  //? codes
+    const float *weight_variance = matrix->weight_variance + entry;  //? full !int8
+    const ${gap_type} *gaps = matrix->gaps + entry;  //? sparse
+    const ${count_type} *counts = matrix->counts;  //? sparse
+    counts += (size_t)group * (size_t)matrix->inputs;  //? sparse
+    for (int unit = 0; unit < units; unit++) {
+        output_mean[unit] = 0.0f;  //? !sums_variances
+        output_mean[unit] = output_variance[unit] = 0.0f;  //? sums_variances
+    }
+    for (int input = 0; input < matrix->inputs; input++) {
+        const float m = mean[input];
+        const float v = variance[input];  //? random_input
+        const float square = m * m;  //? full !random_input
+        const float square = m * m + v;  //? full random_input
+        const long count = units;  //? !sparse
+        const long count = (long)counts[input];  //? sparse
+        if (m != 0.0f) {  //? !random_input
+        if (m != 0.0f || v != 0.0f) {  //? random_input
+            int unit = 0;  //? sparse
+            for (long ${k} = 0; ${k} < count; ${k}++) {
+                unit += gaps[${k}];  //? sparse
+                const float w = loc[${k}];  //? !int8
+                const float w = (float)loc[${k}];  //? int8 !full
+                const float w = (float)loc[${k}] * matrix->loc_steps[first + unit];  //? codes
+                const float s = (float)scale[${k}] * matrix->scale_steps[first + unit];  //? codes
+                output_mean[unit] += w * m;
+                output_variance[unit] += w * w * v;  //? random_input !full
+                output_variance[unit] += ${spread} * square;  //? full !random_input
+                output_variance[unit] += w * w * v + ${spread} * square;  //? full random_input
+            }
+        }
+        loc += count;
+        scale += count;  //? codes
+        weight_variance += count;  //? full !int8
+        gaps += count;  //? sparse
+    }
+    for (int unit = 0; unit < units; unit++) {
+        const int i = first + unit;
+        output_mean[unit] = output_mean[unit]${step} + (matrix->bias ? matrix->bias[i] : 0.0f);
+        output_variance[unit] = output_variance[unit]${step}${step}  //? sums_variances
+            + shared * matrix->columns[i]  //? columns sums_variances
+        output_variance[unit] = shared * matrix->columns[i]  //? columns !sums_variances
+            + (matrix->bias_variance ? matrix->bias_variance[i] : 0.0f);  //? random
+    }
+}
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +115,6 @@ class Product:
     wide_counts: bool
 
     @property
-    def is_random(self) -> bool:
-        """Whether the outputs have variances."""
-        return self.random_input or self.scale != "none"
-
-    @property
     def name(self) -> str:
         """Name of the C function."""
         ending = "_of_moments" if self.random_input else ""
@@ -51,153 +125,42 @@ class Product:
         """Name of the C type."""
         return f"matrix_{self._key}"
 
-    def function(self) -> Function:
-        """The C function, for the units of one group at one place."""
-        return Function(self.name, self._text(), (self._type(),))
-
     @property
     def _key(self) -> str:
         scale = "" if self.scale == "none" else f"_{self.scale}"
         return f"{self.storage}{'_wide' if self.wide_counts else ''}_{self.precision}{scale}"
 
-    @property
-    def _is_int8(self) -> bool:
-        return self.precision == "int8"
-
-    @property
-    def _is_sparse(self) -> bool:
-        return self.storage != "dense"
-
-    def fields(self) -> list[tuple[str, str]]:
-        """C type and name of each pointer in the matrix."""
-        fields = [("int8_t" if self._is_int8 else "float", "loc")]
-        if self.scale == "full":
-            fields.append(("uint8_t", "scale") if self._is_int8 else ("float", "weight_variance"))
-        if self._is_sparse:
-            fields.append(("uint8_t" if self.storage == "gaps8" else "uint16_t", "gaps"))
-            fields.append(("uint32_t" if self.wide_counts else "uint16_t", "counts"))
-        if self._is_int8:
-            fields.append(("float", "loc_steps"))
-            if self.scale == "full":
-                fields.append(("float", "scale_steps"))
-        if self.scale == "columns":
-            fields.append(("float", "columns"))
-        return [*fields, ("float", "bias"), ("float", "bias_variance")]
-
-    def _type(self) -> Function:
-        fields = "".join(f"    const {c_type} *{name};\n" for c_type, name in self.fields())
+    def function(self) -> Function:
+        """The C function, for the units of one group at one place."""
         return Function(
-            self.matrix, f"typedef struct {{\n    int inputs, units;\n{fields}}} {self.matrix};\n"
+            self.name, self._filled(_PRODUCT), (Function(self.matrix, self._filled(_MATRIX)),)
         )
 
-    def _text(self) -> str:
-        parameters = [f"const {self.matrix} *matrix", "int group, size_t entry"]
-        # Not `restrict`: with it gcc 12 (`-O2`) sums mean and variance of a single unit side by
-        # side, and loses the variance.
-        parameters.append("const float *mean")
-        parameters += ["const float *variance"] * self.random_input
-        parameters += ["float shared"] * (self.scale == "columns")
-        parameters.append("float *output_mean")
-        parameters += ["float *output_variance"] * self.is_random
-        body = [
-            "const int units = matrix->units, first = group * units;",
-            *self._pointers(),
-            "for (int unit = 0; unit < units; unit++) {",
-            f"    output_mean[unit] = {'output_variance[unit] = ' * self._sums_variances}0.0f;",
-            "}",
-            "for (int input = 0; input < matrix->inputs; input++) {",
-            *[f"    {line}" for line in self._input()],
-            "}",
-            "for (int unit = 0; unit < units; unit++) {",
-            "    const int i = first + unit;",
-            *[f"    {line}" for line in self._results()],
-            "}",
-        ]
-        return "\n".join(
-            [
-                f"static void {self.name}(",
-                *[f"    {parameter}," for parameter in parameters[:-1]],
-                f"    {parameters[-1]})",
-                "{",
-                *[f"    {line}" for line in body],
-                "}\n",
-            ]
+    def _filled(self, template: str) -> str:
+        is_int8, is_full = self.precision == "int8", self.scale == "full"
+        is_sparse = self.storage != "dense"
+        k = "k" if is_sparse else "unit"
+        conditions = {
+            "int8": is_int8,
+            "full": is_full,
+            # Of both kinds.
+            "codes": is_int8 and is_full,
+            "columns": self.scale == "columns",
+            "sparse": is_sparse,
+            "random_input": self.random_input,
+            "random": self.random_input or self.scale != "none",
+            # Whether the variance of a unit is a sum over its weights.
+            "sums_variances": self.random_input or is_full,
+        }
+        return filled(
+            template,
+            conditions,
+            name=self.name,
+            matrix=self.matrix,
+            loc_type="int8_t" if is_int8 else "float",
+            gap_type="uint8_t" if self.storage == "gaps8" else "uint16_t",
+            count_type="uint32_t" if self.wide_counts else "uint16_t",
+            k=k,
+            spread="s * s" if is_int8 else f"weight_variance[{k}]",
+            step=" * matrix->loc_steps[i]" if is_int8 and not is_full else "",
         )
-
-    @property
-    def _streams(self) -> list[str]:
-        """Names of what is stored of each weight."""
-        return [n for _, n in self.fields() if n in ("loc", "scale", "weight_variance", "gaps")]
-
-    @property
-    def _sums_variances(self) -> bool:
-        """Whether the variance of a unit is a sum over its weights."""
-        return self.random_input or self.scale == "full"
-
-    @property
-    def _is_step_inside(self) -> bool:
-        # Two kinds of codes go to one sum; otherwise the step waits for the end of the sum.
-        return self._is_int8 and self.scale == "full"
-
-    def _pointers(self) -> list[str]:
-        types = {name: c_type for c_type, name in self.fields()}
-        lines = [f"const {types[n]} *{n} = matrix->{n} + entry;" for n in self._streams]
-        if self._is_sparse:
-            lines.append(f"const {types['counts']} *counts = matrix->counts;")
-            lines.append("counts += (size_t)group * (size_t)matrix->inputs;")
-        return lines
-
-    def _input(self) -> list[str]:
-        """What one input adds to the sums of all units."""
-        values = {"m": "mean[input]"}
-        if self.random_input:
-            values["v"] = "variance[input]"
-        if self.scale == "full":
-            values["square"] = f"m * m{' + v' * self.random_input}"
-        is_there = " || ".join(f"{name} != 0.0f" for name in values if name != "square")
-        count = "(long)counts[input]" if self._is_sparse else "units"
-        index = "k" if self._is_sparse else "unit"
-        return [
-            *[f"const float {name} = {value};" for name, value in values.items()],
-            f"const long count = {count};",
-            f"if ({is_there}) {{",
-            *["    int unit = 0;"] * self._is_sparse,
-            f"    for (long {index} = 0; {index} < count; {index}++) {{",
-            *[f"        {line}" for line in self._weight(index)],
-            "    }",
-            "}",
-            *[f"{name} += count;" for name in self._streams],
-        ]
-
-    def _weight(self, index: str) -> list[str]:
-        """What one weight adds to the sums of its unit."""
-        cast = "(float)" if self._is_int8 else ""
-        loc_step, scale_step = "", ""
-        if self._is_step_inside:
-            loc_step = " * matrix->loc_steps[first + unit]"
-            scale_step = " * matrix->scale_steps[first + unit]"
-        lines = [f"unit += gaps[{index}];"] * self._is_sparse
-        lines.append(f"const float w = {cast}loc[{index}]{loc_step};")
-        terms = ["w * w * v"] * self.random_input
-        if self.scale == "full" and self._is_int8:
-            lines.append(f"const float s = (float)scale[{index}]{scale_step};")
-            terms.append("s * s * square")
-        elif self.scale == "full":
-            terms.append(f"weight_variance[{index}] * square")
-        lines.append("output_mean[unit] += w * m;")
-        if terms:
-            lines.append(f"output_variance[unit] += {' + '.join(terms)};")
-        return lines
-
-    def _results(self) -> list[str]:
-        """From the sums of a unit to its mean and variance."""
-        step = " * matrix->loc_steps[i]" if self._is_int8 and not self._is_step_inside else ""
-        bias = "(matrix->bias ? matrix->bias[i] : 0.0f)"
-        lines = [f"output_mean[unit] = output_mean[unit]{step} + {bias};"]
-        if self.is_random:
-            terms = [f"output_variance[unit]{step}{step}"] * self._sums_variances
-            terms += ["shared * matrix->columns[i]"] * (self.scale == "columns")
-            terms.append("(matrix->bias_variance ? matrix->bias_variance[i] : 0.0f)")
-            joined = "\n    + ".join(terms)
-            lines += f"output_variance[unit] = {joined};".split("\n")
-        return lines

@@ -4,12 +4,13 @@ import dataclasses
 import functools
 import hashlib
 import textwrap
+from typing import Any
 
 import numpy as np
 
 from tfbnn.export.c_source.abstract_answer import AbstractAnswer
 from tfbnn.export.c_source.program import Program
-from tfbnn.export.c_source.text import in_order
+from tfbnn.export.c_source.text import filled, in_order
 
 C_TYPES = {"float32": "float", "uint8": "uint8_t"}
 FLAGS = (
@@ -59,43 +60,46 @@ class Source:
     def header(self) -> str:
         """`<name>.h`"""
         upper = self.name.upper()
-        lines = _COMMENT.format(name=self.name, **self._meanings()).splitlines()
-        comment = "\n".join(f" * {line}".rstrip() for line in [*lines, "", *self.remarks])
-        defines = "".join(
-            f"#define {f'{upper}_{ending}':<{len(upper) + 18}}{value}\n"
-            for ending, value in self.sizes.items()
-        )
-        return (
-            f"/*\n{comment}\n */\n"
-            f"#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdint.h>\n\n"
-            f'#ifdef __cplusplus\nextern "C" {{\n#endif\n\n{defines}'
-            f"#define {f'{upper}_EXPORT':<{len(upper) + 18}}{self._export}\n\n"
-            f"typedef struct {{\n    float buffer[{self._scratch_floats}];\n}} "
-            f"{self.name}_scratch;\n\n{self._signature()};\n\n"
-            f"#ifdef __cplusplus\n}}\n#endif\n\n#endif\n"
+        lines = [*self.filled(_COMMENT).splitlines(), "", *self.remarks]
+        numbers = {**self.sizes, "EXPORT": self._export}
+        return self.filled(
+            _HEADER,
+            comment="\n".join(f" * {line}".rstrip() for line in lines),
+            defines="\n".join(
+                f"#define {f'{upper}_{ending}':<{len(upper) + 18}}{value}"
+                for ending, value in numbers.items()
+            ),
         )
 
     def source(self) -> str:
         """`<name>.c`"""
-        return (
-            f'/* See {self.name}.h. */\n#include "{self.name}.h"\n\n'
-            f"#include <math.h>\n#include <stddef.h>\n#include <string.h>\n\n"
-            f"{self.same_export()}\n{self._code}"
-        )
-
-    def same_export(self) -> str:
-        """Lines that stop the compiler if they meet the header of another export."""
-        return (
-            f"#if {self.name.upper()}_EXPORT != {self._export}\n"
-            f'#error "{self.name}.h is of another export than this file; export both again"\n'
-            "#endif\n"
-        )
+        return self.filled(_SOURCE, code=self._code)
 
     def makefile(self) -> str:
         """`Makefile`"""
         # A warning of some later compiler must not stop a user's build.
         flags = " ".join(flag for flag in FLAGS if flag != "-Werror")
-        return _MAKEFILE.format(name=self.name, flags=flags)
+        return self.filled(_MAKEFILE, flags=flags)
+
+    def filled(self, template: str, **holes: Any) -> str:
+        """A text of this network from a template, with holes beside its own."""
+        first, second, third = self.answer.likelihood.meanings.values()
+        return filled(
+            template,
+            {},
+            name=self.name,
+            upper=self.name.upper(),
+            export=self._export,
+            signature=self._signature(),
+            scratch_floats=self._scratch_floats,
+            input=_shaped(self.program.input.shape),
+            prediction=f"{_shaped(self.answer.prediction_shape)}: {first}",
+            uncertainty=f"{_shaped(self.answer.uncertainty_shape)}: {second}",
+            third_answer=self.answer.names[2],
+            third_padded=f"{self.answer.names[2]:<19}",
+            third=third,
+            **holes,
+        )
 
     @functools.cached_property
     def _code(self) -> str:
@@ -132,31 +136,64 @@ class Source:
         body = f"float *const buffer = scratch->buffer;\n\n{statements}\n"
         return f"{self._signature()}\n{{\n{textwrap.indent(body, '    ')}}}\n"
 
-    def _meanings(self) -> dict[str, str]:
-        first, second, third = self.answer.likelihood.meanings.values()
-        return {
-            "input": _shaped(self.program.input.shape),
-            "prediction": f"{_shaped(self.answer.prediction_shape)}: {first}",
-            "uncertainty": f"{_shaped(self.answer.uncertainty_shape)}: {second}",
-            "third_answer": self.answer.names[2],
-            "third": third,
-        }
 
+_HEADER = """\
+/*
+${comment}
+ */
+#ifndef ${upper}_H
+#define ${upper}_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+${defines}
+
+typedef struct {
+    float buffer[${scratch_floats}];
+} ${name}_scratch;
+
+${signature};
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
+"""
+
+# As in the check program, it does not compile with the header of another export.
+_SOURCE = """\
+/* See ${name}.h. */
+#include "${name}.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#if ${upper}_EXPORT != ${export}
+#error "${name}.h is of another export than this file; export both again"
+#endif
+
+${code}"""
 
 _COMMENT = """\
-{name}: a Bayesian neural network as a C function. Written by tfbnn; do not edit.
+${name}: a Bayesian neural network as a C function. Written by tfbnn; do not edit.
 
-    static {name}_scratch scratch;
-    {name}_predict(input, prediction, uncertainty, {third_answer}, &scratch);
+    static ${name}_scratch scratch;
+    ${name}_predict(input, prediction, uncertainty, ${third_answer}, &scratch);
 
 answers for one input. All memory is the caller's; nothing is allocated and nothing is kept from
 one call to the next, so that threads may call it at once, each with a scratch of its own. The
 weights are constants (WEIGHT_BYTES of flash). It needs C99, 32-bit IEEE floats and libm.
 
-    input               {input}
-    prediction          {prediction}
-    uncertainty         {uncertainty}
-    {third_answer:<19} as uncertainty: {third}
+    input               ${input}
+    prediction          ${prediction}
+    uncertainty         ${uncertainty}
+    ${third_padded} as uncertainty: ${third}
                         (0 without variances)
 
 `make test` checks this code on some inputs, `make benchmark` takes the time of a call, `make stack`
@@ -168,29 +205,29 @@ _MAKEFILE = """\
 # make benchmark: median microseconds of a call
 # make stack: bytes of stack of each function (gcc)
 CC ?= cc
-CFLAGS ?= {flags}
+CFLAGS ?= ${flags}
 
-test_{name}: test_{name}.o {name}.o
-\t$(CC) $(CFLAGS) -o $@ test_{name}.o {name}.o -lm
+test_${name}: test_${name}.o ${name}.o
+\t$$(CC) $$(CFLAGS) -o $$@ test_${name}.o ${name}.o -lm
 
-test_{name}.o: test_{name}.c {name}.h
-\t$(CC) $(CFLAGS) -c -o $@ test_{name}.c
+test_${name}.o: test_${name}.c ${name}.h
+\t$$(CC) $$(CFLAGS) -c -o $$@ test_${name}.c
 
-{name}.o: {name}.c {name}.h
-\t$(CC) $(CFLAGS) -c -o $@ {name}.c
+${name}.o: ${name}.c ${name}.h
+\t$$(CC) $$(CFLAGS) -c -o $$@ ${name}.c
 
-test: test_{name}
-\t./test_{name}
+test: test_${name}
+\t./test_${name}
 
-benchmark: test_{name}
-\t./test_{name} --benchmark 100
+benchmark: test_${name}
+\t./test_${name} --benchmark 100
 
 stack:
-\t$(CC) $(CFLAGS) -fstack-usage -c -o {name}.o {name}.c
-\tcat {name}.su
+\t$$(CC) $$(CFLAGS) -fstack-usage -c -o ${name}.o ${name}.c
+\tcat ${name}.su
 
 clean:
-\trm -f test_{name} *.o *.su
+\trm -f test_${name} *.o *.su
 
 .PHONY: test benchmark stack clean
 """

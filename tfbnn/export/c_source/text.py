@@ -1,8 +1,10 @@
-"""Text: functions and constant arrays of a C file."""
+"""Text: functions and constant arrays of a C file, and templates for them."""
 
 import dataclasses
 import re
-from collections.abc import Iterable
+import string
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,8 @@ _C_TYPES = {
 _PER_LINE = 12
 # Between the two characters that begin or end a comment, or begin a trigraph.
 _SPECIAL = re.compile(r"(?<=/)(?=\*)|(?<=\*)(?=/)|(?<=\?)(?=\?)")
+# What a line of a template ends in that is not always there.
+_CONDITION = re.compile(r" *//\? ([\w! ]+)$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +53,29 @@ class Array:
         body = ",\n    ".join(lines)
         c_type = _C_TYPES[values.dtype]
         return f"static const {c_type} {self.name}[{len(values)}] = {{\n    {body}\n}};\n"
+
+
+def filled(template: str, conditions: Mapping[str, bool], **holes: Any) -> str:
+    """C from a template.
+
+    Args:
+        template: C with holes `${name}`. A line that ends in `//? one !other` is there where the
+            first condition holds and the second does not.
+        conditions: Which conditions hold.
+        **holes: What stands in the holes.
+
+    Example:
+
+    >>> filled("x = ${x};  //? known\\nx = 0;  //? !known\\n", {"known": True}, x=2)
+    'x = 2;\\n'
+    """
+    kept = []
+    for line in template.splitlines(keepends=True):
+        text, *names = re.split(_CONDITION, line.rstrip("\n"))
+        wanted = names[0].split() if names else []
+        if all(conditions[name.lstrip("!")] != name.startswith("!") for name in wanted):
+            kept.append(f"{text}\n" if names else line)
+    return string.Template("".join(kept)).substitute(holes)
 
 
 def literals(values: np.ndarray) -> list[str]:

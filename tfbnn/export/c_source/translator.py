@@ -20,8 +20,6 @@ from tfbnn.layers.steps import Step, Steps
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.weights.families import Weight
 
-SCALES = ("full", "rank_one", "unit")
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -146,37 +144,25 @@ class Translator:
         return self._names.setdefault(layer, f"layer_{len(self._names)}")
 
     def _weights_of(self, record: records.Linear) -> Weights:
-        layer = record.layer
-        if layer not in self._weights:
-            kernel = (
-                None if a is None else a.reshape(-1, record.units) for a in _law(layer.kernel)
-            )
-            self._weights[layer] = self._encoded(record, *kernel, *_law(layer.bias))
-        return self._weights[layer]
-
-    def _encoded(
-        self,
-        record: records.Linear,
-        loc: np.ndarray,
-        scale: np.ndarray | None,
-        bias: np.ndarray | None,
-        bias_scale: np.ndarray | None,
-    ) -> Weights:
-        settings = self._settings
+        layer, settings = record.layer, self._settings
+        if layer in self._weights:
+            return self._weights[layer]
+        (loc, scale), (bias, bias_scale) = _law(layer.kernel), _law(layer.bias)
         if not settings.is_random:
             scale = bias_scale = None
-        factorised = None
+        loc, factorised = loc.reshape(-1, record.units), None
+        scale = None if scale is None else scale.reshape(loc.shape)
         if scale is not None and settings.scale != "full":
-            factorised = factorise(scale, settings.scale)
-        stored_scale = scale if factorised is None else None
-        return Weights(
-            self.name_of(record.layer),
-            encoded(loc, stored_scale, settings.precision, record.groups),
+            scale, factorised = None, factorise(scale, settings.scale)
+        self._weights[layer] = Weights(
+            self.name_of(layer),
+            encoded(loc, scale, settings.precision, record.groups),
             settings.precision,
             factorised,
             None if bias is None else bias.astype(np.float32),
             None if bias_scale is None else np.square(bias_scale, dtype=np.float32),
         )
+        return self._weights[layer]
 
 
 def _law(weight: Any) -> tuple[np.ndarray | None, np.ndarray | None]:

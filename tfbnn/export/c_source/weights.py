@@ -73,15 +73,6 @@ def encoded(
         scale: Standard deviations to store one by one, in the same shape, or None.
         precision: `"float32"` or `"int8"`.
         groups: Number of groups of units, those of a group side by side.
-
-    Example:
-
-    >>> import numpy as np
-    >>> kernel = np.zeros((2, 100), np.float32)
-    >>> kernel[0, 3] = kernel[1, 80] = 1.5
-    >>> found = encoded(kernel, None, "float32")
-    >>> found.storage, found.gaps.tolist(), found.loc.tolist()
-    ('gaps8', [3, 80], [1.5, 1.5])
     """
     loc = loc.reshape(-1, loc.shape[-1])
     scale = None if scale is None else scale.reshape(-1, scale.shape[-1])
@@ -92,10 +83,6 @@ def encoded(
 
 def quantised(values: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes from `-largest` to `largest` and the step of each unit: `values` is near their product.
-
-    Args:
-        values: `(inputs, units)`.
-        largest: The largest code.
 
     Example:
 
