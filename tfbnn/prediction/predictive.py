@@ -22,7 +22,7 @@ from tfbnn.likelihoods.results import Prediction
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.routes import posterior_of
 from tfbnn.requirements import reason_of
-from tfbnn.training.data import check_arrays, is_arrays
+from tfbnn.training.data import check_arrays, is_arrays, slices
 from tfbnn.training.feeding import without_autotuning
 from tfbnn.weights import noise
 
@@ -238,15 +238,8 @@ def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int) -> Iterator[tu
         return
     x = tf.nest.map_structure(_as_array, x)
     check_arrays("x", x)
-    for start in range(0, num_rows(x), batch_size):
-        rows = slice(start, start + batch_size)
-        inputs = tf.nest.map_structure(lambda a, rows=rows: tf.convert_to_tensor(a[rows]), x)
-        yield (inputs, *(_part(a, rows) for a in (y, sample_weight)))
-
-
-def _part(arrays: Any, rows: slice) -> Any:
-    """Rows of an array, or of each of several, where there are any."""
-    return tf.nest.map_structure(lambda array: None if array is None else array[rows], arrays)
+    for inputs, *given in slices((x, y, sample_weight), batch_size):
+        yield (tf.nest.map_structure(tf.convert_to_tensor, inputs), *given)
 
 
 def _as_array(x: Any) -> np.ndarray:

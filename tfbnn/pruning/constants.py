@@ -84,7 +84,7 @@ class LinearState:
 
 
 class Constants(AbstractFlow):
-    """The constant that each feature is, or NaN, and what is read by each state of a layer."""
+    """The constant that each feature is, or NaN; the states of layers note what those read."""
 
     def __init__(self, steps: Steps, states: dict[Any, LinearState]):
         self._states = states

@@ -187,8 +187,7 @@ def credible_interval(
     The quantiles `(1 - mass) / 2` and `(1 + mass) / 2` of the equal mixture of one normal per draw.
 
     Args:
-        loc: Means, shape `(num_samples, batch, ..., outputs)`.
-        scale: Standard deviations, positive; any shape that broadcasts to that of `loc`.
+        loc, scale: As in `mixture_quantile`.
         mass: Probability, between 0 and 1, both excluded.
 
     Returns:
