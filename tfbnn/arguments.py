@@ -31,16 +31,10 @@ _NOT_A_NUMBER = (AttributeError, NotImplementedError, OverflowError, TypeError, 
 def whole_number(
     name: str, value: Any, minimum: int | None = None, maximum: int | None = None
 ) -> int:
-    """`value` as an `int`.
+    """`value` as an `int`, within limits if there are any, or a `ValueError`.
 
-    Args:
-        name: What the argument is called, for the message.
-        value: A whole number of Python, NumPy or TensorFlow; no boolean, string or float.
-        minimum: The smallest that is allowed, or None.
-        maximum: The largest that is allowed, or None.
-
-    Raises:
-        ValueError: If it is something else, too small or too large.
+    It is a whole number of Python, NumPy or TensorFlow; no boolean, string or float. `name` is what
+    the argument is called, here and below.
     """
     try:
         # A boolean is a number to Python, and never meant to be one.
@@ -77,7 +71,7 @@ def real_number(
     exclusive: bool = False,
     single: bool = True,
 ) -> float:
-    """`value` as a `float` that float32 holds.
+    """`value` as a `float` that float32 holds, or a `ValueError`.
 
     Args:
         name: What the argument is called, for the message.
@@ -85,10 +79,8 @@ def real_number(
         minimum: The smallest that is allowed.
         maximum: The largest that is allowed.
         exclusive: Whether finite limits are not allowed themselves.
-        single: Whether it has to be a number in float32 too. False where float64 is computed with.
-
-    Raises:
-        ValueError: If it is something else, is not finite, or is beyond its limits, in float32 too.
+        single: Whether it has to be a number, within its limits, in float32 too. False where
+            float64 is computed with.
 
     Example:
 
@@ -223,10 +215,7 @@ def instance(name: str, value: Any, kind: type | tuple[type, ...], expected: str
 
 
 def interpreted(name: str, value: Any, interpret: Callable[[Any], Any], expected: str) -> Any:
-    """`interpret(value)`, whose own error says why, and this one which argument it was.
-
-    Raises:
-        ValueError: If it cannot be interpreted.
+    """`interpret(value)`, or a `ValueError` that says which argument could not be, and why.
 
     Example:
 
