@@ -120,12 +120,17 @@ def standard_deviation(name: str, value: Any) -> float:
 
 def standard_deviation_or_fan_in(name: str, value: Any) -> float | str:
     """`standard_deviation`, or `"fan_in"` for one that a layer knows when it is built."""
-    if isinstance(value, str) and value == "fan_in":
-        return "fan_in"
+    return number_or("fan_in", standard_deviation, name, value)
+
+
+def number_or(word: str, check: Callable[[str, Any], float], name: str, value: Any) -> float | str:
+    """What `check` says of a number, or `value` if it is a word."""
+    if isinstance(value, str) and value == word:
+        return word
     try:
-        return standard_deviation(name, value)
+        return check(name, value)
     except ValueError as error:
-        raise ValueError(f"'fan_in' or a number: {error}") from None
+        raise ValueError(f"{word!r} or a number: {error}") from None
 
 
 def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
