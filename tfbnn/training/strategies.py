@@ -31,9 +31,7 @@ _POLL_SECONDS = 0.2
 
 
 def get(
-    identifier: Any = "auto",
-    devices: Sequence[str] | None = None,
-    time_limit: float = 300.0,
+    identifier: Any = "auto", devices: Sequence[str] | None = None, time_limit: float = 300.0
 ) -> tf.distribute.Strategy:
     """The strategy that a name stands for. Make and compile the model in its `scope()`.
 

@@ -18,12 +18,7 @@ from tfbnn.export.c_source.agreement import (
     tight_limits,
 )
 from tfbnn.export.c_source.buffers import planned
-from tfbnn.export.c_source.c_compiler import (
-    CompiledNetwork,
-    compile_network,
-    compiler,
-    stack_bytes,
-)
+from tfbnn.export.c_source.c_compiler import CompiledNetwork, compile_network, compiler, stack_bytes
 from tfbnn.export.c_source.check_program import Expected, check_program
 from tfbnn.export.c_source.layers import translate
 from tfbnn.export.c_source.linear import Linear
