@@ -39,10 +39,8 @@ def training_size(
 
     Arrays are measured. A finite `tf.data.Dataset` is read once, which is announced, and counted:
     its cardinality times its batch size is not exact. `check_batch` is called with inputs, targets
-    and weights of each batch of that pass. For anything else `num_examples` has to be given.
-
-    Raises:
-        ValueError: If the number is not known, or the data are empty.
+    and weights of each batch of that pass. For anything else `num_examples` has to be given. Empty
+    data are a `ValueError`, as is a number that is not known.
     """
     if num_examples is not None:
         num_examples = arguments.count("num_examples", num_examples, most=2**63 - 1)

@@ -144,10 +144,8 @@ class Plan:
 def plan(optimizer: Any, recipe: Any, beta: float | str | None, kl_schedule: Any) -> Plan:
     """The user's settings, those of `compile`, and of the recipe what they leave open.
 
-    Without a recipe, `"adam"` by name is trained as `"elbo"` says.
-
-    Raises:
-        ValueError: If an argument is out of its range, or contradicts the recipe.
+    Without a recipe, `"adam"` by name is trained as `"elbo"` says. Settings that contradict the
+    recipe are a `ValueError`.
     """
     by_name = isinstance(optimizer, str) and optimizer.lower() == "adam"
     given = get(recipe)
