@@ -135,15 +135,27 @@ static float entropy(int count, const float *x)
 """
 
 
+_IN_PLACE = """\
+static float ${name}(int count, float *x)
+{
+${steps}    return ${entropy};
+}
+"""
+
+_EACH = """\
+    for (int i = 0; i < ${count}; i++) {
+        ${x}[i] = ${expression};
+    }
+"""
+
+
 def _in_place(name: str, steps: list[str], needs: tuple[Function, ...]) -> Function:
     """A function that goes through steps in place and returns the entropy of the result."""
-    *before, last = steps or [""]
-    # The softmax knows the entropy of what it gives.
-    is_softmax = last == _call("softmax")
-    last = (
-        f"    return {last.strip()}\n" if is_softmax else f"{last}    return entropy(count, x);\n"
-    )
-    text = f"static float {name}(int count, float *x)\n{{\n{''.join(before)}{last}}}\n"
+    entropy = "entropy(count, x)"
+    if steps and steps[-1] == _call("softmax"):
+        # It knows the entropy of what it gives.
+        steps, entropy = steps[:-1], "softmax(count, x)"
+    text = filled(_IN_PLACE, {}, name=name, steps="".join(steps), entropy=entropy)
     return Function(name, text, needs)
 
 
@@ -154,4 +166,4 @@ def _call(name: str, count: str = "count", x: str = "x") -> str:
 
 
 def _each(expression: str, count: str = "count", x: str = "x") -> str:
-    return f"    for (int i = 0; i < {count}; i++) {{\n        {x}[i] = {expression};\n    }}\n"
+    return filled(_EACH, {}, expression=expression, count=count, x=x)
