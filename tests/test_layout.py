@@ -154,11 +154,7 @@ def _num_parameters(function):
     return len([name for name in names if name not in ("self", "cls")])
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in FILES if PACKAGE / "export" not in path.parents],
-    ids=lambda path: str(path.relative_to(PACKAGE)),
-)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_functions_fit_on_a_screen(path):
     assert not [one.name for one in _functions(path) if _length(one) > 50]
     # `fit` is Keras', and layers have the arguments of their Keras namesakes.

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from tfbnn import layers as layers
     from tfbnn import lite as lite
     from tfbnn import losses as losses
+    from tfbnn import posteriors as posteriors
     from tfbnn import priors as priors
     from tfbnn import recipes as recipes
     from tfbnn import schedules as schedules
     from tfbnn import search as search
-    from tfbnn.prediction.evaluation import calibrate as calibrate
+    from tfbnn.posterior.routes import load_posterior as load_posterior
+    from tfbnn.prediction.calibration import calibrate as calibrate
     from tfbnn.prediction.evaluation import evaluate as evaluate
     from tfbnn.prediction.predictive import predict as predict
     from tfbnn.pruning.compaction import compact as compact

@@ -31,16 +31,10 @@ _NOT_A_NUMBER = (AttributeError, NotImplementedError, OverflowError, TypeError, 
 def whole_number(
     name: str, value: Any, minimum: int | None = None, maximum: int | None = None
 ) -> int:
-    """`value` as an `int`.
+    """`value` as an `int`, within limits if there are any, or a `ValueError`.
 
-    Args:
-        name: What the argument is called, for the message.
-        value: A whole number of Python, NumPy or TensorFlow; no boolean, string or float.
-        minimum: The smallest that is allowed, or None.
-        maximum: The largest that is allowed, or None.
-
-    Raises:
-        ValueError: If it is something else, too small or too large.
+    It is a whole number of Python, NumPy or TensorFlow; no boolean, string or float. `name` is what
+    the argument is called, here and below.
     """
     try:
         # A boolean is a number to Python, and never meant to be one.
@@ -77,7 +71,7 @@ def real_number(
     exclusive: bool = False,
     single: bool = True,
 ) -> float:
-    """`value` as a `float` that float32 holds.
+    """`value` as a `float` that float32 holds, or a `ValueError`.
 
     Args:
         name: What the argument is called, for the message.
@@ -85,10 +79,8 @@ def real_number(
         minimum: The smallest that is allowed.
         maximum: The largest that is allowed.
         exclusive: Whether finite limits are not allowed themselves.
-        single: Whether it has to be a number in float32 too. False where float64 is computed with.
-
-    Raises:
-        ValueError: If it is something else, is not finite, or is beyond its limits, in float32 too.
+        single: Whether it has to be a number, within its limits, in float32 too. False where
+            float64 is computed with.
 
     Example:
 
@@ -128,12 +120,17 @@ def standard_deviation(name: str, value: Any) -> float:
 
 def standard_deviation_or_fan_in(name: str, value: Any) -> float | str:
     """`standard_deviation`, or `"fan_in"` for one that a layer knows when it is built."""
-    if isinstance(value, str) and value == "fan_in":
-        return "fan_in"
+    return number_or("fan_in", standard_deviation, name, value)
+
+
+def number_or(word: str, check: Callable[[str, Any], float], name: str, value: Any) -> float | str:
+    """What `check` says of a number, or `value` if it is a word."""
+    if isinstance(value, str) and value == word:
+        return word
     try:
-        return standard_deviation(name, value)
+        return check(name, value)
     except ValueError as error:
-        raise ValueError(f"'fan_in' or a number: {error}") from None
+        raise ValueError(f"{word!r} or a number: {error}") from None
 
 
 def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
@@ -223,10 +220,7 @@ def instance(name: str, value: Any, kind: type | tuple[type, ...], expected: str
 
 
 def interpreted(name: str, value: Any, interpret: Callable[[Any], Any], expected: str) -> Any:
-    """`interpret(value)`, whose own error says why, and this one which argument it was.
-
-    Raises:
-        ValueError: If it cannot be interpreted.
+    """`interpret(value)`, or a `ValueError` that says which argument could not be, and why.
 
     Example:
 

@@ -37,10 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0, or the exit code of the first worker that failed in the last attempt: as in a shell,
-        128 + n after signal n.
-
-    Raises:
-        SystemExit: With code 127, if there is no such command; with 126, if it cannot be run.
+        128 + n after signal n. `SystemExit` has code 127 if there is no such command, and 126 if it
+        cannot be run.
     """
     settings = _settings(argv)
     # What schedulers send: as an exception it reaches the workers, which would live on else.

@@ -24,13 +24,8 @@ _MARK = "tfbnn: "
 def require(condition: Any, *message: Any) -> list[tf.Operation]:
     """Raise a `ValueError` with the parts of a message, strings and tensors, unless all are true.
 
-    Args:
-        condition: Booleans, of any shape.
-        *message: What to say: strings and tensors in turn, which are joined by spaces.
-
-    Returns:
-        In a graph, the assertion, for `tf.control_dependencies` of what would fail after it;
-        `clear_errors` makes the `ValueError` of it.
+    The first part is a string. In a graph the assertion is returned, for `tf.control_dependencies`
+    of what would fail after it; `clear_errors` makes the `ValueError` of it.
     """
     condition = tf.reduce_all(condition)
     if tf.executing_eagerly():

@@ -19,13 +19,10 @@ _NEW |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 def whole_file(path: pathlib.Path, several_writers: bool = False) -> Iterator[BinaryIO]:
     """An open file for bytes, which takes the place of `path` if the block ends without an error.
 
-    The bytes and the name are on the disk when the block has ended; after an error nothing is left
-    of it. Where other processes may be writing `path` too (`several_writers`), each has a file of
-    its own, and the last to end stays. A single writer has always the same one beside `path`, so
-    that what one that was killed has left does not pile up.
-
-    Raises:
-        OSError: If it cannot be written; the error names `path`, which is as it was.
+    The bytes and the name are on the disk when the block has ended; after an error, which names
+    `path`, nothing is left of it. Where other processes may be writing `path` too
+    (`several_writers`), each has a file of its own, and the last to end stays. A single writer has
+    always the same one beside `path`, so that what one that was killed has left does not pile up.
     """
     own = f".{uuid.uuid4().hex}" if several_writers else ""
     unfinished = path.with_name(f"{path.name}{own}.unfinished")

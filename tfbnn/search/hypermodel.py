@@ -152,16 +152,8 @@ class BayesianHyperModel(keras_tuner.HyperModel):
     ) -> dict[str, float]:
         """Train and score one trial; the arguments are those of the tuner's `search`.
 
-        Args:
-            hp: Hyperparameters of the trial.
-            model: What `build` made of them.
-            x: Training inputs, as in `tfbnn.Sequential.fit`.
-            y: Training targets.
-            validation_data: `(x, y)` or `(x, y, sample_weight)`, on which the trial is scored.
-            epochs: Epochs of training in all; Hyperband sets it.
-            initial_epoch: Epochs trained before; Hyperband sets it.
-            callbacks: Of the tuner and the user.
-            **options: Others of `fit`.
+        The trial is scored on `validation_data`, `(x, y)` or `(x, y, sample_weight)`; Hyperband
+        sets `epochs`, of training in all, and `initial_epoch`, those trained before.
 
         Returns:
             The scores of the objective, and `seconds`.

@@ -1,10 +1,5 @@
 """Objectives: the number that a trial is scored by, on validation data. Smaller is better.
 
-| objective | name of the score | unit |
-|---|---|---|
-| `MonteCarloNLL` | `validation_nll` | nats per example |
-| `Bytes` | `deployment_bytes` | bytes of the exported file |
-
 An objective is an object with a `name` and a call `(model, x, y) -> scores`, a dict of numbers of
 which `name` is one. The others are kept with the trial. Where validation data have sample weights,
 they are the fourth argument.

@@ -1,11 +1,10 @@
 """The choice of beta by validation: which tempering predicts held-out rows best.
 
-For each candidate the model is trained from where it is, and
+For each candidate the model is trained from where it is. The one is taken under which
 
 `-mean_n log mean_k p(y_n | f_k(x_n))`,  `f_k` the network of draw `k` from the posterior,
 
-is computed on the held-out rows: the NLL of what `tfbnn.predict` answers. The one with the lowest
-is taken. How cold a posterior should be depends on the data more than on what is known before.
+is lowest on the held-out rows: the NLL of what `tfbnn.predict` answers.
 """
 
 import warnings

@@ -39,26 +39,31 @@ def training_size(
 
     Arrays are measured. A finite `tf.data.Dataset` is read once, which is announced, and counted:
     its cardinality times its batch size is not exact. `check_batch` is called with inputs, targets
-    and weights of each batch of that pass. For anything else `num_examples` has to be given.
-
-    Raises:
-        ValueError: If the number is not known, or the data are empty.
+    and weights of each batch of that pass. For anything else `num_examples` has to be given. Empty
+    data are a `ValueError`, as is a number that is not known.
     """
     if num_examples is not None:
         num_examples = arguments.count("num_examples", num_examples, most=2**63 - 1)
     if is_arrays(x):
-        size = _array_size(x, batch_size)
+        found, num_batches = _array_size(x, batch_size)
     elif isinstance(x, tf.data.Dataset):
-        size = _dataset_size(x, steps_per_epoch, num_examples, announce, check_batch)
+        _check_dataset(x, steps_per_epoch, num_examples)
+        found, num_batches = num_examples, max(int(x.cardinality()), 0)
+        if num_examples is None:
+            announce("counting the training examples: one pass over the data set")
+            found, num_batches = _counted(x, check_batch)
     else:
-        size = _other_size(x, steps_per_epoch, num_examples)
-    if size.num_examples == 0:
+        # 0: unknown. Only schedules need the number, and they say so.
+        found, num_batches = num_examples, steps_per_epoch or _num_batches(x) or 0
+    if found is None:
+        raise ValueError(
+            f"The number of training examples of a {type(x).__name__} is not known: {_ASK}. "
+            "Received: num_examples=None"
+        )
+    if found == 0:
         raise ValueError("There is no example to train on. Received: empty data")
-    return TrainingSize(
-        num_examples or size.num_examples,
-        steps_per_epoch or size.num_batches,
-        "given" if num_examples else size.source,
-    )
+    source = "given" if num_examples else "counted"
+    return TrainingSize(num_examples or found, steps_per_epoch or num_batches, source)
 
 
 def check_batch_size(x: Any, batch_size: int | None, size: TrainingSize, replicas: int) -> None:
@@ -132,23 +137,20 @@ def check_arrays(name: str, arrays: Any, dtype: str = "float32") -> None:
             )
 
 
-def _array_size(x: Any, batch_size: int | None) -> TrainingSize:
+def _array_size(x: Any, batch_size: int | None) -> tuple[int, int]:
+    """Numbers of examples and of batches."""
     rows = {len(leaf) for leaf in tf.nest.flatten(x)}
     if len(rows) != 1:
         raise ValueError(f"All inputs must have the same number of rows. Received: {sorted(rows)}")
     num_examples = rows.pop()
-    return TrainingSize(num_examples, math.ceil(num_examples / (batch_size or 32)), "counted")
+    return num_examples, math.ceil(num_examples / (batch_size or 32))
 
 
-def _dataset_size(
-    dataset: tf.data.Dataset,
-    steps_per_epoch: int | None,
-    num_examples: int | None,
-    announce: Callable[[str], None],
-    check_batch: Callable[[Any, Any, Any], None],
-) -> TrainingSize:
-    cardinality = int(dataset.cardinality())
-    infinite = cardinality == tf.data.INFINITE_CARDINALITY
+def _check_dataset(
+    dataset: tf.data.Dataset, steps_per_epoch: int | None, num_examples: int | None
+) -> None:
+    """Raise a `ValueError` if its size cannot be counted, or it never ends."""
+    infinite = int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY
     if num_examples is None and (infinite or steps_per_epoch is not None):
         why = "an infinite data set" if infinite else "`steps_per_epoch`"
         raise ValueError(
@@ -160,15 +162,12 @@ def _dataset_size(
             "An epoch of an infinite data set never ends: pass `steps_per_epoch=` to `fit`. "
             "Received: steps_per_epoch=None"
         )
-    if num_examples is not None:
-        return TrainingSize(num_examples, steps_per_epoch or max(cardinality, 0), "given")
-    announce("counting the training examples: one pass over the data set")
-    return _counted(dataset, check_batch)
 
 
 def _counted(
     dataset: tf.data.Dataset, check_batch: Callable[[Any, Any, Any], None]
-) -> TrainingSize:
+) -> tuple[int, int]:
+    """Numbers of examples and of batches, by one pass."""
     num_examples = num_batches = 0
     for batch in without_autotuning(dataset):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -178,17 +177,9 @@ def _counted(
         check_batch(x, y, sample_weight)
         num_examples += int(leaves[0].shape[0])
         num_batches += 1
-    return TrainingSize(num_examples, num_batches, "counted")
+    return num_examples, num_batches
 
 
-def _other_size(x: Any, steps_per_epoch: int | None, num_examples: int | None) -> TrainingSize:
-    if num_examples is None:
-        raise ValueError(
-            f"The number of training examples of a {type(x).__name__} is not known: {_ASK}. "
-            "Received: num_examples=None"
-        )
-    num_batches = steps_per_epoch or getattr(x, "num_batches", None)
-    if num_batches is None and hasattr(x, "__len__"):
-        num_batches = len(x)
-    # 0: unknown. Only schedules need the number, and they say so.
-    return TrainingSize(num_examples, int(num_batches or 0), "given")
+def _num_batches(x: Any) -> int | None:
+    number = getattr(x, "num_batches", None)
+    return len(x) if number is None and hasattr(x, "__len__") else number

@@ -15,14 +15,10 @@ from tfbnn.training import noise_variables
 
 @dataclasses.dataclass
 class DataTerm:
-    """The likelihoods of a network, one for each output, and what each counts in the loss.
+    """The likelihood of each output of a network, and its weight in the loss; 1 is the ELBO.
 
     Its methods take the targets and the outputs of a batch, in one structure, and how many
     observations an example counts as, or None.
-
-    Attributes:
-        likelihoods: One for each output.
-        weights: Weight of each output's log likelihood; 1 is the ELBO.
     """
 
     likelihoods: list[AbstractLikelihood] = dataclasses.field(default_factory=list)

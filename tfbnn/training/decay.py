@@ -32,13 +32,10 @@ def spare_random_weights(model: keras.Model) -> bool:
 
 
 def exclude_from_decay(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> bool:
-    """Leave variables out of an optimizer's weight decay, beside those that are out already.
+    """Leave variables out of an optimizer's weight decay; whether there is any.
 
-    Returns:
-        Whether there is any decay.
-
-    Raises:
-        ValueError: If the optimizer decays weights and has no way to leave some out.
+    Those that are out already stay so. It is a `ValueError` if the optimizer decays weights and has
+    no way to leave some out.
     """
     optimizer = inner_of(optimizer)
     penalty = next((name for name in _PENALTIES if getattr(optimizer, name, None)), None)

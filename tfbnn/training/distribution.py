@@ -34,11 +34,7 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
 def is_chief(strategy: Any = None) -> bool:
     """Whether this process is the one, of those that train together, that writes files.
 
-    Args:
-        strategy: A strategy, or None for the one in scope.
-
-    Returns:
-        True for the chief, and always where a single process trains.
+    So it is where a single process trains. The strategy is by default the one in scope.
 
     Example:
 

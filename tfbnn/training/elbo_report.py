@@ -100,15 +100,8 @@ class ElboReport:
     @property
     def hints(self) -> tuple[str, ...]:
         """What looks wrong, and what to do about it; empty if nothing does."""
-        found = (
-            _finite(self),
-            _likelihood(self),
-            _sigma(self),
-            _balance(self),
-            _size(self),
-            *_no_elbo(self),
-        )
-        return tuple(hint for hint in found if hint)
+        checks = (_finite, _likelihood, _sigma, _balance, _size)
+        return tuple(filter(None, [*(check(self) for check in checks), *_no_elbo(self)]))
 
     def __str__(self) -> str:
         parts = [*_numbers(self), "", *_table(self)]
@@ -123,7 +116,7 @@ def _numbers(report: ElboReport) -> list[str]:
     bound = _with_error(report.negative_elbo, report.negative_elbo_standard_error)
     pull = _with_error(report.sigma_pull, report.sigma_pull_standard_error, 2)
     draws = "draw" if report.num_draws == 1 else "draws"
-    return [
+    lines = [
         f"ELBO on {report.num_rows} examples, {report.num_draws} {draws} of the noise each",
         f"  NLL            {_with_error(report.nll, report.nll_standard_error)} nats per example"
         f" ({report.nll_at_mean:.4f} at the posterior mean{chance})",
@@ -134,12 +127,9 @@ def _numbers(report: ElboReport) -> list[str]:
         f"  weighted KL    {report.weighted_kl:.4f} nats per example",
         f"  loss           {report.loss:.4f} nats per example, NLL + weighted KL",
         f"  -ELBO          {bound} nats per example, NLL + KL / num_examples",
-        *(
-            []
-            if math.isnan(report.sigma_pull)
-            else [f"  sigma's pull   {pull} (0: it has trained)"]
-        ),
     ]
+    known = not math.isnan(report.sigma_pull)
+    return lines + [f"  sigma's pull   {pull} (0: it has trained)"] * known
 
 
 def _table(report: ElboReport) -> list[str]:
@@ -249,8 +239,8 @@ def _size(report: ElboReport) -> str | None:
     )
 
 
-def _no_elbo(report: ElboReport) -> list[str | None]:
-    hints: list[str | None] = []
+def _no_elbo(report: ElboReport) -> list[str]:
+    hints = []
     if report.beta != 1:
         kind = "a cold posterior, more certain" if report.beta < 1 else "a posterior less certain"
         hints.append(

@@ -45,13 +45,9 @@ def fed(
 ) -> Any:
     """What Keras' `fit`, `evaluate` and `predict` read `x` through, without autotuning.
 
-    Args:
-        x: As in Keras' `fit`, and so are the others.
-        check: Given an element of the data set, the requirements that it must meet
-            (`requirements.require`); None: the step checks its batch itself.
-
-    Returns:
-        An adapter, which the methods of Keras take in the place of `x` and of all the others.
+    The arguments are those of `fit`; the adapter goes to Keras in the place of all. `check` is
+    given an element of the data set, and gives the requirements that it must meet
+    (`requirements.require`); None: the step checks its batch itself.
     """
     # Keras' own default is to shuffle, and Keras warns of it where it cannot.
     shuffle = shuffle and not isinstance(x, tf.data.Dataset | types.GeneratorType)

@@ -22,19 +22,14 @@ _SMALL = 2**20
 
 def is_keras_file(path: Any) -> bool:
     """Whether a path is that of a file, and ends as the files that Keras writes."""
-    return (
-        isinstance(path, str | os.PathLike)
-        and str(path).endswith(".keras")
-        and os.path.isfile(path)
-    )
+    named = isinstance(path, str | os.PathLike) and str(path).endswith(".keras")
+    return named and os.path.isfile(path)
 
 
 def whole_configuration(path: str | os.PathLike) -> Any:
     """The configuration in a `.keras` file whose members are all as they were written.
 
-    Raises:
-        ValueError: If the file is damaged.
-        OSError: If it cannot be opened.
+    A damaged file is a `ValueError`, one that cannot be opened an `OSError`.
     """
     file = open(path, "rb")
     try:

@@ -55,8 +55,7 @@ class Observation:
     """What a training step found.
 
     Attributes:
-        gradients: By `id` of a variable, of the scaled loss.
-        loss_scale: What the loss was multiplied with.
+        gradients: By `id` of a variable, of the loss times `loss_scale`.
         numbers_per_scale: For each variable of the noise, how much a row counts in the loss by
             which each of its scales is learned: the number of targets, times their weights.
         gain: As above, in nats per row; 0 if it is not known.

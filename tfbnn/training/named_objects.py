@@ -11,13 +11,10 @@ from tfbnn import arguments
 def named_object(
     name: str, value: Any, table: dict[str, Any], check: Callable[[Any], Any], module: str
 ) -> Any:
-    """The object that `value` stands for: None, a name in `table`, a configuration or an object.
+    """The object that a name in the table, a configuration or an object stands for; None for None.
 
-    `check` gives an object back, or raises an error if it is none of the kind; the message says
-    that these are in `module`.
-
-    Raises:
-        ValueError: If it stands for none.
+    `check` gives an object back, or raises an error if it is none of the kind, which then is a
+    `ValueError` that says in which module these are.
     """
     if value is None or (isinstance(value, str) and value in table):
         return value and table[value]

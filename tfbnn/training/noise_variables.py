@@ -28,8 +28,7 @@ def learned_noise(likelihoods: list[AbstractLikelihood]) -> list[NormalNLL]:
 def settle_numbers(model: keras.Model, likelihoods: list[AbstractLikelihood]) -> None:
     """Settle how many scales there are, before anything is made.
 
-    Raises:
-        ValueError: If a loss asks for a number that is neither 1 nor that of its targets.
+    A loss may ask for 1 or the number of its targets; any other is a `ValueError`.
     """
     shapes = outputs.shapes(model) or [None] * len(likelihoods)
     for likelihood, shape in zip(likelihoods, shapes, strict=True):

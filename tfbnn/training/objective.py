@@ -75,11 +75,7 @@ class Objective:
         return self.likelihoods[0]
 
     def interpreted(self, model: keras.Model, loss: Any) -> tuple[list[AbstractLikelihood], Any]:
-        """The likelihoods that `compile(loss=...)` asks for, and the losses for Keras.
-
-        Raises:
-            ValueError: If a loss is no likelihood, or there is not one for each output.
-        """
+        """The likelihoods that `compile(loss=...)` asks for, and the losses for Keras."""
         if loss is None:
             return self.likelihoods, None
         found = outputs.likelihoods_of(model, loss)

@@ -29,11 +29,7 @@ def flat_losses(model: keras.Model, loss: Any) -> list[Any]:
 
 
 def likelihoods_of(model: keras.Model, loss: Any) -> list[AbstractLikelihood]:
-    """The likelihoods that losses stand for, one for each output of a model.
-
-    Raises:
-        ValueError: If a loss is no likelihood, or there is not one for each output.
-    """
+    """The likelihoods that losses stand for, one for each output of a model, or a `ValueError`."""
     found = [likelihood_of(one) for one in flat_losses(model, loss)]
     known = shapes(model)
     if known is not None and len(known) != len(found):

@@ -28,12 +28,9 @@ class KnownObjective(NamedTuple):
 
 
 def likelihoods_of(model: keras.Model) -> list[AbstractLikelihood]:
-    """The likelihood of each output of a compiled model; of a plain one, made anew at each call.
+    """The likelihood of each output of a compiled model; none if it is not compiled.
 
-    There is none if the model is not compiled.
-
-    Raises:
-        ValueError: If a loss of a plain model is no likelihood, or learns a scale.
+    Those of a plain model are made anew at each call; one that learns a scale is a `ValueError`.
     """
     arguments.instance("model", model, keras.Model, "a Keras model")
     if isinstance(model, BayesianModel):
@@ -53,10 +50,8 @@ def likelihoods_of(model: keras.Model) -> list[AbstractLikelihood]:
 def objective_of(model: keras.Model) -> KnownObjective:
     """What the loss of a compiled model with variational layers consists of.
 
-    `num_examples` of a plain model is `1 / kl_weight`, and `beta` 1.
-
-    Raises:
-        ValueError: If the number of training examples is not known.
+    `num_examples` of a plain model is `1 / kl_weight`, and `beta` 1. It is a `ValueError` if the
+    number of training examples is not known.
     """
     found, weights = likelihoods_of(model), outputs.loss_weights(model)
     if not isinstance(model, BayesianModel):

@@ -144,15 +144,16 @@ class Plan:
 def plan(optimizer: Any, recipe: Any, beta: float | str | None, kl_schedule: Any) -> Plan:
     """The user's settings, those of `compile`, and of the recipe what they leave open.
 
-    Without a recipe, `"adam"` by name is trained as `"elbo"` says.
-
-    Raises:
-        ValueError: If an argument is out of its range, or contradicts the recipe.
+    Without a recipe, `"adam"` by name is trained as `"elbo"` says. Settings that contradict the
+    recipe are a `ValueError`.
     """
     by_name = isinstance(optimizer, str) and optimizer.lower() == "adam"
     given = get(recipe)
-    is_open = isinstance(beta, str) and beta == "validation"
-    factor = None if beta is None or is_open else _checked_beta(beta)
+    factor = beta
+    if beta is not None:
+        factor = arguments.number_or("validation", arguments.not_negative, "beta", beta)
+    is_open = factor == "validation"
+    factor = None if is_open else factor
     if given == RECIPES["elbo"] and (is_open or factor not in (None, 1)):
         raise ValueError(
             "With this `beta` the objective is not the ELBO: leave one of them out, or take "
@@ -171,13 +172,6 @@ def plan(optimizer: Any, recipe: Any, beta: float | str | None, kl_schedule: Any
     if used and kl_schedule is not None:
         used = dataclasses.replace(used, warm_up=0.0)
     return Plan(optimizer, used, given is not None, factor, is_open, kl_schedule)
-
-
-def _checked_beta(beta: Any) -> float:
-    try:
-        return arguments.not_negative("beta", beta)
-    except ValueError as error:
-        raise ValueError(f"'validation' or a number: {error}") from None
 
 
 def get(identifier: Any) -> Recipe | None:

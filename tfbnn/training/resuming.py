@@ -92,12 +92,8 @@ class ResumeTraining(keras.callbacks.Callback):
     ) -> int:
         """Called by `fit`, to say what it trains on, before it makes the order of the examples.
 
-        Returns:
-            The epoch in which training will go on: 0 without a state.
-
-        Raises:
-            ValueError: If the order of the data cannot be repeated, or the state is damaged or that
-                of another run.
+        Returns the epoch in which training will go on, 0 without a state. An order of the data that
+        cannot be repeated, and a state that is damaged or of another run, are a `ValueError`.
         """
         if isinstance(x, keras.utils.PyDataset) and shuffle:
             raise ValueError(

@@ -19,8 +19,7 @@ class SigmaFile:
     def read(self) -> Records:
         """What the file holds; nothing if there is no file.
 
-        Raises:
-            ValueError: If it has other columns, or a line that is not its own; the line is named.
+        It is a `ValueError` if it has other columns, or a line that is not its own, which is named.
         """
         if not os.path.exists(self.path):
             return []

@@ -12,17 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
-from tfbnn.training import sigma_picture
+from tfbnn.training import sigma, sigma_picture
 from tfbnn.training.convergence import last_steps_of
 from tfbnn.training.distribution import is_chief
-from tfbnn.training.sigma import (
-    checked_quantiles,
-    named_weights,
-    sigma_statistics,
-    sigma_values,
-    sigma_warnings,
-    snr_decibels,
-)
 from tfbnn.training.sigma_csv import Records, SigmaFile
 from tfbnn.training.sigma_runs import PICTURE, find_run
 from tfbnn.weights.families import NormalWeight
@@ -102,7 +94,7 @@ class SigmaLogger(keras.callbacks.Callback):
         super().__init__()
         self.log_dir = os.fspath(arguments.path("log_dir", log_dir))
         self.every = _checked_every(every)
-        self.quantiles = checked_quantiles(quantiles)
+        self.quantiles = sigma.checked_quantiles(quantiles)
         self.tensorboard = arguments.boolean("tensorboard", tensorboard)
         self.csv = arguments.boolean("csv", csv)
         self.picture = arguments.boolean("picture", picture)
@@ -155,7 +147,7 @@ class SigmaLogger(keras.callbacks.Callback):
             self._write(self._writer.close)
             self._writer = None
         # Another callback may have restored other weights since the last record.
-        for message in sigma_warnings(self._weights, self._statistics()):
+        for message in sigma.sigma_warnings(self._weights, self._statistics()):
             warnings.warn(message, stacklevel=2)
 
     def _iterations(self) -> int:
@@ -166,7 +158,7 @@ class SigmaLogger(keras.callbacks.Callback):
         return self._iterations() + self._offset
 
     def _find_weights(self) -> None:
-        self._weights = named_weights(self.model)
+        self._weights = sigma.named_weights(self.model)
         if not self._weights:
             raise ValueError(
                 "SigmaLogger has nothing to log: the model has no variational layers. Use layers "
@@ -221,7 +213,9 @@ class SigmaLogger(keras.callbacks.Callback):
             self._write(lambda: self._write_events(step, statistics))
 
     def _statistics(self) -> dict[str, dict[str, float]]:
-        return {name: sigma_statistics(w, self.quantiles) for name, w in self._weights.items()}
+        return {
+            name: sigma.sigma_statistics(w, self.quantiles) for name, w in self._weights.items()
+        }
 
     def _write(self, write: Any) -> None:
         """A log that cannot be written must not cost the training."""
@@ -243,12 +237,14 @@ class SigmaLogger(keras.callbacks.Callback):
                 for statistic, value in statistics[name].items():
                     if math.isfinite(value):
                         tf.summary.scalar(f"{name}/{statistic}", value)
-                tf.summary.histogram(f"{name}/sigma", sigma_values(weight))
-                tf.summary.histogram(f"{name}/snr_db", snr_decibels(weight))
+                tf.summary.histogram(f"{name}/sigma", sigma.sigma_values(weight))
+                tf.summary.histogram(f"{name}/snr_db", sigma.snr_decibels(weight))
         self._writer.flush()
 
     def _snr_shares(self) -> dict[str, np.ndarray]:
-        return {n: sigma_picture.snr_shares(snr_decibels(w)) for n, w in self._weights.items()}
+        return {
+            n: sigma_picture.snr_shares(sigma.snr_decibels(w)) for n, w in self._weights.items()
+        }
 
     def _draw(self) -> None:
         sigma_picture.draw(

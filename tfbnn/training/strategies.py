@@ -31,9 +31,7 @@ _POLL_SECONDS = 0.2
 
 
 def get(
-    identifier: Any = "auto",
-    devices: Sequence[str] | None = None,
-    time_limit: float = 300.0,
+    identifier: Any = "auto", devices: Sequence[str] | None = None, time_limit: float = 300.0
 ) -> tf.distribute.Strategy:
     """The strategy that a name stands for. Make and compile the model in its `scope()`.
 
@@ -93,14 +91,11 @@ def get(
 
 
 def cluster_of(text: str | None) -> tuple[list[str], int]:
-    """The addresses of the workers and the number of this one, from the text of `TF_CONFIG`.
+    """The addresses of the workers, the chief's first, and the place of this one among them.
 
     Args:
-        text: JSON such as `{"cluster": {"worker": ["a:1234", "b:1234"]}, "task": {"type":
-            "worker", "index": 0}}`.
-
-    Returns:
-        The addresses, the chief's first, and this worker's place among them.
+        text: That of `TF_CONFIG`, JSON such as `{"cluster": {"worker": ["a:1234", "b:1234"]},
+            "task": {"type": "worker", "index": 0}}`.
 
     Raises:
         ValueError: If the text is malformed; it says where.

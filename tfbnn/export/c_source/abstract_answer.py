@@ -11,7 +11,7 @@ import numpy as np
 
 from tfbnn.export.c_source.activations import EXPONENTIAL, SIGMOID
 from tfbnn.export.c_source.program import AbstractOperation, Places, Value
-from tfbnn.export.c_source.text import Array, Function
+from tfbnn.export.c_source.text import Array, Function, filled
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.prediction.points import standard_points
 
@@ -47,18 +47,12 @@ ENDINGS = {"softmax": _SOFTMAX, "sigmoid": SIGMOID}
 _POINT = """\
 static float point(int draw, int feature)
 {
-    const int half = POINTS / 2;
-    return draw < half ? points[draw * FEATURES + feature]
-                       : -points[(draw - half) * FEATURES + feature];
-}
-"""
-
-_NO_POINT = """\
-static float point(int draw, int feature)
-{
-    (void)draw;
-    (void)feature;
-    return 0.0f;
+    const int half = POINTS / 2;  //? there
+    return draw < half ? points[draw * FEATURES + feature]  //? there
+                       : -points[(draw - half) * FEATURES + feature];  //? there
+    (void)draw;  //? !there
+    (void)feature;  //? !there
+    return 0.0f;  //? !there
 }
 """
 
@@ -150,7 +144,7 @@ class AbstractAnswer(AbstractOperation):
     @property
     def point(self) -> Function:
         """The standard point of an output for a draw."""
-        return Function("point", _POINT if self.arrays() else _NO_POINT, (self.sizes,))
+        return Function("point", filled(_POINT, {"there": bool(self.arrays())}), (self.sizes,))
 
     @property
     def outputs_at(self) -> Function:

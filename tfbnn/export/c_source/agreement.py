@@ -15,14 +15,7 @@ import tensorflow as tf
 from tfbnn.export.agreement import UNCERTAINTY_FACTOR
 from tfbnn.export.c_source.translator import Settings
 from tfbnn.export.c_source.weights import LARGEST_CODE, LARGEST_SCALE_CODE, rounded
-from tfbnn.export.laws import (
-    FrozenLayer,
-    FrozenModel,
-    FrozenWeight,
-    MeanRule,
-    MomentsRule,
-    freeze,
-)
+from tfbnn.export.laws import FrozenLayer, FrozenModel, FrozenWeight, MeanRule, MomentsRule, freeze
 from tfbnn.export.modes import draws_by_laws
 from tfbnn.export.variances import factorise
 from tfbnn.layers.keras_layers import record_of

@@ -12,11 +12,7 @@ from tfbnn.likelihoods.normal import Normal
 
 @functools.singledispatch
 def answer_of(likelihood: AbstractLikelihood) -> type[AbstractAnswer]:
-    """What answers in C for a likelihood.
-
-    Raises:
-        ValueError: If there is nothing.
-    """
+    """What answers in C for a likelihood, or a `ValueError`."""
     known = ", ".join(f"`{one.__name__}`" for one in answer_of.registry if one is not object)
     raise ValueError(
         f"C code knows the likelihoods {known}; for another one use `tfbnn.export.tflite` or "

@@ -100,12 +100,7 @@ static void load(int count, const uint8_t *input, float *output)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Affine(AbstractUnary):
-    """`factor * x + term`.
-
-    Attributes:
-        name: Beginning of the names of its arrays.
-        factor: An array that broadcasts to the value, as `term` does.
-    """
+    """`factor * x + term`, arrays that broadcast to the value."""
 
     name: str
     factor: np.ndarray
@@ -169,12 +164,7 @@ class Concatenate(AbstractOperation):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rearrange(AbstractUnary):
-    """Each element is one of the value, or zero.
-
-    Attributes:
-        name: Beginning of the names of its arrays.
-        offsets: See `offsets_of`.
-    """
+    """Each element is one of the value, or zero; see `offsets_of`."""
 
     name: str
     offsets: tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -85,9 +85,7 @@ def _fits(index: int, operations: Sequence[AbstractOperation]) -> bool:
 
 
 def _uses(
-    storage: Storage,
-    homes: dict[Storage, Storage],
-    operations: Sequence[AbstractOperation],
+    storage: Storage, homes: dict[Storage, Storage], operations: Sequence[AbstractOperation]
 ) -> list[int]:
     """Numbers of the operations that read or write a place."""
     return [

@@ -22,11 +22,7 @@ class CompiledNetwork:
         self._shapes = list(shapes)
 
     def answers(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The three answers for each row, `(rows, ...)` each.
-
-        Raises:
-            RuntimeError: If the program fails.
-        """
+        """The three answers for each row, `(rows, ...)` each; a `RuntimeError` if it fails."""
         written = rows.astype(self._input_type).tobytes()
         output = _run([self.program, "--stdin"], written)
         sizes = [int(np.prod(shape)) for shape in self._shapes]
@@ -37,11 +33,7 @@ class CompiledNetwork:
         ]
 
     def check(self) -> str:
-        """What the program prints about its own rows.
-
-        Raises:
-            RuntimeError: If it does not pass.
-        """
+        """What the program prints about its own rows; a `RuntimeError` if they do not pass."""
         return _run([self.program], b"").decode()
 
     def benchmark(self, measurements: int) -> float:
@@ -59,10 +51,8 @@ def compile_network(
 ) -> pathlib.Path:
     """Compile the network and its check program in a folder; the path of the program.
 
-    A network that is there, and no older than its source, is not compiled again.
-
-    Raises:
-        RuntimeError: If the compiler fails.
+    A network that is there, and no older than its source, is not compiled again. Raises a
+    `RuntimeError` if the compiler fails.
     """
     network, check, program = (folder / n for n in (f"{name}.o", f"test_{name}.o", f"test_{name}"))
     start, source = [compiler(), *flags], sources / f"{name}.c"

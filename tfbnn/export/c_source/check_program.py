@@ -10,13 +10,7 @@ from tfbnn.export.c_source.text import Array
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What the test program compares with.
-
-    Attributes:
-        rows: Inputs `(rows, ...)`.
-        answers: Prediction, uncertainty and the third answer, `(rows, ...)` each.
-        tolerances: For each of them the largest difference that passes.
-    """
+    """Inputs `(rows, ...)`, the three answers to them, and how far each may be off."""
 
     rows: np.ndarray
     answers: tuple[np.ndarray, ...]

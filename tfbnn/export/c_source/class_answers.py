@@ -4,7 +4,7 @@ import textwrap
 from typing import ClassVar
 
 from tfbnn.export.c_source.abstract_answer import ENDINGS, AbstractAnswer
-from tfbnn.export.c_source.text import Function, float_literal
+from tfbnn.export.c_source.text import Function, filled, float_literal
 
 # The smallest normal float32, under the logarithm of a probability; so in `likelihoods.classes`.
 _TINY = "1.2e-38f"
@@ -33,7 +33,7 @@ static void answer(const float *mean, const float *variance, float *prediction,
         }
         for (int draw = 0; draw < draws; draw++) {
             outputs_at(draw, mean, variance, work);
-FINISH            for (int i = 0; i < FEATURES; i++) {
+${finish}            for (int i = 0; i < FEATURES; i++) {
                 if (i % WIDTH == 0) {
                     mutual_information[i / WIDTH] -= probabilities(WIDTH, work + i) * share;
                 }
@@ -43,7 +43,7 @@ FINISH            for (int i = 0; i < FEATURES; i++) {
         for (int i = 0; i < FEATURES; i += WIDTH) {
             const float total = entropy(WIDTH, prediction);
             const float difference = total + *mutual_information;
-            *uncertainty++ = FINAL_ENTROPY;
+            *uncertainty++ = ${final_entropy};
             *mutual_information++ = variance && difference > 0.0f ? difference : 0.0f;
             prediction += WIDTH;
         }
@@ -75,14 +75,12 @@ class AbstractClassAnswer(AbstractAnswer):
             steps = [_each(mean_logits), _call(self.last)]
             tempered = _in_place("tempered", steps, (ENDINGS[self.last], entropy))
             needs, final = (*needs, tempered), "tempered(WIDTH, prediction)"
-        text = _ANSWER.replace("FINAL_ENTROPY", final)
-        if self.activation is None or self.width == self.features:
-            return (Function("answer", text.replace("FINISH", ""), needs),)
-        # It is of all outputs, and not of those that are answered for at once.
-        finish = textwrap.indent(_call(self.activation, "FEATURES", "work"), 8 * " ")
-        return (
-            Function("answer", text.replace("FINISH", finish), (*needs, ENDINGS[self.activation])),
-        )
+        finish = ""
+        if self.activation is not None and self.width != self.features:
+            # It is of all outputs, and not of those that are answered for at once.
+            finish = textwrap.indent(_call(self.activation, "FEATURES", "work"), 8 * " ")
+            needs = (*needs, ENDINGS[self.activation])
+        return (Function("answer", filled(_ANSWER, {}, finish=finish, final_entropy=final), needs),)
 
     def _probabilities(self, entropy: Function) -> Function:
         """From the outputs of the network to probabilities, in place, and their entropy."""
@@ -137,15 +135,27 @@ static float entropy(int count, const float *x)
 """
 
 
+_IN_PLACE = """\
+static float ${name}(int count, float *x)
+{
+${steps}    return ${entropy};
+}
+"""
+
+_EACH = """\
+    for (int i = 0; i < ${count}; i++) {
+        ${x}[i] = ${expression};
+    }
+"""
+
+
 def _in_place(name: str, steps: list[str], needs: tuple[Function, ...]) -> Function:
     """A function that goes through steps in place and returns the entropy of the result."""
-    *before, last = steps or [""]
-    # The softmax knows the entropy of what it gives.
-    is_softmax = last == _call("softmax")
-    last = (
-        f"    return {last.strip()}\n" if is_softmax else f"{last}    return entropy(count, x);\n"
-    )
-    text = f"static float {name}(int count, float *x)\n{{\n{''.join(before)}{last}}}\n"
+    entropy = "entropy(count, x)"
+    if steps and steps[-1] == _call("softmax"):
+        # It knows the entropy of what it gives.
+        steps, entropy = steps[:-1], "softmax(count, x)"
+    text = filled(_IN_PLACE, {}, name=name, steps="".join(steps), entropy=entropy)
     return Function(name, text, needs)
 
 
@@ -156,4 +166,4 @@ def _call(name: str, count: str = "count", x: str = "x") -> str:
 
 
 def _each(expression: str, count: str = "count", x: str = "x") -> str:
-    return f"    for (int i = 0; i < {count}; i++) {{\n        {x}[i] = {expression};\n    }}\n"
+    return filled(_EACH, {}, expression=expression, count=count, x=x)

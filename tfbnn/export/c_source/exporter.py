@@ -18,12 +18,7 @@ from tfbnn.export.c_source.agreement import (
     tight_limits,
 )
 from tfbnn.export.c_source.buffers import planned
-from tfbnn.export.c_source.c_compiler import (
-    CompiledNetwork,
-    compile_network,
-    compiler,
-    stack_bytes,
-)
+from tfbnn.export.c_source.c_compiler import CompiledNetwork, compile_network, compiler, stack_bytes
 from tfbnn.export.c_source.check_program import Expected, check_program
 from tfbnn.export.c_source.layers import translate
 from tfbnn.export.c_source.linear import Linear
@@ -166,17 +161,13 @@ class C(AbstractTarget):
                 "a letter first, and not that of a header of the standard library, which it would "
                 f"hide. Received: path={name!r}"
             )
-        source = Source(
-            name,
-            _program(shipment.posterior, settings),
-            settings.input_type,
-            _remarks(shipment, settings),
-        )
+        program = _program(shipment.posterior, settings)
+        source = Source(name, program, settings.input_type, _remarks(shipment, settings))
         network.write_text(source.source())
         header.write_text(source.header())
         makefile.write_text(source.makefile())
         return {
-            "storage": _storages(source.program),
+            "storage": _storages(program),
             "weight_bytes": source.sizes["WEIGHT_BYTES"],
             "scratch_bytes": source.sizes["SCRATCH_BYTES"],
             **_checked(shipment, source, settings, check),

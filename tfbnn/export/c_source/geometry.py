@@ -61,13 +61,7 @@ static void gather(const window *w, int row, int column, int first, int count,
 class Window:
     """A window over `(height, width, channels)`; each pair is that of rows and columns.
 
-    Attributes:
-        input_shape: `(height, width, channels)`.
-        output_shape: Of the output, `(rows, columns)`.
-        size: Of the window.
-        strides: Steps of the window.
-        dilation: Spacing of its elements.
-        before: Padding at the top and on the left.
+    `dilation` is the spacing of its elements, `before` the padding at the top and on the left.
     """
 
     input_shape: tuple[int, int, int]

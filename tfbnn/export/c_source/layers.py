@@ -23,11 +23,7 @@ from tfbnn.layers.steps import Step
 
 
 def translate(translator: Translator, step: Step) -> None:
-    """Append the operations of one step.
-
-    Raises:
-        ValueError: If there is no C for the layer, or for one of its options.
-    """
+    """Append the operations of one step; without C for it, or for an option, a `ValueError`."""
     record = record_of(step)
     translation = record.entry_in(TRANSLATIONS)
     if translation is None:

@@ -65,8 +65,7 @@ class Weights:
         kernel: Means, and variances that are stored one by one.
         precision: `"float32"` or `"int8"`.
         factorised: Variances in two small arrays, or None.
-        bias: `(units,)` or None.
-        bias_variance: `(units,)` or None.
+        bias: `(units,)` or None, as `bias_variance`.
     """
 
     name: str
@@ -113,13 +112,9 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Linear(AbstractUnary):
-    """A dense layer over the last axis, or a convolution.
+    """A dense layer over the last axis, without a window, or a convolution.
 
-    Attributes:
-        name: Name of the C function.
-        layer: Name of the layer.
-        title: What stands above the function.
-        window: None for a dense layer.
+    `name` is that of the C function, above which stands `title`; `layer` is that of the layer.
     """
 
     name: str

@@ -1,10 +1,9 @@
 """Answers in C for real numbers with normal noise."""
 
 import numpy as np
-import tensorflow as tf
 
 from tfbnn.export.c_source.abstract_answer import ENDINGS, AbstractAnswer
-from tfbnn.export.c_source.text import Array, Function, float_literal
+from tfbnn.export.c_source.text import Array, Function, filled, float_literal
 from tfbnn.likelihoods.normal import SMALLEST_SCALE
 
 _NORMAL = """\
@@ -57,21 +56,32 @@ static void answer(const float *mean, const float *variance, float *prediction,
 }
 """
 
-_HEAD = f"""\
-/* The mean of scale**2, where scale is the softplus of an output beside the mean. */
+_PREDICTED_NOISE = """\
+${table}/* The mean of scale**2, where scale is the softplus of an output beside the mean. */
 static float noise_variance(int target, const float *mean, const float *variance)
-{{
+{
     const int draws = variance ? POINTS : 1;
     const int i = TARGETS + target;
     float sum = 0.0f;
-    for (int draw = 0; draw < draws; draw++) {{
-        const float x = FINISH(mean[i] + (variance ? sqrtf(variance[i]) * point(draw, i) : 0.0f));
+    for (int draw = 0; draw < draws; draw++) {
+        const float x = ${end}(mean[i] + (variance ? sqrtf(variance[i]) * point(draw, i) : 0.0f));
         const float scale = log1pf(expf(-fabsf(x))) + (x > 0.0f ? x : 0.0f)
-            + {float_literal(SMALLEST_SCALE)};
+            + ${smallest};
         sum += scale * scale / (float)draws;
-    }}
-    return sum * UNIT;
-}}
+    }
+    return sum * ${square};
+}
+"""
+
+_CONSTANT_NOISE = """\
+${table}/* The noise of the targets, in the square of their unit. */
+static float noise_variance(int target, const float *mean, const float *variance)
+{
+    (void)target;  //? !table
+    (void)mean;
+    (void)variance;
+    return ${square};
+}
 """
 
 
@@ -94,29 +104,29 @@ class NormalAnswer(AbstractAnswer):
 
     def functions(self) -> tuple[Function, ...]:
         ending = () if self.activation is None else (ENDINGS[self.activation],)
+        loss = self.likelihood.loss
+        name, scale, template = "noise", loss.constant_scale, _CONSTANT_NOISE
         if self.has_head:
-            unit, table = self._squares("units", self.likelihood.loss.unit())
-            text = table + _HEAD.replace("FINISH", self.activation or "").replace("UNIT", unit)
-            noise = Function("noise_variance", text, (self.point, *ending))
-        else:
-            noise = Function("noise_variance", self._constant_noise(), (self.sizes,))
+            name, scale, template = "units", loss.unit, _PREDICTED_NOISE
+        square, table = _square_of(name, scale().numpy())
+        text = filled(
+            template,
+            {"table": bool(table)},
+            table=table,
+            square=square,
+            end=self.activation or "",
+            smallest=float_literal(SMALLEST_SCALE),
+        )
+        needs = (self.point, *ending) if self.has_head else (self.sizes,)
+        noise = Function("noise_variance", text, needs)
         if self.activation is None:
             return (Function("answer", _NORMAL, (noise,)),)
         return (Function("answer", _NORMAL_AT_POINTS, (self.outputs_at, noise, *ending)),)
 
-    def _constant_noise(self) -> str:
-        noise, table = self._squares("noise", self.likelihood.loss.constant_scale())
-        unused = "" if table else "    (void)target;\n"
-        return (
-            f"{table}/* The noise of the targets, in the square of their unit. */\n"
-            "static float noise_variance(int target, const float *mean, const float *variance)\n"
-            f"{{\n{unused}    (void)mean;\n    (void)variance;\n"
-            f"    return {noise};\n}}\n"
-        )
 
-    def _squares(self, name: str, scale: tf.Tensor) -> tuple[str, str]:
-        """The square of a scale, or of that of `target`, in C, and the table it is read from."""
-        squares = np.square(scale.numpy().astype(np.float64)).astype(np.float32)
-        if squares.ndim == 0:
-            return float_literal(float(squares)), ""
-        return f"{name}[target]", Array(name, squares).definition()
+def _square_of(name: str, scale: np.ndarray) -> tuple[str, str]:
+    """The square of a scale, or of that of `target`, in C, and the table it is read from."""
+    squares = np.square(scale.astype(np.float64)).astype(np.float32)
+    if squares.ndim == 0:
+        return float_literal(float(squares)), ""
+    return f"{name}[target]", Array(name, squares).definition()

@@ -125,11 +125,7 @@ static void average_pool(const window *w, const float *mean, const float *varian
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pooling(AbstractUnary):
-    """Pooling by a window.
-
-    Attributes:
-        kind: `"maximum"` or `"average"`.
-    """
+    """Pooling by a window; the kind is `"maximum"` or `"average"`."""
 
     window: Window
     kind: str

@@ -139,13 +139,9 @@ class AbstractUnary(AbstractOperation):
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A network as a list of operations, the last of which answers.
+    """A network as a list of operations, in their order, the last of which answers.
 
-    Attributes:
-        input: The network's input.
-        operations: In the order in which they run.
-        places: For each operation, where its values lie.
-        scratch_floats: Size of the scratch.
+    For each there is where its values lie in a scratch of so many floats.
     """
 
     input: Value

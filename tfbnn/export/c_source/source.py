@@ -29,11 +29,8 @@ FLAGS = (
 class Source:
     """The texts of one network.
 
-    Attributes:
-        name: Beginning of all names: a C identifier.
-        program: The network.
-        input_type: `"float32"` or `"uint8"`.
-        remarks: Lines for the comment in the header: what was exported, and how.
+    `name` is a C identifier, with which all names begin; `remarks` are lines for the comment in the
+    header: what was exported, and how.
     """
 
     name: str

@@ -56,13 +56,10 @@ class Array:
 
 
 def filled(template: str, conditions: Mapping[str, bool], **holes: Any) -> str:
-    """C from a template.
+    """C from a template with holes `${name}`.
 
-    Args:
-        template: C with holes `${name}`. A line that ends in `//? one !other` is there where the
-            first condition holds and the second does not.
-        conditions: Which conditions hold.
-        **holes: What stands in the holes.
+    A line that ends in `//? one !other` is there where the first condition holds and the second
+    does not.
 
     Example:
 

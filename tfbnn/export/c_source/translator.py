@@ -38,13 +38,7 @@ class Settings:
 
 
 class Translator:
-    """The operations so far, and the value of each part of the network.
-
-    Args:
-        steps: The network.
-        likelihood: Of its outputs.
-        settings: Of the export.
-    """
+    """The operations so far, and the value of each part of the network."""
 
     def __init__(self, steps: Steps, likelihood: AbstractLikelihood, settings: Settings):
         shape = steps.input.shape[1:]

@@ -68,11 +68,8 @@ def encoded(
 ) -> EncodedKernel:
     """The shortest encoding of a kernel.
 
-    Args:
-        loc: Means, `(..., units)`.
-        scale: Standard deviations to store one by one, in the same shape, or None.
-        precision: `"float32"` or `"int8"`.
-        groups: Number of groups of units, those of a group side by side.
+    `loc` are its means, `(..., units)`; `scale` standard deviations to store one by one, or None;
+    `groups` the number of groups of units, those of a group side by side.
     """
     loc = loc.reshape(-1, loc.shape[-1])
     scale = None if scale is None else scale.reshape(-1, scale.shape[-1])
