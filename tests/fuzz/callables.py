@@ -773,7 +773,13 @@ def _exports(made: World) -> list[Entry]:
         },
     }
     return files + [
-        Entry(f"tfbnn.export.{name}", getattr(export, name), dict, kinds_of)
+        Entry(
+            f"tfbnn.export.{name}",
+            getattr(export, name),
+            dict,
+            kinds_of,
+            ("representative_data",) if name == "Storage" else (),
+        )
         for name, kinds_of in options.items()
     ]
 

@@ -195,7 +195,9 @@ def ship(
         tolerance = target.tolerance(posterior, mode, storage)
     names = _checked_names(posterior, class_names)
     shipment = Shipment(posterior, mode, storage, inputs, signature, rows, tolerance, names)
+    # A target knows its own layers, and says of others more than a mode does.
     target.check(shipment)
+    mode.check_layers(posterior.model)
     with written_whole(target.places(path), overwrite) as (*temporary, description):
         facts = target.write(shipment, temporary)
         described = manifest.describe(target, shipment, temporary[0], facts)
