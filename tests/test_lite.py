@@ -219,7 +219,7 @@ def _written(path, function, dtype=tf.float32):
         (
             lambda x: {"prediction": 1.0 * tf.cast(x, tf.float32), "uncertainty": x[:, 0]},
             tf.int64,
-            "an input of shape .*int64",
+            "inputs of shapes .*int64",
         ),
         (
             # An index beyond the end: what a change of one constant makes of a sound file.

@@ -289,7 +289,7 @@ def test_rows_that_the_model_cannot_take_are_an_error_in_its_words(tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"uncertainty": "moments"}, "one of .*'none'.*uncertainty='moments'"),
+        ({"uncertainty": "laplace"}, "one of .*'none'.*uncertainty='laplace'"),
         ({"num_samples": 0}, "at least 1.*num_samples=0"),
         ({"check_data": np.ones((3, 6))}, r"must have the shape \(rows, 8, 8, 2\).*\(3, 6\)"),
         ({"check_data": np.full((3, 8, 8, 2), np.inf)}, "`check_data` has NaN or infinite"),

@@ -479,6 +479,7 @@ def _posteriors(made: World) -> list[Entry]:
     # One follows from all three, and may be out of the range of a scale.
     sound = Kind("sound", lambda v: None if positive.fits(v) else False)
     tied = {"length_scale": 1.0, "num_examples": 10, "weight_decay": 0.1}
+    of_base = ("likelihoods",)
     return [
         *(
             Entry(
@@ -486,6 +487,7 @@ def _posteriors(made: World) -> list[Entry]:
                 getattr(posteriors, name),
                 lambda model=model: {"model": model},
                 {"model": values.thing()},
+                of_base,
                 after=lambda posterior: tfbnn.predict(posterior, made.x, 1, verbose=0),
             )
             for name, model in (("MAP", made.plain), ("MeanFieldPosterior", made.model))
@@ -495,6 +497,7 @@ def _posteriors(made: World) -> list[Entry]:
             posteriors.Ensemble,
             lambda: {"models": [made.plain, made.plain]},
             {"models": values.listed(values.thing(), empty=False)},
+            ("model", *of_base),
         ),
         Entry(
             "tfbnn.posteriors.MCDropout",
@@ -507,6 +510,7 @@ def _posteriors(made: World) -> list[Entry]:
                 "num_examples": Kind("count", lambda v: None if values.whole().fits(v) else False),
                 "weight_decay": sound,
             },
+            of_base,
         ),
         Entry(
             "tfbnn.load_posterior",
@@ -728,6 +732,7 @@ def _exports(made: World) -> list[Entry]:
     kinds = {
         "saved_model": (modes, precisions[:1]),
         "tflite": (modes, precisions),
+        "onnx": (("moments", "ensemble", "none"), precisions[:1]),
         "c": (("moments", "none"), ("float32", "int8")),
     }
     files = [
@@ -768,7 +773,13 @@ def _exports(made: World) -> list[Entry]:
         },
     }
     return files + [
-        Entry(f"tfbnn.export.{name}", getattr(export, name), dict, kinds_of)
+        Entry(
+            f"tfbnn.export.{name}",
+            getattr(export, name),
+            dict,
+            kinds_of,
+            ("representative_data",) if name == "Storage" else (),
+        )
         for name, kinds_of in options.items()
     ]
 

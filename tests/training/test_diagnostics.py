@@ -298,7 +298,7 @@ def test_models_that_have_no_elbo():
     ("data", "error", "message"),
     [
         (X, TypeError, "`x`, `y` and `sample_weight` must be arrays"),
-        ((X, Y[:10]), ValueError, r"same number of rows. Received: \[10, 64\]"),
+        ((X, Y[:10]), ValueError, r"same number of rows. Received: shapes \[\(64, 3\), \(10,\)\]"),
         ((X[:0], Y[:0]), ValueError, "no example"),
         ((np.where(X > 2, np.nan, X), Y), ValueError, "NaN or infinite"),
         ((X, Y + 1), ValueError, "Labels must be whole numbers from 0 to 1"),

@@ -15,6 +15,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -52,6 +53,9 @@ class AbstractMode(abc.ABC):
             ValueError: If its model has not.
         """
         return self
+
+    def check_layers(self, model: keras.Model) -> None:  # noqa: B027 (most take any layer)
+        """Raise a `ValueError` that names a layer which the mode cannot pass."""
 
     @abc.abstractmethod
     def computation(self, source: Any, hold: Hold) -> Callable[[Any], Any]:
@@ -198,8 +202,11 @@ class Moments(AbstractMode):
             )
 
     def checked(self, posterior: AbstractPosterior) -> "Moments":
-        moments.check(steps_of(gaussian(posterior, "`uncertainty='moments'`").model))
+        gaussian(posterior, "`uncertainty='moments'`")
         return self
+
+    def check_layers(self, model: keras.Model) -> None:
+        moments.check(steps_of(model))
 
     def computation(self, source: Any, hold: Hold) -> Callable[[Any], Any]:
         rule = MomentsRule(freeze(source.posterior, source.deviations))

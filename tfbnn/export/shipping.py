@@ -26,6 +26,7 @@ from tfbnn.layers.precision import in_float32
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.routes import posterior_of
+from tfbnn.prediction.predictive import outputs_of
 from tfbnn.training.data import check_arrays
 from tfbnn.weights.tracing import traced
 
@@ -195,7 +196,10 @@ def ship(
         tolerance = target.tolerance(posterior, mode, storage)
     names = _checked_names(posterior, class_names)
     shipment = Shipment(posterior, mode, storage, inputs, signature, rows, tolerance, names)
+    # A target knows its own layers, and says of others more than a mode does.
     target.check(shipment)
+    mode.check_layers(posterior.model)
+    outputs_of(posterior, posterior.representative(), shipment.prepared, "check_data")
     with written_whole(target.places(path), overwrite) as (*temporary, description):
         facts = target.write(shipment, temporary)
         described = manifest.describe(target, shipment, temporary[0], facts)

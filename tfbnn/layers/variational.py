@@ -124,13 +124,16 @@ class AbstractVariationalLayer(keras.layers.Layer):
 
     def _checked_estimator(self, estimator: str | None) -> str:
         cls = type(self)
-        if cls.estimator and estimator not in (None, cls.estimator):
+        if estimator is None:
+            return cls.estimator or "flipout"
+        # Before it is compared: a tensor compares with numbers alone.
+        estimator = arguments.one_of("estimator", estimator, tuple(ESTIMATORS))
+        if cls.estimator not in (None, estimator):
             raise TypeError(
                 f"The estimator of `{cls.__name__}` is {cls.estimator!r}; that of "
                 f"`{cls.__mro__[1].__name__}` can be chosen. Received: estimator={estimator!r}"
             )
-        estimator = (cls.estimator or "flipout") if estimator is None else estimator
-        return arguments.one_of("estimator", estimator, tuple(ESTIMATORS))
+        return estimator
 
 
 class _KLRegularizer(keras.regularizers.Regularizer):

@@ -216,10 +216,12 @@ def _batches(x: Any, y: Any, sample_weight: Any, batch_size: int) -> Iterator[tu
                 "Received: x, an infinite tf.data.Dataset"
             )
     elif all(map(is_arrays, given)):
-        rows = sorted({len(leaf) for leaf in tf.nest.flatten(given)})
-        if len(rows) != 1:
+        # A number has no rows.
+        rows = {tuple(np.shape(leaf)[:1]) for leaf in tf.nest.flatten(given)}
+        if len(rows) != 1 or rows == {()}:
             raise ValueError(
-                f"Inputs and targets must have the same number of rows. Received: {rows} rows"
+                "`x`, `y` and `sample_weight` must be arrays of the same number of rows. "
+                f"Received: shapes {[tuple(np.shape(leaf)) for leaf in tf.nest.flatten(given)]}"
             )
     else:
         raise TypeError(

@@ -427,11 +427,14 @@ def test_without_a_compiler_it_says_so(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"uncertainty": "monte_carlo"}, "`uncertainty` must be one of.*'monte_carlo'"),
-        ({"precision": "float16"}, "`precision` must be one of.*'float16'"),
-        ({"scale": "half"}, "`scale` must be one of.*'half'"),
-        ({"input_type": "int8"}, "`input_type` must be one of.*'int8'"),
-        ({"num_points": 7}, "even and at least 2. Received: num_points=7"),
+        (
+            {"uncertainty": "monte_carlo"},
+            r"the modes \['moments', 'none'\].*='monte_carlo'",
+        ),
+        ({"precision": "float16"}, "`storage` must be one of.*storage='float16'"),
+        ({"scale": "half"}, "`standard_deviations` must be one of.*'half'"),
+        ({"input_type": "int8"}, "`type` must be one of.*type='int8'"),
+        ({"num_points": 7}, "`num_points` must be even.*Received: num_points=7"),
         ({"input_type": "uint8"}, "whole numbers from 0 to 255.*Received: check_data from"),
     ],
 )

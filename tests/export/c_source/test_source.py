@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import types
 
 import keras
 import numpy as np
@@ -21,6 +22,7 @@ from tfbnn.export.c_source.check_program import Expected, check_program
 from tfbnn.export.c_source.source import Source
 from tfbnn.export.c_source.text import in_comment
 from tfbnn.export.c_source.translator import Settings
+from tfbnn.export.options import Inputs
 from tfbnn.posterior import posterior_of
 
 pytestmark = pytest.mark.skipif(
@@ -44,7 +46,9 @@ def source():
 
 def made(model, name, class_names=None, preprocessing=None):
     posterior, chosen = posterior_of(model), Settings()
-    remarks = exporter._remarks(posterior, chosen, class_names, preprocessing)
+    inputs = Inputs(preprocessing=preprocessing)
+    shipment = types.SimpleNamespace(posterior=posterior, class_names=class_names, inputs=inputs)
+    remarks = exporter._remarks(shipment, chosen)
     return Source(name, exporter._program(posterior, chosen), "float32", remarks)
 
 

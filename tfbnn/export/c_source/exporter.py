@@ -144,7 +144,7 @@ class C(AbstractTarget):
                 "There is no C for a layer before the network: give `preprocessing` in words, or "
                 f"put the layer into the model. Received: {shipment.inputs.words}"
             )
-        settings_of(shipment)
+        _program(shipment.posterior, settings_of(shipment))
 
     def tolerance(self, posterior: AbstractPosterior, mode: Any, storage: Storage) -> float:
         # Moments are computed in float32, the mean in the precision of the model.
