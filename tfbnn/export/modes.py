@@ -111,7 +111,7 @@ class Ensemble(AbstractMode):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check(self, num_samples=arguments.count, seed=_seed)
+        arguments.check_fields(self, num_samples=arguments.count, seed=_seed)
 
     def checked(self, posterior: AbstractPosterior) -> "Ensemble":
         return dataclasses.replace(self, num_samples=num_networks(posterior, self.num_samples))
@@ -145,7 +145,7 @@ class MonteCarlo(AbstractMode):
     num_samples: int = 16
 
     def __post_init__(self) -> None:
-        _check(self, num_samples=arguments.count)
+        arguments.check_fields(self, num_samples=arguments.count)
 
     def checked(self, posterior: AbstractPosterior) -> "MonteCarlo":
         if posterior.num_draws is not None or not isinstance(posterior, AbstractRandomNetwork):
@@ -194,7 +194,7 @@ class Moments(AbstractMode):
     num_points: int = 64
 
     def __post_init__(self) -> None:
-        _check(self, num_points=arguments.count)
+        arguments.check_fields(self, num_points=arguments.count)
         if self.num_points % 2:
             raise ValueError(
                 "`num_points` must be even: the points come in pairs. "
@@ -257,8 +257,3 @@ def _repeated(x: tf.Tensor, count: int) -> tf.Tensor:
 
 def _seed(name: str, value: Any) -> int:
     return arguments.seed(name, value, minimum=0)
-
-
-def _check(mode: Any, **checks: Callable[[str, Any], Any]) -> None:
-    for name, check in checks.items():
-        object.__setattr__(mode, name, check(name, getattr(mode, name)))
