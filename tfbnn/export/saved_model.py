@@ -144,7 +144,7 @@ class _Builder:
             self._replaced = {id(v) for weight in posterior.weights for v in weight.variables}
         functions = {}
         if posterior.mean() is not None:
-            functions[_DEFAULT] = self._traced(self._mean())
+            functions[_DEFAULT] = self.module.mean = self._traced(self._mean())
         if isinstance(shipment.mode, modes.MonteCarlo):
             scalars = (tf.TensorSpec([], tf.int64, name) for name in ("num_samples", "seed"))
             self.module.predict = self._traced(self._draw, *scalars)
