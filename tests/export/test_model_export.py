@@ -71,6 +71,17 @@ def test_an_onnx_file_runs_without_tfbnn(model, mode, tmp_path):
     assert found["uncertainty"].shape == (5,)
 
 
+@pytest.mark.parametrize("format", ["onnx", "tflite", "saved_model"])
+def test_numbers_that_a_layer_keeps_are_in_the_file(format, tmp_path):
+    x = X.reshape(len(X), -1)[:, :6] * 3 + 1
+    normalization = keras.layers.Normalization()
+    normalization.adapt(x)
+    model = tfbnn.Sequential([keras.Input((6,)), normalization, tfbnn.layers.Dense(3)])
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    manifest = getattr(tfbnn.export, format)(model, tmp_path / "net", "none", check_data=x)
+    assert manifest["agreement"]["max_error"] < 1e-5
+
+
 def test_onnx_that_is_not_installed(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(ImportError, match=r"pip install tfbnn\[onnx\]"):

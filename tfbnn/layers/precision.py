@@ -53,7 +53,8 @@ def _changes(layer: keras.Layer) -> Iterator[tuple[Any, str, Any]]:
     for name, value in vars(layer).items():
         # No symbolic ones, which a layer may hold from a graph that has gone.
         if isinstance(value, tf.Tensor) and value.dtype.is_floating and hasattr(value, "numpy"):
-            yield layer, name, tf.cast(value, tf.float32)
+            # An array, which a graph takes for a constant; a tensor would be one of its inputs.
+            yield layer, name, value.numpy().astype("float32")
     # A model casts its inputs to the types of these.
     is_input = isinstance(layer, keras.layers.InputLayer)
     for owner in [layer] if is_input else keras_internals.symbolic_inputs(layer):

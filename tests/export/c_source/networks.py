@@ -105,7 +105,7 @@ def rounded_weights(model, precision, scale):
         bias = layer.bias and FrozenWeight(
             layer.bias.loc.numpy(), layer.bias.scale.numpy() if layer.bias.is_random else None
         )
-        frozen[layer.random_map] = FrozenLayer(FrozenWeight(loc, deviation), bias)
+        frozen[layer] = FrozenLayer(FrozenWeight(loc, deviation), bias)
     return frozen
 
 
