@@ -77,7 +77,7 @@ def test_every_policy_with_every_target(target, model, tmp_path):
         pytest.skip("there is no C compiler `cc` to run the code")
     before = parts(model)
     path = tmp_path / "net"
-    manifest = getattr(tfbnn.export, name)(model, path, check_data=X, **options)
+    manifest = getattr(flat, name)(model, path, check_data=X, **options)
     assert parts(model) == before
     error = manifest["agreement"]["max_error"]
     # The model itself computes in its precision; int8 is another rounding.

@@ -35,7 +35,7 @@ def describe(
         A dict for `json.dump`.
     """
     signature, posterior = shipment.signature, shipment.posterior
-    shapes = dict(zip(signature.inputs, signature.shapes, strict=True))
+    shapes = dict(zip(signature.inputs, map(list, signature.shapes), strict=True))
     likelihoods = {name: _likelihood(one) for name, one in signature.outputs.items()}
     single = len(likelihoods) == 1
     return {

@@ -54,8 +54,10 @@ class AbstractMode(abc.ABC):
         """
         return self
 
-    def check_layers(self, model: keras.Model) -> None:  # noqa: B027 (most take any layer)
-        """Raise a `ValueError` that names a layer which the mode cannot pass."""
+    def check_layers(  # noqa: B027 (most take any layer)
+        self, model: keras.Model, instead: str
+    ) -> None:
+        """Raise a `ValueError` that names a layer which the mode cannot pass, and what to do."""
 
     @abc.abstractmethod
     def computation(self, source: Any, hold: Hold) -> Callable[[Any], Any]:
@@ -205,8 +207,8 @@ class Moments(AbstractMode):
         gaussian(posterior, "`uncertainty='moments'`")
         return self
 
-    def check_layers(self, model: keras.Model) -> None:
-        moments.check(steps_of(model))
+    def check_layers(self, model: keras.Model, instead: str) -> None:
+        moments.check(steps_of(model), instead or moments.INSTEAD)
 
     def computation(self, source: Any, hold: Hold) -> Callable[[Any], Any]:
         rule = MomentsRule(freeze(source.posterior, source.deviations))

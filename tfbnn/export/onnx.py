@@ -72,7 +72,7 @@ class ONNX(AbstractTarget):
     tolerances = {"float32": 1e-4}
     deviations = ("full", *FORMS)
     input_types = ("float32", "uint8")
-    instead = "Use `uncertainty='ensemble'`, whose networks are drawn now. "
+    instead = "Use `uncertainty='ensemble'`, whose networks are drawn now."
 
     def check(self, shipment: Shipment) -> None:
         _packages()

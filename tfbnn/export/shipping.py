@@ -149,7 +149,7 @@ class AbstractTarget(abc.ABC):
     instead: ClassVar[str] = ""
 
     def places(self, path: pathlib.Path) -> list[pathlib.Path]:
-        """The files or folders to write, the manifest last."""
+        """The files or folders to write, the manifest last; a `ValueError` if none can be there."""
         return [path, manifest.manifest_path(path)]
 
     def check(self, shipment: Shipment) -> None:  # noqa: B027 (most have nothing to refuse)
@@ -185,6 +185,7 @@ def ship(
     posterior = posterior_of(model)
     mode, storage, inputs = modes.get(uncertainty), storage_of(storage), inputs_of(inputs)
     overwrite, path = arguments.boolean("overwrite", overwrite), arguments.path("path", path)
+    places = target.places(path)
     _check_choices(target, mode, storage, inputs)
     mode, signature = mode.checked(posterior), Signature.of(posterior)
     for one in posterior.models:
@@ -198,9 +199,9 @@ def ship(
     shipment = Shipment(posterior, mode, storage, inputs, signature, rows, tolerance, names)
     # A target knows its own layers, and says of others more than a mode does.
     target.check(shipment)
-    mode.check_layers(posterior.model)
+    mode.check_layers(posterior.model, target.instead)
     outputs_of(posterior, posterior.representative(), shipment.prepared, "check_data")
-    with written_whole(target.places(path), overwrite) as (*temporary, description):
+    with written_whole(places, overwrite) as (*temporary, description):
         facts = target.write(shipment, temporary)
         described = manifest.describe(target, shipment, temporary[0], facts)
         manifest.write(described, description)
@@ -217,7 +218,7 @@ def _check_choices(target: AbstractTarget, mode: Any, storage: Storage, inputs: 
     if not isinstance(mode, target.modes):
         names = [one.name for one in target.modes]
         raise ValueError(
-            f"A file of format {target.name!r} has one of the modes {names}. {target.instead}"
+            f"A file of format {target.name!r} has one of the modes {names}. {target.instead} "
             f"Received: uncertainty={mode.name!r}"
         )
     arguments.one_of("storage", storage.precision, tuple(target.tolerances))

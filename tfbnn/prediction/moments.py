@@ -32,7 +32,7 @@ from tfbnn.prediction.points import standard_points
 # The linear part of a variational layer, on moments.
 LinearRule = Callable[[RandomMap, Moments], Moments]
 
-_INSTEAD = "Use `uncertainty='monte_carlo'` or 'ensemble', which compute every layer as Keras does."
+INSTEAD = "Use `uncertainty='monte_carlo'` or 'ensemble', which compute every layer as Keras does."
 
 
 def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
@@ -56,7 +56,7 @@ def propagate(steps: Steps, inputs: tf.Tensor, linear: LinearRule) -> Moments:
     return values[steps.output]
 
 
-def check(steps: Steps, instead: str = _INSTEAD) -> None:
+def check(steps: Steps, instead: str = INSTEAD) -> None:
     """Raise a `ValueError` that names the layer if moments cannot pass through one.
 
     The message ends in what to do `instead`.

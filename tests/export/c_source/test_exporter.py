@@ -17,7 +17,7 @@ import tfbnn
 from tests.export import flat
 from tests.export.c_source import models
 from tests.export.c_source.networks import ROWS, answers_of, close, model_of, written
-from tfbnn.export.c_source import c_compiler, exporter
+from tfbnn.export.c_source import c_compiler, exporter, translator
 from tfbnn.export.c_source.agreement import answers_as_stored
 from tfbnn.export.c_source.text import literals
 from tfbnn.export.c_source.translator import Settings
@@ -525,13 +525,14 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_code_is_found_and_removed(name, tmp_path, monkeypatch):
-    right = exporter.Translator._encoded
+    right = translator._law
     uncertainty, change = WRONG[name]
 
-    def wrong(self, layer, loc, scale, *others):
-        return right(self, layer, *change(loc, scale), *others)
+    def wrong(weight):
+        loc, scale = right(weight)
+        return change(loc, scale) if loc is not None and loc.ndim > 1 else (loc, scale)
 
-    monkeypatch.setattr(exporter.Translator, "_encoded", wrong)
+    monkeypatch.setattr(translator, "_law", wrong)
     with pytest.raises(RuntimeError, match="disagrees with the Keras model, and was removed"):
         small(tmp_path, uncertainty=uncertainty)
     assert not (tmp_path / "net").exists()

@@ -126,9 +126,16 @@ class C(AbstractTarget):
     tolerances = TOLERANCES
     deviations = ("full", *FORMS)
     input_types = tuple(C_TYPES)
-    instead = "Use `uncertainty='none'`, or a mode of `tfbnn.export.tflite` that draws networks. "
+    instead = "Use `uncertainty='none'`, or a mode of `tfbnn.export.tflite` that draws networks."
 
     def places(self, path: pathlib.Path) -> list[pathlib.Path]:
+        name = path.name
+        if not _IDENTIFIER.fullmatch(name) or name.lower() in _HEADERS:
+            raise ValueError(
+                "The name of the folder begins all names in C: it must be letters, digits and `_`, "
+                "a letter first, and not that of a header of the standard library, which it would "
+                f"hide. Received: path={name!r}"
+            )
         names = (f"{path.name}.c", f"{path.name}.h", "Makefile", f"test_{path.name}.c")
         return [path / name for name in (*names, f"{path.name}.json")]
 
@@ -155,12 +162,6 @@ class C(AbstractTarget):
     def write(self, shipment: Shipment, paths: Sequence[pathlib.Path]) -> dict[str, Any]:
         network, header, makefile, check = paths
         name, settings = network.stem, settings_of(shipment)
-        if not _IDENTIFIER.fullmatch(name) or name.lower() in _HEADERS:
-            raise ValueError(
-                "The name of the folder begins all names in C: it must be letters, digits and `_`, "
-                "a letter first, and not that of a header of the standard library, which it would "
-                f"hide. Received: path={name!r}"
-            )
         program = _program(shipment.posterior, settings)
         source = Source(name, program, settings.input_type, _remarks(shipment, settings))
         network.write_text(source.source())
