@@ -473,7 +473,7 @@ def test_reduced_precision_is_within_its_tolerance(name, precision, tmp_path):
     prediction, _ = tfbnn.lite.Model(path).predict(x)
     expected, _ = expected_answer(model, x)
     error = np.abs(prediction - expected).max() / max(1.0, np.abs(expected).max())
-    assert error <= tflite_module.TOLERANCES[precision]
+    assert error <= tflite_module.LiteRT.tolerances[precision]
     flat.tflite(model, path, num_samples=4, precision=precision, check_data=x, overwrite=True)
 
 
