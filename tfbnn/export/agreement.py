@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from tfbnn.export.rows import of_networks
 from tfbnn.layers.precision import in_float32
 from tfbnn.prediction.predictive import outputs_of, sampled_blocks
 
@@ -81,7 +81,7 @@ def same_as_network(source: Any, values: Any, run: Run) -> Agreement:
             ten times that, or one is not finite.
     """
     outputs = outputs_of(source.posterior, values, source.prepared, "check_data")
-    expected = source.answer(tf.nest.map_structure(lambda one: one[tf.newaxis], outputs))
+    expected = source.answer(of_networks([outputs]))
     return same_answers(expected, run(source.rows), source.signature.answers, source.tolerance)
 
 

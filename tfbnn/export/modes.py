@@ -22,6 +22,7 @@ import tensorflow as tf
 from tfbnn import arguments
 from tfbnn.export import agreement
 from tfbnn.export.laws import MomentsRule, MonteCarloRule, calls_of, freeze
+from tfbnn.export.rows import of_networks
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior, AbstractRandomNetwork
@@ -93,7 +94,7 @@ class Mean(AbstractMode):
 
     def computation(self, source: Any, hold: Hold) -> Callable[[Any], Any]:
         values = held(source.posterior.mean(), hold)
-        return lambda inputs: _alone(source.posterior.network(read(values), inputs))
+        return lambda inputs: of_networks([source.posterior.network(read(values), inputs)])
 
     def compare(self, source: Any, run: agreement.Run) -> agreement.Agreement:
         return agreement.same_as_network(source, source.posterior.mean(), run)
@@ -123,7 +124,7 @@ class Ensemble(AbstractMode):
 
         def outputs(inputs: Any) -> Any:
             each = [source.posterior.network(read(values), inputs) for values in networks]
-            return tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *each)
+            return of_networks(each)
 
         return outputs
 
@@ -247,10 +248,6 @@ def read(values: Any) -> Any:
     return tf.nest.map_structure(
         lambda v: v if isinstance(v, int) else tf.convert_to_tensor(v), values
     )
-
-
-def _alone(outputs: Any) -> Any:
-    return tf.nest.map_structure(lambda output: output[tf.newaxis], outputs)
 
 
 def _repeated(x: tf.Tensor, count: int) -> tf.Tensor:

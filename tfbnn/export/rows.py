@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
-from tfbnn.layers.keras_internals import inputs_structure, outputs_structure
+from tfbnn.layers.keras_internals import input_specs, outputs_structure
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.training.data import check_arrays
@@ -36,11 +36,7 @@ class Signature:
     def of(cls, posterior: AbstractPosterior) -> "Signature":
         """That of a posterior's model."""
         model = posterior.model
-        structure = inputs_structure(model)
-        if structure is None:
-            # A subclassed model remembers the batch that it was built on.
-            shape = (model.get_build_config() or {}).get("input_shape", ())
-            structure = tf.TensorSpec((None, *shape[1:]))
+        structure = input_specs(model)
         flat = tf.nest.flatten(structure)
         names = ["inputs"] if len(flat) == 1 else _names(structure, [one.name for one in flat])
         likelihoods = posterior.likelihoods
@@ -51,7 +47,7 @@ class Signature:
         return cls(
             structure,
             names,
-            [(None, *one.shape[1:]) for one in flat],
+            [tuple(one.shape) for one in flat],
             dict(zip(of_outputs, likelihoods, strict=True)),
         )
 
@@ -124,6 +120,11 @@ class Signature:
                 "kept none: pass `check_data=` with some rows of inputs. Received: check_data=None"
             )
         return [one[:_MAX_ROWS] for one in self.rows("check_data", rows)]
+
+
+def of_networks(each: Sequence[Any]) -> Any:
+    """Outputs of networks, one by one, as outputs `(networks, rows, ...)`."""
+    return tf.nest.map_structure(lambda *outputs: tf.stack(outputs), *each)
 
 
 def _names(structure: Any, otherwise: list[str] | None) -> list[str]:

@@ -14,6 +14,7 @@ from tfbnn.export import modes
 from tfbnn.export.agreement import Answers, Run
 from tfbnn.export.laws import FrozenWeight
 from tfbnn.export.options import Inputs
+from tfbnn.export.rows import of_networks
 from tfbnn.export.shipping import AbstractTarget, Shipment, ship
 from tfbnn.export.sparse import SparseWeight
 from tfbnn.layers.precision import in_float32
@@ -181,7 +182,7 @@ class _Builder:
 
         def mean(inputs: Any) -> Any:
             values = [weight.decode().mean() for weight in self._weights]
-            return _stacked([self._posterior.network(values, inputs)])
+            return of_networks([self._posterior.network(values, inputs)])
 
         return mean
 
@@ -209,10 +210,6 @@ class _Builder:
             shape=tf.constant([], tf.int32), minval=zero, maxval=limit
         )
         return self._draw(inputs, tf.constant(self._shipment.mode.num_samples, tf.int64), seed)
-
-
-def _stacked(outputs: list[Any]) -> Any:
-    return tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *outputs)
 
 
 def _save(builder: _Builder, path: pathlib.Path) -> None:

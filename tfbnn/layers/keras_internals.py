@@ -98,13 +98,21 @@ def outputs_structure(model: Any) -> Any:
     return getattr(model, "_outputs_struct", None)
 
 
-def inputs_structure(model: Any) -> Any:
-    """Symbolic inputs in the structure that a model takes (`_inputs_struct`, 3.0); None if unknown.
+def input_specs(model: Any) -> Any:
+    """What a built model takes, in its structure, with an unknown number of rows.
 
-    `inputs` is flat, and `input` fails where a model was never called.
+    From `_inputs_struct` (3.0): `inputs` is flat, and `input` fails where a model was never called.
+    A subclassed model remembers the batch that it was built on.
     """
     found = getattr(graph_of(model), "_inputs_struct", None)
-    return found[0] if isinstance(found, list | tuple) and len(found) == 1 else found
+    if found is None:
+        shape = (model.get_build_config() or {}).get("input_shape", ())
+        return tf.TensorSpec((None, *shape[1:]), model.variable_dtype)
+    if isinstance(found, list | tuple) and len(found) == 1:
+        found = found[0]
+    return tf.nest.map_structure(
+        lambda one: tf.TensorSpec((None, *one.shape[1:]), one.dtype, one.name), found
+    )
 
 
 def dropout_masks(cell: Any, like: tf.Tensor, rate: float) -> Any:

@@ -3,6 +3,7 @@
 | route | a draw is | where it comes from |
 |---|---|---|
 | `MeanFieldPosterior` | every weight from its normal law | `fit` of a `tfbnn` model |
+| `GaussianPosterior` | the same | laws that are given |
 | `MCDropout` | one mask for each layer of dropout | `fit` of a Keras model with dropout |
 | `Ensemble` | one of its members, or a draw of it | several models or posteriors |
 | `MAP` | always the same network | `fit` of any Keras model |
@@ -13,7 +14,8 @@
 * `noisy_places`: where a Keras model draws noise.
 * `files`: posteriors on the disk.
 
-To add a route: one file with a subclass of `AbstractPosterior`, and a row in `routes.ROUTES`.
+To add a route: one file with a subclass of one of the classes in `base` or `gaussian`, and a row in
+`routes.ROUTES`.
 """
 
 from tfbnn.posterior.base import AbstractPosterior as AbstractPosterior

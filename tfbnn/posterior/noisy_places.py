@@ -17,7 +17,7 @@ import tensorflow as tf
 from tfbnn.layers.keras_internals import (
     all_layers,
     dropout_masks,
-    inputs_structure,
+    input_specs,
     variables_as,
 )
 from tfbnn.weights import noise
@@ -214,7 +214,9 @@ def _seen_shapes(
             }
             stack.enter_context(_replaced(cell, **methods))
             stack.enter_context(_replaced(layer, call=_training(layer)))
-        traced(lambda inputs: model(inputs, training=False)).get_concrete_function(_inputs(model))
+        traced(lambda inputs: model(inputs, training=False)).get_concrete_function(
+            input_specs(model)
+        )
     return seen
 
 
@@ -226,18 +228,6 @@ def _known(owner: Any, shape: Any) -> tuple[int, ...]:
             f"{owner.name!r}"
         )
     return tuple(shape)
-
-
-def _inputs(model: keras.Model) -> Any:
-    """Inputs of a model with an unknown number of rows, in its structure."""
-    symbolic = inputs_structure(model)
-    if symbolic is not None:
-        return tf.nest.map_structure(
-            lambda tensor: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype), symbolic
-        )
-    # A subclassed model remembers the batch that it was built on.
-    shape = (model.get_build_config() or {}).get("input_shape", ())
-    return tf.TensorSpec((None, *shape[1:]), model.variable_dtype)
 
 
 def _training(layer: keras.Layer) -> Callable:
