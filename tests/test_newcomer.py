@@ -13,8 +13,8 @@ from tfbnn.scores import class_uncertainty
 README = pathlib.Path(__file__).parents[1] / "README.md"
 SEEDS = (0, 1, 2)
 PLAIN = {
-    "tfbnn.layers.Convolution2DReparameterization": "keras.layers.Conv2D",
-    "tfbnn.layers.DenseFlipout": "keras.layers.Dense",
+    "tfbnn.layers.Conv2D": "keras.layers.Conv2D",
+    "tfbnn.layers.Dense": "keras.layers.Dense",
     "tfbnn.Sequential": "keras.Sequential",
     # The same optimizer: 40 epochs of 47 batches.
     ', recipe="calibrated"': ", optimizer=keras.optimizers.Adam("

@@ -262,8 +262,13 @@ def test_a_layer_without_moments_is_named_with_the_modes_that_take_it(tmp_path):
     ],
 )
 def test_moments_pass_layers_of_keras(make, tmp_path):
-    first = LAYERS.Convolution2DFlipout(4, 2, posterior=family())
-    layers = [first, make(), keras.layers.Flatten(), LAYERS.DenseFlipout(3, posterior=family())]
+    first = LAYERS.Convolution2DFlipout(4, 2, kernel_posterior=family())
+    layers = [
+        first,
+        make(),
+        keras.layers.Flatten(),
+        LAYERS.DenseFlipout(3, kernel_posterior=family()),
+    ]
     model = tfbnn.Sequential([keras.Input((4, 4, 1)), *layers])
     model.compile(loss=LOGITS)
     path = tmp_path / "m.tflite"

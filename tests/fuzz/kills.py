@@ -201,8 +201,8 @@ def _do_export(name: str) -> Callable[[pathlib.Path, bool], None]:
 
 
 _EXPORTS = {
-    "tflite": ("tflite", "out/model.tflite", {"uncertainty": "moments", "num_samples": 2}),
-    "saved_model": ("saved_model", "out/saved", {"num_samples": 2, "uncertainty": "none"}),
+    "tflite": ("tflite", "out/model.tflite", {"uncertainty": "moments"}),
+    "saved_model": ("saved_model", "out/saved", {"uncertainty": "none"}),
     "c": ("c", "out/network", {}),
 }
 _WORK = {

@@ -283,10 +283,14 @@ def test_bad_data_sets(function):
         function(shared_model(), dataset.take(0))
 
 
-def test_scores_are_for_one_output():
+def test_each_of_several_outputs_is_scored_as_if_it_were_alone():
     inputs = keras.Input((3,))
-    outputs = [tfbnn.layers.DenseFlipout(3)(inputs) for _ in range(2)]
+    outputs = [tfbnn.layers.DenseFlipout(3, seed=seed)(inputs) for seed in (0, 1)]
     model = tfbnn.Model(inputs, outputs)
     model.compile(loss=[SPARSE, SPARSE])
-    with pytest.raises(ValueError, match="Scores are for one output.*a model with 2 outputs"):
-        tfbnn.evaluate(model, X, [Y, Y])
+    scores = tfbnn.evaluate(model, X, [Y, Y], **SETTINGS)
+    predictions = tfbnn.predict(model, X, **SETTINGS)
+    for one, (p, _) in zip(scores, predictions, strict=True):
+        assert one.nll == pytest.approx(-np.log(p[np.arange(60), Y]).mean(), rel=1e-5)
+    with pytest.raises(ValueError, match="one output: .*Received: a model with 2 outputs"):
+        tfbnn.calibrate(model, X, [Y, Y], **SETTINGS)

@@ -84,7 +84,7 @@ def test_nothing_stays_on_the_disk(trained, small_search, tmp_path, monkeypatch)
     seen = []
     real = objectives.tflite
     monkeypatch.setattr(
-        objectives, "tflite", lambda m, path, **k: seen.append(path) or real(m, path, **k)
+        objectives, "tflite", lambda m, path, *a, **k: seen.append(path) or real(m, path, *a, **k)
     )
     search.Bytes(1.0, (0.0,), num_samples=2, num_samples_in_file=2)(trained, *small_search.data())
     assert pathlib.Path(seen[0]).is_relative_to(tmp_path)

@@ -77,7 +77,7 @@ def test_adam_by_name_gets_there():
 def test_a_mixture_is_judged_by_its_own_kl():
     """At small sigma the narrow component pulls, not the entropy: more than one nat a weight."""
     prior = tfbnn.priors.ScaleMixture(0.5, 1.0, 0.0025)
-    (pull, _), _ = pulls_of(2, initial_scale=1e-4, prior=prior)
+    (pull, _), _ = pulls_of(2, initial_scale=1e-4, kernel_prior=prior)
     assert abs(pull) == pytest.approx(1.0, abs=0.1)
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 import tfbnn
-from tfbnn.weights.realisation import realisation
+from tfbnn.weights import realisation
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(48, 6)).astype("float32")
@@ -103,7 +103,7 @@ def _fitted(model):
 def test_no_sum_of_a_training_step_is_ordered_by_time(estimator):
     if estimator == "Reparameterization":
         # What weights of one shape share has been traced before, for a step that XLA compiles.
-        realisation.cache_clear()
+        realisation._of_kind.cache_clear()
         _fitted(_model(estimator, jit_compile=True))
     assert _sums_ordered_by_time(lambda: _fitted(_model(estimator))) == []
 

@@ -6,6 +6,7 @@ A ZIP archive of `posterior.json` and `<number>.keras`, one for each model.
 import json
 import pathlib
 import tempfile
+import warnings
 import zipfile
 from typing import Any
 
@@ -78,8 +79,15 @@ def read(path: Any, routes: dict[str, Any], **kwargs: Any) -> Any:
                 f"{path} cannot be read as a posterior: it is damaged, or was not written by "
                 f"`posterior.save` ({type(error).__name__}: {error})."
             ) from error
-        loaded = {name: load_model(file, **kwargs) for name, file in models.items()}
+        loaded = {name: _loaded(file, kwargs) for name, file in models.items()}
     return _restored(path, description, loaded, routes)
+
+
+def _loaded(path: str, kwargs: dict[str, Any]) -> keras.Model:
+    with warnings.catch_warnings():
+        # Of a model that was compiled and never trained; a posterior takes no steps.
+        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+        return load_model(path, **kwargs)
 
 
 def _names(description: dict[str, Any]) -> list[str]:

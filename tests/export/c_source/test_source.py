@@ -13,7 +13,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import tfbnn
 from tests.export import flat
 from tests.export.c_source import models
 from tests.export.c_source.networks import model_of
@@ -193,7 +192,7 @@ def test_names_of_layers_in_other_files(target, name, tmp_path):
     model = models.sequential((5,), models.dense(4, name=name), models.dense(3))
     options = {"precision": "posterior"} if target == "tflite" else {"num_samples": 2}
     x = models.inputs_of((5,), 8)
-    manifest = getattr(tfbnn.export, target)(model, tmp_path / "m", check_data=x, **options)
+    manifest = getattr(flat, target)(model, tmp_path / "m", check_data=x, **options)
     if target == "tflite":
         assert name in manifest["bits"]
 
