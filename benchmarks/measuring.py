@@ -19,11 +19,16 @@ _WORKER = pathlib.Path(__file__).with_name("worker.py")
 class Worker:
     """A contender's process. Its first step is done when the constructor returns."""
 
-    def __init__(self, case: dict[str, Any], python: str = sys.executable):
+    def __init__(
+        self,
+        case: dict[str, Any],
+        python: str = sys.executable,
+        worker: pathlib.Path = _WORKER,
+    ):
         self.case = case
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            [python, str(_WORKER), json.dumps(case)],
+            [python, str(worker), json.dumps(case)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
