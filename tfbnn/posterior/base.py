@@ -102,6 +102,14 @@ class AbstractPosterior(abc.ABC):
         """A Keras model that computes the network at the mean, where there is one."""
         return self.model
 
+    def with_laws(self) -> Any | None:
+        """The same law of networks as independent normal weights of a model of tfbnn, or None.
+
+        An `AbstractGaussianPosterior` is its own. A route whose weights belong to a plain Keras
+        model gives here a copy of it, whose layers hold them: then it is pruned and shipped.
+        """
+        return None
+
     def representative(self) -> Any:
         """A network of the law, for what all have in common: shapes and sizes."""
         return self.mean()
@@ -130,14 +138,21 @@ class AbstractPosterior(abc.ABC):
         """The Keras models, or the posteriors, that a file of the posterior is made of."""
         return [self.model]
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a file of the posterior holds beside its parts, NumPy arrays by name."""
+        return {}
+
     def get_config(self) -> dict[str, Any]:
-        """What `from_parts` needs beside the parts: numbers and names."""
+        """What `from_parts` needs beside the parts: plain values and names, for JSON."""
         return {}
 
     @classmethod
-    def from_parts(cls, parts: list[Any], config: dict[str, Any]) -> Self:
-        """The posterior that has given `parts` and `get_config()`."""
-        return cls(*parts, **config)
+    def from_parts(
+        cls, parts: list[Any], config: dict[str, Any], arrays: dict[str, np.ndarray]
+    ) -> Self:
+        """The posterior that has given `parts`, `get_config()` and `arrays`."""
+        return cls(*parts, **config, **arrays)
 
     def save(self, path: Any) -> None:
         """Write the posterior to a file, which `tfbnn.load_posterior` reads.

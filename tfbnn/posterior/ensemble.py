@@ -127,8 +127,8 @@ class Ensemble(AbstractPosterior):
         return {**super().describe(), "members": [member.describe() for member in self.members]}
 
     @classmethod
-    def from_parts(cls, parts: list[Any], config: dict[str, Any]) -> Self:
-        del config
+    def from_parts(cls, parts: list[Any], config: dict[str, Any], arrays: dict[str, Any]) -> Self:
+        del config, arrays
         return cls(parts)
 
     def _in_common(self, index: int, outputs: Any) -> Any:

@@ -46,6 +46,9 @@ class AbstractGaussianPosterior(AbstractRandomVariables):
         super().__init__(model, likelihoods)
         self.weights: list[NormalWeight] = variational_weights(model)
 
+    def with_laws(self) -> Self:
+        return self
+
     @abc.abstractmethod
     def laws(self) -> dict[NormalWeight, NormalLaw]:
         """The law of each of `weights`."""
@@ -115,7 +118,8 @@ class GaussianPosterior(AbstractGaussianPosterior):
         return [self.as_model()]
 
     @classmethod
-    def from_parts(cls, parts: list[Any], config: dict[str, Any]) -> Self:
+    def from_parts(cls, parts: list[Any], config: dict[str, Any], arrays: dict[str, Any]) -> Self:
+        del arrays
         (model,) = parts
         weights = variational_weights(model)
         laws = {weight: NormalLaw(weight.loc, weight.scale) for weight in weights}
@@ -133,15 +137,16 @@ def gaussian(posterior: AbstractPosterior, what: str) -> AbstractGaussianPosteri
         TypeError: If the posterior has no laws of weights.
         ValueError: If its draws have other laws than it says.
     """
-    if not isinstance(posterior, AbstractGaussianPosterior):
+    found = posterior.with_laws()
+    if found is None:
         raise TypeError(
             f"{what} needs the mean and the standard deviation of each weight, which this "
             "posterior has not. `tfbnn.predict`, `tfbnn.evaluate`, `tfbnn.calibrate` and files "
             "with `uncertainty='ensemble'` take it; `tfbnn.distill` teaches a model that has them. "
             f"Received: a posterior of type {type(posterior).__name__}"
         )
-    _check_laws(posterior)
-    return posterior
+    _check_laws(found)
+    return found
 
 
 def _check_laws(posterior: AbstractGaussianPosterior) -> None:

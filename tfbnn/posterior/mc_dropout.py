@@ -129,7 +129,8 @@ class MCDropout(AbstractRandomNetwork):
         return {"loss": self._loss and keras.saving.serialize_keras_object(self._loss)}
 
     @classmethod
-    def from_parts(cls, parts: list[Any], config: dict[str, Any]) -> Self:
+    def from_parts(cls, parts: list[Any], config: dict[str, Any], arrays: dict[str, Any]) -> Self:
+        del arrays
         return cls(*parts, loss=keras.saving.deserialize_keras_object(config["loss"]))
 
 
