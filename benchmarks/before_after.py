@@ -42,11 +42,12 @@ model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 model.save(sys.argv[1])
 """
 EXPORT = """
-import pathlib, sys, tfbnn
+import pathlib, sys, numpy, tfbnn
 folder = pathlib.Path(sys.argv[2])
 model = tfbnn.load_model(sys.argv[1])
+rows = numpy.random.default_rng(0).normal(size=(8, *model.input_shape[1:]))
 for mode in sys.argv[3:]:
-    tfbnn.export.tflite(model, folder / f"{mode}.tflite", mode)
+    tfbnn.export.tflite(model, folder / f"{mode}.tflite", mode, check_data=rows)
 """
 
 
@@ -54,16 +55,19 @@ def main() -> None:
     """Measure and print the tables."""
     settings = _settings()
     checkouts = [pathlib.Path(settings.before).resolve(), HERE]
-    header = ["network", "what", "jit", "before ms", "after ms", "time", "first step", "memory"]
-    print(measuring.table(header, _steps(settings, checkouts)))
-    header = ["network", "file", "before ms", "after ms", "time", "bytes"]
-    print("\n" + measuring.table(header, _files(settings, checkouts)))
+    if settings.only != "files":
+        header = ["network", "what", "jit", "before ms", "after ms", "time", "first step", "memory"]
+        print(measuring.table(header, _steps(settings, checkouts)))
+    if settings.only != "steps":
+        header = ["network", "file", "before ms", "after ms", "time", "bytes"]
+        print("\n" + measuring.table(header, _files(settings, checkouts)))
 
 
 def _settings() -> argparse.Namespace:
     parser = measuring.arguments(__doc__, network=["mlp", "lenet"], rounds=9)
     parser.add_argument("--before", required=True, help="the other checkout")
     parser.add_argument("--batch", type=int, default=128, help="examples in a batch")
+    parser.add_argument("--only", choices=["steps", "files"], help="one of the tables")
     return parser.parse_args()
 
 
