@@ -174,7 +174,7 @@ def trained(name):
 def rows(model, count=7):
     """Inputs in the structure that the model takes."""
     rng = np.random.default_rng(1)
-    shapes = getattr(model, "input_shape", None) if model._is_graph_network else (None, 4)
+    shapes = (None, 4) if isinstance(model, Net) else model.input_shape
     return keras.tree.map_shape_structure(
         lambda shape: rng.normal(size=(count, *shape[1:])).astype("float32"), shapes
     )

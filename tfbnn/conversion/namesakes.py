@@ -9,7 +9,6 @@ from tfbnn import layers
 from tfbnn.layers.linear_layer import AbstractLinearLayer
 from tfbnn.training.copies import named_code
 from tfbnn.weights import priors
-from tfbnn.weights.families import Normal
 
 RANDOM: dict[type, type[AbstractLinearLayer]] = {
     getattr(keras.layers, name): cls

@@ -126,9 +126,10 @@ class Replacement:
             new.set_weights(old.get_weights())
         elif isinstance(new, type(old)):
             pairs = [(own_variables(old), own_variables(new))]
+            inside = zip(*(all_layers(o, False, recursive=False) for o in (old, new)), strict=True)
             # Layers that are made when the layer is built.
-            ones = zip(*(all_layers(o, False, recursive=False) for o in (old, new)), strict=True)
-            pairs += [(one.weights, two.weights) for one, two in ones if id(one) not in self._copies]
+            late = [pair for pair in inside if id(pair[0]) not in self._copies]
+            pairs += [(one.weights, other.weights) for one, other in late]
             for olds, news in pairs:
                 for variable, other in zip(olds, news, strict=True):
                     other.assign(variable)
@@ -137,7 +138,9 @@ class Replacement:
 def _from_config(layer: Any, cls: type) -> Any:
     try:
         with named_code(layer) as serialized:
-            return cls.from_config(serialized(layer.get_config()))
+            # That of the class, which may be a base of the layer's.
+            source = cls if isinstance(layer, cls) else type(layer)
+            return cls.from_config(serialized(source.get_config(layer)))
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ValueError(
             f"A copy of the layer or model {layer.name!r} is made from its configuration, which "
@@ -154,6 +157,8 @@ def _holds(value: Any) -> bool:
     """Whether a layer is in a structure."""
     if isinstance(value, dict):
         return any(map(_holds, value.values()))
-    return any(map(_holds, value)) if isinstance(value, list | tuple) else isinstance(
-        value, keras.Layer
+    return (
+        any(map(_holds, value))
+        if isinstance(value, list | tuple)
+        else isinstance(value, keras.Layer)
     )

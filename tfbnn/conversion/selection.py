@@ -59,8 +59,8 @@ def _test(model: Any, known: list[Any], wanted: Any) -> Callable[[Any], bool]:
     if isinstance(wanted, str):
         if all(layer.name != wanted for layer in known):
             raise ValueError(
-                f"No layer of the model has this name; it has {sorted({k.name for k in known})}. "
-                f"Received: layers={wanted!r}"
+                "No layer of the model has this name; those with weights are "
+                f"{[layer.name for layer in known if layer.weights]}. Received: layers={wanted!r}"
             )
         return lambda layer: layer.name == wanted
     if isinstance(wanted, type):

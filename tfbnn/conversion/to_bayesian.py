@@ -1,5 +1,6 @@
 """A plain Keras model made Bayesian."""
 
+import math
 from typing import Any
 
 import keras
@@ -110,19 +111,27 @@ def to_bayesian(
     if num_examples is not None:
         bayesian.num_examples = num_examples
     _compile(model, bayesian)
-    bayesian.coverage = Coverage([_covered(selection, *pair) for pair in replacement.pairs])
+    bayesian.coverage = _coverage(selection, replacement.pairs)
     if verbose:
         print(bayesian.coverage)
     return bayesian
 
 
-def _covered(selection: Selection, old: Any, new: Any) -> LayerCoverage:
-    random = 0
-    if isinstance(new, AbstractVariationalLayer):
-        random = sum(weight.size for weight in new.variational_weights)
-    total = sum(int(variable.shape.num_elements()) for variable in old.weights)
-    reason = selection.reason(old) or ""
-    return LayerCoverage(old.name, type(old).__name__, random, total, reason)
+def _coverage(selection: Selection, pairs: list[tuple[Any, Any]]) -> Coverage:
+    rows: list[LayerCoverage] = []
+    counted: set[int] = set()
+    for old, new in pairs:
+        # Of a layer with layers in it, which come first, those weights that are its own.
+        own = [variable for variable in old.weights if id(variable) not in counted]
+        counted |= set(map(id, own))
+        total = sum(math.prod(variable.shape) for variable in own)
+        random = 0
+        if isinstance(new, AbstractVariationalLayer):
+            random = sum(weight.size for weight in new.variational_weights)
+        if total:
+            reason = selection.reason(old) or ""
+            rows.append(LayerCoverage(old.name, type(old).__name__, random, total, reason))
+    return Coverage(rows)
 
 
 def _compile(plain: keras.Model, bayesian: Any) -> None:
