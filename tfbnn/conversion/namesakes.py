@@ -47,12 +47,12 @@ def random_layer(
         config = {_kernel_name(n): v for n, v in serialized(layer.get_config()).items()}
         for name in _DROPPED:
             config.pop(name, None)
-        for weight in ("kernel", "bias"):
-            regularizer = getattr(layer, _keras_name(layer, f"{weight}_regularizer"))
-            config[f"{weight}_regularizer"] = None
+        for ours in ("kernel_regularizer", "bias_regularizer"):
+            regularizer = getattr(layer, _keras_name(layer, ours))
+            config[ours] = None
             law = prior if prior is not None else _prior_of(regularizer, num_examples, layer)
             if law is not None:
-                config[f"{weight}_prior"] = priors.serialize(priors.get(law))
+                config[ours.replace("regularizer", "prior")] = priors.serialize(law)
         accepted = _accepted(cls)
         config = {name: value for name, value in config.items() if name in accepted}
         return cls.from_config({**config, "estimator": estimator})

@@ -95,6 +95,7 @@ def to_bayesian(
     if num_examples is not None:
         num_examples = arguments.count("num_examples", num_examples)
     fresh = arguments.boolean("fresh", fresh)
+    verbose = arguments.verbosity("verbose", verbose)
     selection = Selection(model, layers)
 
     def replace(layer: keras.layers.Layer) -> keras.layers.Layer | None:
