@@ -160,7 +160,7 @@ class ScaleMixture(AbstractPrior):
         first_is_wider = tf.convert_to_tensor(self.sigma1) >= self.sigma2
         sigmas = tf.cast(tf.stack([self.sigma1, self.sigma2]), tf.float32)
         shares = tf.cast(tf.stack([self.pi, self.complement]), tf.float32)
-        logs = tf.math.log(shares / sigmas) - 0.5 * math.log(2 * math.pi)
+        logs = tf.math.log(shares) - tf.math.log(sigmas) - 0.5 * math.log(2 * math.pi)
         parts = tf.stack([logs, 0.5 / tf.square(sigmas)], axis=1)
         return tuple(tf.unstack(tf.reshape(tf.where(first_is_wider, parts, parts[::-1]), [4])))
 
