@@ -1,5 +1,6 @@
 """Convolution layers in one, two and three dimensions."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -120,13 +121,15 @@ class AbstractConvolution(AbstractWindowed):
         return {**super().get_config(), "filters": self.filters, "groups": self.groups}
 
 
-def per_axis(name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
-    """A positive whole number for each of `rank` axes, from one for all, or from as many."""
+def per_axis(name: str, value: int | Sequence[int], rank: int, minimum: int = 1) -> tuple[int, ...]:
+    """A whole number for each of `rank` axes, from one for all, or from as many."""
     several = isinstance(value, list | tuple) or np.ndim(value) == 1
-    values = tuple(arguments.listed(name, value if several else [value] * rank, arguments.count))
+    check = functools.partial(arguments.count, minimum=minimum)
+    values = tuple(arguments.listed(name, value if several else [value] * rank, check))
     if len(values) != rank:
         raise ValueError(
-            f"`{name}` must be a positive whole number or {rank} of them. Received: {name}={value}"
+            f"`{name}` must be a whole number of at least {minimum}, or {rank} of them. "
+            f"Received: {name}={value}"
         )
     return values
 
