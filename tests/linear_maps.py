@@ -78,6 +78,21 @@ LINEAR_MAPS = {
             ({"data_format": "channels_first"}, (2, 3, 3), True),
         ),
     ),
+    "Conv1DTranspose": Example(
+        tfbnn.layers.Conv1DTranspose,
+        _WINDOW,
+        (4, 2),
+        (({"padding": "same", "strides": 2, "output_padding": 1}, (3, 2), False),),
+    ),
+    "Conv2DTranspose": Example(
+        tfbnn.layers.Conv2DTranspose,
+        _WINDOW,
+        (3, 3, 2),
+        (
+            ({"padding": "same", "strides": (2, 1), "use_bias": False}, (3, 3, 2), False),
+            ({"strides": 3, "output_padding": (1, 2)}, (2, 3, 2), False),
+        ),
+    ),
 }
 
 VARIANTS = [(n, *variant) for n, one in LINEAR_MAPS.items() for variant in one.variants]

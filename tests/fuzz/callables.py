@@ -285,6 +285,8 @@ def _layer(cls: type, common: dict[str, Kind]) -> Entry:
         "data_format": values.optional(values.choice("channels_last", "channels_first")),
         "dilation_rate": per_axis,
         "groups": _divisor_of(30),
+        # Less than the strides, which are 1 here.
+        "output_padding": values.optional(values.whole(0, 0)),
     }
     own = {name: kind for name, kind in kinds.items() if name in names}
     estimators = [cls.estimator] if cls.estimator else ESTIMATORS

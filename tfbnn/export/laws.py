@@ -82,8 +82,7 @@ def freeze(posterior: AbstractGaussianPosterior, form: str = "full") -> FrozenMo
     laws, frozen = posterior.laws(), {}
     for one in random_maps(posterior.model):
         kernel = FrozenWeight(*laws[one.kernel]).in_numpy()
-        # A group of channels has rows of its own.
-        if form != "full" and one.linear_map.reads_all_inputs:
+        if form != "full" and one.linear_map.has_rows_and_columns:
             factors = factorise(kernel.scale, form)
             squares = factorise(np.abs(kernel.loc), "rank_one")
             kernel = FrozenWeight(kernel.loc, np.sqrt(factors.variance()), factors, squares)

@@ -1,7 +1,7 @@
 """Layers: a linear map, an estimator and a weight law put together.
 
-`Dense`, `Conv1D`, `Conv2D`, `Conv3D` and `DepthwiseConv2D` have the arguments of their Keras
-namesakes, and one more:
+`Dense`, `Conv1D`, `Conv2D`, `Conv3D`, `DepthwiseConv2D`, `Conv1DTranspose` and `Conv2DTranspose`
+have the arguments of their Keras namesakes, and one more:
 
 * `estimator="flipout"`, the default: examples of a batch get uncorrelated noise at two products a
   layer.
@@ -14,8 +14,8 @@ All three have the same posterior and the same predictions after training. For t
 TensorFlow Probability `{Dense, Convolution1D, Convolution2D, Convolution3D}{Reparameterization,
 LocalReparameterization, Flipout}` are the same layers with their estimator in the name.
 
-A layer of your own holds random maps: see `AbstractVariationalLayer`. Not offered: recurrent and
-transposed layers, and embeddings.
+A layer of your own holds random maps: see `AbstractVariationalLayer`. Not offered: recurrent
+layers and embeddings.
 """
 
 from tfbnn.layers.bindings import Convolution1DFlipout as Convolution1DFlipout
@@ -44,6 +44,8 @@ from tfbnn.layers.dense import Dense as Dense
 from tfbnn.layers.depthwise import DepthwiseConv2D as DepthwiseConv2D
 from tfbnn.layers.linear_layer import AbstractLinearLayer as AbstractLinearLayer
 from tfbnn.layers.random_maps import RandomMap as RandomMap
+from tfbnn.layers.transposed import Conv1DTranspose as Conv1DTranspose
+from tfbnn.layers.transposed import Conv2DTranspose as Conv2DTranspose
 from tfbnn.layers.variational import AbstractVariationalLayer as AbstractVariationalLayer
 from tfbnn.layers.variational import random_maps as random_maps
 from tfbnn.layers.variational import variational_layers as variational_layers

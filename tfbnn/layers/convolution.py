@@ -1,5 +1,6 @@
 """Convolution layers in one, two and three dimensions."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,12 +33,12 @@ class AbstractWindowed(AbstractLinearLayer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.kernel_size = _per_axis("kernel_size", kernel_size, self.rank)
-        self.strides = _per_axis("strides", strides, self.rank)
+        self.kernel_size = per_axis("kernel_size", kernel_size, self.rank)
+        self.strides = per_axis("strides", strides, self.rank)
         self.padding = arguments.one_of("padding", _lower(padding), self._paddings)
         data_format = keras.config.image_data_format() if data_format is None else data_format
         self.data_format = arguments.one_of("data_format", _lower(data_format), _DATA_FORMATS)
-        self.dilation_rate = _per_axis("dilation_rate", dilation_rate, self.rank)
+        self.dilation_rate = per_axis("dilation_rate", dilation_rate, self.rank)
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(
                 "`strides` and `dilation_rate` cannot both be above 1. "
@@ -120,12 +121,15 @@ class AbstractConvolution(AbstractWindowed):
         return {**super().get_config(), "filters": self.filters, "groups": self.groups}
 
 
-def _per_axis(name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+def per_axis(name: str, value: int | Sequence[int], rank: int, minimum: int = 1) -> tuple[int, ...]:
+    """A whole number for each of `rank` axes, from one for all, or from as many."""
     several = isinstance(value, list | tuple) or np.ndim(value) == 1
-    values = tuple(arguments.listed(name, value if several else [value] * rank, arguments.count))
+    check = functools.partial(arguments.count, minimum=minimum)
+    values = tuple(arguments.listed(name, value if several else [value] * rank, check))
     if len(values) != rank:
         raise ValueError(
-            f"`{name}` must be a positive whole number or {rank} of them. Received: {name}={value}"
+            f"`{name}` must be a whole number of at least {minimum}, or {rank} of them. "
+            f"Received: {name}={value}"
         )
     return values
 

@@ -21,8 +21,6 @@ class DepthwiseConvolution(Windowed):
 
     depth_multiplier: int
 
-    reads_all_inputs = False
-
     def __call__(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         return keras.ops.depthwise_conv(
             inputs, kernel, self.strides, self.padding, self.data_format, self.dilation_rate

@@ -12,7 +12,7 @@ from tfbnn.layers.depthwise import DepthwiseConvolution
 from tfbnn.layers.keras_internals import numpy_operations as operations
 from tfbnn.layers.linear_layer import AbstractLinearLayer
 from tfbnn.layers.linear_maps import Convolution, Dense, LinearMap
-from tfbnn.layers.records import AbstractRecord, Linear
+from tfbnn.layers.records import AbstractRecord, AnyLinear, Linear
 from tfbnn.layers.steps import Step
 
 
@@ -28,12 +28,15 @@ def record_of(step: Step) -> AbstractRecord:
     return RECORDS.get(cls, records.Unknown)(step)
 
 
-def _linear(step: Step, linear_map: Any) -> Linear:
-    is_depthwise = isinstance(linear_map, DepthwiseConvolution)
-    return records.Depthwise(step, linear_map) if is_depthwise else Linear(step, linear_map)
+def _linear(step: Step, linear_map: LinearMap) -> AnyLinear:
+    return MAPS.get(type(linear_map), AnyLinear)(step, linear_map)
 
 
-def _of_map(linear_map: type[LinearMap]) -> Callable[[Step], Linear]:
+MAPS = {Dense: Linear, Convolution: Linear, DepthwiseConvolution: records.Depthwise}
+"""The record of a map whose kernels pruning of units and C know; of any other `AnyLinear`."""
+
+
+def _of_map(linear_map: type[LinearMap]) -> Callable[[Step], AnyLinear]:
     return lambda step: _linear(step, linear_map.of(step.layer))
 
 

@@ -20,8 +20,9 @@ class LinearMap(abc.ABC):
 
     is_matrix_product = False
     """Whether it is `x @ w`, for which runtimes have kernels of few bits."""
-    reads_all_inputs = True
-    """Whether every output sums over every feature of the inputs, as rows and columns need it."""
+    has_rows_and_columns = False
+    """Whether a kernel is `(..., inputs, outputs)`, and every output sums over all axes but the
+    last: then variances may be rows times columns, and units have rows and columns to prune."""
     channel_axis = -1
     """The axis of the features in inputs and outputs."""
 
@@ -89,6 +90,7 @@ class Dense(LinearMap):
     units: int
 
     is_matrix_product = True
+    has_rows_and_columns = True
 
     def __call__(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         return keras.ops.matmul(inputs, kernel)
@@ -167,7 +169,7 @@ class Convolution(Windowed):
         )
 
     @property
-    def reads_all_inputs(self) -> bool:
+    def has_rows_and_columns(self) -> bool:
         return self.groups == 1
 
     def kernel_shape(self, input_shape: Sequence[int | None]) -> tuple[int, ...]:

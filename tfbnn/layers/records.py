@@ -6,7 +6,8 @@ flow of units and C code add what each of them alone knows of a kind.
 
 | kind | outputs, before the activation |
 |---|---|
-| `Linear`, `Depthwise` | a linear map of the inputs and a kernel, and a bias |
+| `AnyLinear` | a linear map of the inputs and a kernel, and a bias |
+| `Linear`, `Depthwise` | the same: a matrix product or a convolution, or one of each channel |
 | `Identity`, `Noise`, `Dropout` | the inputs |
 | `Affine` | `factor * x + offset` |
 | `Normalisation` | `x` with a mean of 0 and a variance of 1 over some axes, and then the same |
@@ -76,10 +77,14 @@ class Unknown(AbstractRecord):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Linear(AbstractRecord):
-    """`linear_map(x, layer.kernel) + layer.bias`, of Keras or variational."""
+class AnyLinear(AbstractRecord):
+    """`linear_map(x, layer.kernel) + layer.bias`, of Keras or variational, whatever the map."""
 
     linear_map: Any
+
+
+class Linear(AnyLinear):
+    """A matrix product, or a convolution: its kernel is `(..., inputs of a group, outputs)`."""
 
     @property
     def units(self) -> int:
@@ -94,7 +99,7 @@ class Linear(AbstractRecord):
     @property
     def mixes_all(self) -> bool:
         """Whether each output is known to read all features."""
-        return self.linear_map.reads_all_inputs
+        return self.linear_map.has_rows_and_columns
 
 
 class Depthwise(Linear):

@@ -66,13 +66,13 @@ def _affine(x: Moments, factor: Any, offset: Any) -> Moments:
     return Moments(x.mean * factor + offset, variance)
 
 
-def _fixed_linear(record: records.Linear, x: Moments) -> Moments:
+def _fixed_linear(record: records.AnyLinear, x: Moments) -> Moments:
     """Layers of Keras with fixed weights."""
     layer, linear_map = record.layer, record.linear_map
     kernel = tf.cast(layer.kernel, tf.float32)
     mean = linear_map(x.mean, kernel)
     if layer.bias is not None:
-        mean += tf.cast(layer.bias, tf.float32)
+        mean = linear_map.add_bias(mean, layer.bias)
     variance = None if x.variance is None else linear_map(x.variance, tf.square(kernel))
     return Moments(mean, variance)
 
@@ -140,7 +140,7 @@ def _sum(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 RULES: dict[type[AbstractRecord], Any] = {
-    records.Linear: _fixed_linear,
+    records.AnyLinear: _fixed_linear,
     records.Identity: lambda record, x: x,
     records.Affine: lambda record, x: _affine(x, *record.numbers()),
     records.Normalisation: _normalised,

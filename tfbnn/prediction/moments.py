@@ -23,7 +23,7 @@ from tfbnn.layers.activation_order import delayed_activations
 from tfbnn.layers.keras_layers import record_of
 from tfbnn.layers.precision import in_float32
 from tfbnn.layers.random_maps import RandomMap
-from tfbnn.layers.records import Linear
+from tfbnn.layers.records import AnyLinear
 from tfbnn.layers.steps import Step, Steps
 from tfbnn.prediction import moment_rules, normals
 from tfbnn.prediction.normals import Moments
@@ -69,7 +69,7 @@ def check(steps: Steps, instead: str = INSTEAD) -> None:
                 f"more than once. {instead} Received: {layers.count(step.layer)} calls"
             )
         record = record_of(step)
-        known = isinstance(record, Linear) and record.is_variational
+        known = isinstance(record, AnyLinear) and record.is_variational
         known = known or moment_rules.has_rule(record)
         activation = record.activation
         if not known or not (_ends(step, steps) or moment_rules.has_activation_rule(activation)):

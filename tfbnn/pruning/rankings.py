@@ -51,8 +51,8 @@ class BlockRanking(AbstractRanking):
         for one in random_maps(model) if block_size > 1 else ():
             if not one.linear_map.has_blocks(one.kernel.shape):
                 raise ValueError(
-                    f"Each output of {one.full_name!r} reads one channel alone, so its weights "
-                    "have no blocks of inputs. Use granularity='weight'. "
+                    f"Neighbours in the kernel of {one.full_name!r} are no inputs of one output, "
+                    "so its weights have no blocks. Use granularity='weight'. "
                     f"Received: granularity='block', a layer of type {type(one.layer).__name__}"
                 )
         self._block_size = block_size
