@@ -13,7 +13,7 @@ from tfbnn.layers.keras_internals import variables_as
 from tfbnn.layers.variational import variational_weights
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior.base import AbstractPosterior, AbstractRandomVariables
-from tfbnn.training.copies import copy_state, rebuilt
+from tfbnn.training.copies import copy_state, rebuilt, remake_constants
 from tfbnn.training.data import check_arrays
 from tfbnn.training.plain_models import likelihoods_of
 from tfbnn.weights import noise, priors
@@ -59,6 +59,7 @@ class AbstractGaussianPosterior(AbstractRandomVariables):
         """A `tfbnn` model whose layers hold these laws, a copy of the posterior's."""
         copy = rebuilt(self.model)
         copy.set_weights(self.model.get_weights())
+        remake_constants(copy)
         copy_state(self.model, copy)
         for weight, other in zip(self.weights, variational_weights(copy), strict=True):
             other.assign(*self.laws()[weight])
