@@ -43,12 +43,14 @@ class AbstractMode(abc.ABC):
         name: Its name.
         has_deviations: Whether a file has the standard deviations of weights.
         draws_inside: Whether a file draws networks by itself.
+        needs_sizes: Whether the computation must know all sizes but the number of rows.
         is_at_mean: Whether a file has the network at the mean, and no other.
     """
 
     name: ClassVar[str]
     has_deviations: ClassVar[bool] = False
     draws_inside: ClassVar[bool] = False
+    needs_sizes: ClassVar[bool] = False
     is_at_mean: ClassVar[bool] = False
 
     def checked(self, posterior: AbstractPosterior) -> AbstractPosterior:
@@ -204,7 +206,7 @@ class Moments(AbstractMode):
     """
 
     name = "moments"
-    has_deviations = True
+    has_deviations = needs_sizes = True
     num_points: int = 64
 
     def __post_init__(self) -> None:

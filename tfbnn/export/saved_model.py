@@ -52,7 +52,7 @@ def saved_model(
 
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model`, or a posterior. A size that may vary,
-            as in `keras.Input((None, 3))`, may vary in the file too.
+            as in `keras.Input((None, 3))`, may vary in the file too, but with moments.
         path: Folder to write; the manifest goes to `<path>.json`.
         uncertainty: As in `tfbnn.export.tflite`; `"none"` is half as large as `"monte_carlo"`.
         storage: `"float32"`, or a `tfbnn.export.Storage` for the tolerance.
@@ -97,6 +97,7 @@ class SavedModel(AbstractTarget):
     # Float32 sums in another order; the same operations otherwise.
     tolerances = {"float32": 1e-4}
     input_types = ("float32", "uint8")
+    fixes_sizes = False
 
     def write(self, shipment: Shipment, paths: Sequence[pathlib.Path]) -> dict[str, Any]:
         (path,) = paths
@@ -155,8 +156,7 @@ class _Builder:
     def _traced(self, compute: Callable[..., Any], *others: tf.TensorSpec) -> Any:
         """A function of the inputs, by name, and of others that gives the answers."""
         shipment = self._shipment
-        pairs = zip(shipment.signature.inputs, shipment.signature.shapes, strict=True)
-        specs = [tf.TensorSpec(s, shipment.inputs.type, name=name) for name, s in pairs]
+        specs = shipment.specs(None)
 
         def serve(*given: tf.Tensor) -> dict[str, tf.Tensor]:
             inputs, rest = given[: len(specs)], given[len(specs) :]

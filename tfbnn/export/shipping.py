@@ -73,11 +73,6 @@ class Shipment:
         return self.mode.draws(self.posterior)
 
     @property
-    def sizes(self) -> list[tuple[int, ...]]:
-        """Shape of one row of each input."""
-        return [one.shape[1:] for one in self.rows]
-
-    @property
     def one_row(self) -> Any:
         """A row of zeros, in the structure that the model takes."""
         return tf.nest.map_structure(lambda x: np.zeros_like(x[:1]), self.prepared)
@@ -110,9 +105,9 @@ class Shipment:
         return {name: value.numpy() for name, value in self.signature.answer(outputs).items()}
 
     def specs(self, rows: int | None) -> list[tf.TensorSpec]:
-        """The inputs of a graph that takes a number of rows, all sizes those of `rows`."""
-        pairs = zip(self.signature.inputs, self.sizes, strict=True)
-        return [tf.TensorSpec((rows, *size), self.inputs.type, name=name) for name, size in pairs]
+        """The inputs of a graph that takes a number of rows, any number if it is None."""
+        pairs = zip(self.signature.inputs, self.signature.shapes, strict=True)
+        return [tf.TensorSpec((rows, *s[1:]), self.inputs.type, name=name) for name, s in pairs]
 
     def module(self, specs: Sequence[tf.TensorSpec]) -> tf.Module:
         """A module whose `serve` gives the answers, all numbers constant."""
@@ -146,6 +141,7 @@ class AbstractTarget(abc.ABC):
         tolerances: Largest accepted difference of a prediction, by the precisions that it has.
         deviations: The forms of standard deviations that it has.
         input_types: The types of inputs that it has.
+        fixes_sizes: Whether all sizes of inputs but the number of rows are fixed in a file.
         instead: What to do about a mode that it has not, a sentence.
     """
 
@@ -154,6 +150,7 @@ class AbstractTarget(abc.ABC):
     tolerances: ClassVar[dict[str, float]]
     deviations: ClassVar[tuple[str, ...]] = ("full",)
     input_types: ClassVar[tuple[str, ...]] = ("float32",)
+    fixes_sizes: ClassVar[bool] = True
     instead: ClassVar[str] = ""
 
     def places(self, path: pathlib.Path) -> list[pathlib.Path]:
@@ -200,9 +197,11 @@ def ship(
     posterior = gaussian(given, what) if storage.reads_laws else mode.checked(given)
     for one in posterior.models:
         check_arrays("the weights of the model", one.get_weights())
-    signature = Signature.of(posterior)
+    signature = of_model = Signature.of(posterior)
     rows = signature.rows_to_compare(given, check_data, inputs.is_prepared_inside)
     inputs.check("check_data", rows)
+    if target.fixes_sizes or mode.needs_sizes:
+        signature = signature.with_sizes_of(rows)
     tolerance = storage.tolerance
     if tolerance is None:
         tolerance = target.tolerance(posterior, mode, storage)
@@ -212,6 +211,10 @@ def ship(
     target.check(shipment)
     mode.check_layers(posterior.model, target.instead)
     outputs_of(posterior, posterior.representative(), shipment.prepared, "check_data")
+    if signature.shapes != of_model.shapes:
+        print(
+            f"The sizes of the file are those of `check_data`: inputs of shape {signature.shapes}."
+        )
     with written_whole(places, overwrite) as (*temporary, description):
         facts = target.write(shipment, temporary)
         described = manifest.describe(target, shipment, temporary[0], facts)

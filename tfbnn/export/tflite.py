@@ -152,7 +152,6 @@ class LiteRT(AbstractTarget):
         return {
             "agreement": vars(agreement),
             "batch_size": shipment.inputs.batch_size,
-            **_true_shapes(shipment),
             "bits": {one.full_name: width for one, width in widths.items()},
             "stored_sparse": sparse,
             "memory": flatbuffer.memory(path),
@@ -174,16 +173,6 @@ def _is_sparse(shipment: Shipment) -> bool:
         return storage.sparse
     worth = bool(prunable_weights(model)) and sparsity_of(model) >= _WORTH_STORING_SPARSE
     return worth and storage.precision in _SPARSE_PRECISIONS
-
-
-def _true_shapes(shipment: Shipment) -> dict[str, Any]:
-    """The sizes of the file, where those of the model may vary, and a line that says so."""
-    sizes = [[None, *size] for size in shipment.sizes]
-    if any(None in shape[1:] for shape in shipment.signature.shapes):
-        print(f"The sizes of the file are those of `check_data`: inputs of shape {sizes}.")
-    if len(sizes) == 1:
-        return {"input_shape": sizes[0]}
-    return {"inputs": dict(zip(shipment.signature.inputs, sizes, strict=True))}
 
 
 def _written(
