@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfbnn.prediction.predictive import sampled_blocks
+from tfbnn.prediction.sampling import sampled_blocks
 
 Answers = dict[str, np.ndarray]
 # The answers of a file to its inputs, by name.

@@ -29,7 +29,7 @@ from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior, AbstractRandomNetwork
 from tfbnn.posterior.gaussian import gaussian
 from tfbnn.prediction import moments
-from tfbnn.prediction.predictive import num_networks
+from tfbnn.prediction.sampling import num_networks
 from tfbnn.weights import noise
 
 # Keeps a number where a graph can read it.

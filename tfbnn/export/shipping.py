@@ -27,7 +27,7 @@ from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.gaussian import gaussian
 from tfbnn.posterior.routes import posterior_of
-from tfbnn.prediction.predictive import outputs_of
+from tfbnn.prediction.sampling import outputs_of
 from tfbnn.training.data import check_arrays
 from tfbnn.weights.tracing import traced
 
