@@ -12,11 +12,6 @@ from tfbnn.pruning.masks import num_weights, prunable_weights, sparsity_of
 _PACKAGES = ("tfbnn", "tensorflow", "keras", "tensorflow-probability", "ai-edge-litert", "numpy")
 
 
-def manifest_path(path: pathlib.Path) -> pathlib.Path:
-    """Where the manifest of the file or folder `path` is: `<path>.json`."""
-    return path.with_name(f"{path.name}.json")
-
-
 def describe(
     target: Any, shipment: Any, path: pathlib.Path, facts: dict[str, Any]
 ) -> dict[str, Any]:

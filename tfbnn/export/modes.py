@@ -12,6 +12,7 @@ Without noise the same answer comes each time. All have the same outputs by name
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -123,7 +124,8 @@ class Ensemble(AbstractMode):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        arguments.check_fields(self, num_samples=arguments.count, seed=_seed)
+        seed = functools.partial(arguments.seed, minimum=0)
+        arguments.check_fields(self, num_samples=arguments.count, seed=seed)
 
     def draws(self, posterior: AbstractPosterior) -> Any:
         """The networks of a file, as `posterior.draws` gives them."""
@@ -264,7 +266,3 @@ def read(values: Any) -> Any:
 
 def _repeated(x: tf.Tensor, count: int) -> tf.Tensor:
     return tf.tile(x, [count] + [1] * (len(x.shape) - 1))
-
-
-def _seed(name: str, value: Any) -> int:
-    return arguments.seed(name, value, minimum=0)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.export import modes
-from tfbnn.export.agreement import Answers, Run
+from tfbnn.export.agreement import Answers
 from tfbnn.export.laws import FrozenWeight
 from tfbnn.export.options import Inputs
 from tfbnn.export.rows import of_networks
@@ -83,9 +83,8 @@ def saved_model(
     >>> sorted(answer)
     ['mutual_information', 'prediction', 'uncertainty']
     """
-    target = SavedModel()
     return ship(
-        target, model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
+        SavedModel(), model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
     )
 
 
@@ -103,10 +102,10 @@ class SavedModel(AbstractTarget):
         (path,) = paths
         _save(_Builder(shipment), path)
         loaded = tf.saved_model.load(str(path))
-        agreement = shipment.compare(_runner(loaded, _LAST, shipment))
+        agreement = shipment.compare(_runner(loaded, _LAST))
         found = vars(agreement)
         if _LAST in loaded.signatures and shipment.posterior.mean() is not None:
-            mean = modes.Mean().compare(shipment, _runner(loaded, _DEFAULT, shipment))
+            mean = shipment.compare(_runner(loaded, _DEFAULT), modes.Mean())
             found = {**found, "max_error": mean.max_error}
         return {
             "agreement": found,
@@ -132,12 +131,12 @@ class _Builder:
         if isinstance(self._posterior, AbstractGaussianPosterior):
             laws = self._posterior.laws()
             for weight in self._posterior.weights:
-                frozen = FrozenWeight(*laws[weight]).in_numpy()
+                frozen = FrozenWeight.of(*laws[weight])
                 self._weights.append(SparseWeight(frozen, shipment.mode.draws_inside))
                 replaced |= {id(variable) for variable in weight.variables}
         self.module.weights = self._weights
         self.signatures = self._functions()
-        variables = (v for model in shipment.models for v in model.variables)
+        variables = (v for model in self._posterior.models for v in model.variables)
         self.module.variables_of_models = [v.value for v in variables if id(v) not in replaced]
 
     def _functions(self) -> dict[str, Any]:
@@ -161,7 +160,7 @@ class _Builder:
         def serve(*given: tf.Tensor) -> dict[str, tf.Tensor]:
             inputs, rest = given[: len(specs)], given[len(specs) :]
             inputs = shipment.signature.packed(shipment.inputs.prepared(inputs))
-            with in_float32(*shipment.models):
+            with in_float32(*shipment.posterior.models):
                 return shipment.signature.answer(compute(inputs, *rest))
 
         # What is loaded takes its arguments by name.
@@ -221,14 +220,13 @@ def _save(builder: _Builder, path: pathlib.Path) -> None:
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
-def _runner(loaded: Any, name: str, shipment: Shipment) -> Run:
+def _runner(loaded: Any, name: str) -> Callable[[dict[str, np.ndarray]], Answers]:
     function = loaded.signatures[name if name in loaded.signatures else _DEFAULT]
 
-    def run(rows: Sequence[np.ndarray]) -> Answers:
-        typed = [tf.constant(one.astype(shipment.inputs.type)) for one in rows]
-        named = dict(zip(shipment.signature.inputs, typed, strict=True))
+    def run(inputs: dict[str, np.ndarray]) -> Answers:
+        tensors = {key: tf.constant(value) for key, value in inputs.items()}
         try:
-            return {key: value.numpy() for key, value in function(**named).items()}
+            return {key: value.numpy() for key, value in function(**tensors).items()}
         except tf.errors.OpError as error:
             raise ValueError(
                 "The exported graph fails on `check_data`. A layer that needs sizes which are "

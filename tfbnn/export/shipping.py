@@ -7,16 +7,15 @@ import abc
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.export import manifest, modes
-from tfbnn.export.agreement import Agreement, Answers, Run
+from tfbnn.export.agreement import Agreement, Answers
 from tfbnn.export.files import written_whole
 from tfbnn.export.laws import as_stored
 from tfbnn.export.options import Inputs, Storage, inputs_of, storage_of
@@ -88,11 +87,6 @@ class Shipment:
         return as_stored(self.posterior, self.deviations)
 
     @property
-    def models(self) -> list[keras.Model]:
-        """The Keras models that compute the networks."""
-        return self.posterior.models
-
-    @property
     def is_chain(self) -> bool:
         """Whether every layer reads the one before it alone."""
         try:
@@ -113,13 +107,14 @@ class Shipment:
         """A module whose `serve` gives the answers, all numbers constant."""
         module = tf.Module()
         # Read here, as a traced function cannot.
-        values = [(v, v.numpy()) for model in self.models for v in model.variables]
+        models = self.posterior.models
+        values = [(v, v.numpy()) for model in models for v in model.variables]
         compute = self.mode.computation(self, lambda array: array)
 
         def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             # The converters drop the names of outputs if a graph reads variables.
             constants = [(variable, tf.constant(value)) for variable, value in values]
-            with variables_as(constants), in_float32(*self.models):
+            with variables_as(constants), in_float32(*models):
                 return self.signature.answer(
                     compute(self.signature.packed(self.inputs.prepared(inputs)))
                 )
@@ -127,9 +122,23 @@ class Shipment:
         module.serve = traced(serve, input_signature=specs)
         return module
 
-    def compare(self, run: Run) -> Agreement:
-        """Compare a file with the posterior, or raise a `RuntimeError`."""
-        return self.mode.compare(self, run)
+    def compare(
+        self,
+        run: Callable[[dict[str, np.ndarray]], Answers],
+        mode: modes.AbstractMode | None = None,
+    ) -> Agreement:
+        """Compare a file with the posterior, or raise a `RuntimeError`.
+
+        Args:
+            run: Gives its answers by name for inputs by name.
+            mode: How it is uncertain; as the shipment says by default.
+        """
+
+        def on_rows(rows: Sequence[np.ndarray]) -> Answers:
+            typed = (one.astype(self.inputs.type) for one in rows)
+            return run(dict(zip(self.signature.inputs, typed, strict=True)))
+
+        return (mode or self.mode).compare(self, on_rows)
 
 
 class AbstractTarget(abc.ABC):
@@ -155,7 +164,7 @@ class AbstractTarget(abc.ABC):
 
     def places(self, path: pathlib.Path) -> list[pathlib.Path]:
         """The files or folders to write, the manifest last; a `ValueError` if none can be there."""
-        return [path, manifest.manifest_path(path)]
+        return [path, path.with_name(f"{path.name}.json")]
 
     def check(self, shipment: Shipment) -> None:  # noqa: B027 (most have nothing to refuse)
         """Raise an error if this target cannot have it, before anything is written."""
@@ -172,7 +181,10 @@ class AbstractTarget(abc.ABC):
     def tolerance(self, posterior: AbstractPosterior, mode: Any, storage: Storage) -> float:
         """The largest accepted difference where the caller gives none."""
         del mode
-        return max(self.tolerances[storage.precision], keras_tolerance(posterior))
+        layers = (layer for model in posterior.models for layer in all_layers(model))
+        # How far the models themselves may be from float32, if they compute in less.
+        of_keras = (_KERAS_TOLERANCES.get(layer.compute_dtype, 0.0) for layer in layers)
+        return max(self.tolerances[storage.precision], *of_keras)
 
 
 def ship(
@@ -220,12 +232,6 @@ def ship(
         described = manifest.describe(target, shipment, temporary[0], facts)
         manifest.write(described, description)
     return described
-
-
-def keras_tolerance(posterior: AbstractPosterior) -> float:
-    """How far the Keras models themselves may be from float32, if they compute in less."""
-    types = {layer.compute_dtype for model in posterior.models for layer in all_layers(model)}
-    return max(_KERAS_TOLERANCES.get(dtype, 0.0) for dtype in types)
 
 
 def _check_choices(target: AbstractTarget, mode: Any, storage: Storage, inputs: Inputs) -> None:

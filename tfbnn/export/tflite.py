@@ -9,7 +9,7 @@ import numpy as np
 
 from tfbnn import lite
 from tfbnn.export import bits, flatbuffer
-from tfbnn.export.agreement import Agreement, Answers, Run
+from tfbnn.export.agreement import Agreement
 from tfbnn.export.bits import UNROUNDED, WIDTHS, Bits
 from tfbnn.export.conversion import convert
 from tfbnn.export.encoding import can_round, smaller
@@ -94,9 +94,8 @@ def tflite(
     >>> prediction.shape, uncertainty.shape
     ((3, 2), (3,))
     """
-    target = LiteRT()
     return ship(
-        target, model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
+        LiteRT(), model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
     )
 
 
@@ -185,7 +184,7 @@ def _written(
         rounded = [(_means(shipment, one), b) for one, b in widths.items() if b in WIDTHS]
         path.write_bytes(smaller(converted, sparse, halved, rounded))
         try:
-            return widths, shipment.compare(_runner(path, shipment))
+            return widths, shipment.compare(lite.Model(path).outputs)
         except RuntimeError:
             # The rule is about variances; the answers may ask for more.
             if min(widths.values(), default=UNROUNDED) == UNROUNDED:
@@ -207,12 +206,3 @@ def _needed_bits(shipment: Shipment, converted: bytes) -> Bits:
 
 def _means(shipment: Shipment, one: Any) -> np.ndarray:
     return shipment.posterior.laws()[one.kernel].loc.numpy()
-
-
-def _runner(path: pathlib.Path, shipment: Shipment) -> Run:
-    file, names = lite.Model(path), shipment.signature.inputs
-
-    def run(rows: Sequence[np.ndarray]) -> Answers:
-        return file.outputs(dict(zip(names, rows, strict=True)))
-
-    return run

@@ -146,7 +146,7 @@ class AbstractPosterior(abc.ABC):
         return {}
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_parts` needs beside the parts: plain values and names, for JSON."""
+        """What `from_parts` needs beside the parts: plain values, and objects that Keras saves."""
         return {}
 
     @classmethod
