@@ -102,8 +102,7 @@ class Mean(AbstractMode):
         return posterior
 
     def computation(self, source: Any, hold: Hold) -> Callable[[Any], Any]:
-        values = held(source.posterior.mean(), hold)
-        return lambda inputs: of_networks([source.posterior.network(read(values), inputs)])
+        return of_stored(source.posterior, [source.posterior.mean()], hold)
 
     def compare(self, source: Any, run: agreement.Run) -> agreement.Agreement:
         outputs = source.posterior.network(source.posterior.mean(), source.prepared)
@@ -133,13 +132,7 @@ class Ensemble(AbstractMode):
         return posterior.draws(noise.as_seed(self.seed), 0, count)
 
     def computation(self, source: Any, hold: Hold) -> Callable[[Any], Any]:
-        networks = [held(values, hold) for values in source.posterior.networks(source.draws)]
-
-        def outputs(inputs: Any) -> Any:
-            each = [source.posterior.network(read(values), inputs) for values in networks]
-            return of_networks(each)
-
-        return outputs
+        return of_stored(source.posterior, source.posterior.networks(source.draws), hold)
 
     def compare(self, source: Any, run: agreement.Run) -> agreement.Agreement:
         outputs = source.posterior.outputs(source.draws, source.prepared)
@@ -252,16 +245,17 @@ def get(identifier: Any) -> AbstractMode:
     return MODES[arguments.one_of("uncertainty", identifier, tuple(MODES))]()
 
 
-def held(values: Any, hold: Hold) -> Any:
-    """The tensors of a network where a graph can read them; what else it says stays."""
-    return tf.nest.map_structure(lambda v: hold(v.numpy()) if tf.is_tensor(v) else v, values)
+def of_stored(posterior: AbstractPosterior, networks: list[Any], hold: Hold) -> Any:
+    """The outputs of networks whose tensors are kept; what else is said of them stays."""
+    kept = tf.nest.map_structure(lambda v: hold(v.numpy()) if tf.is_tensor(v) else v, networks)
 
+    def outputs(inputs: Any) -> Any:
+        values = tf.nest.map_structure(
+            lambda v: v if isinstance(v, int) else tf.convert_to_tensor(v), kept
+        )
+        return of_networks([posterior.network(one, inputs) for one in values])
 
-def read(values: Any) -> Any:
-    """What `held` keeps, as tensors of the current graph."""
-    return tf.nest.map_structure(
-        lambda v: v if isinstance(v, int) else tf.convert_to_tensor(v), values
-    )
+    return outputs
 
 
 def _repeated(x: tf.Tensor, count: int) -> tf.Tensor:
