@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 import tfbnn
-from tfbnn.posterior.gaussian import GaussianPosterior, NormalLaw
 from tfbnn.posterior.mean_field import MeanFieldPosterior
 from tfbnn.posterior.routes import posterior_of
 
@@ -27,7 +26,7 @@ class Route:
             laws), `"taught"` (its own layers hold them), `"mean"` (a network), `"drawn"` (in a
             graph, one model, no end of networks), `"classes"`, `"C"` (there is C for every
             layer).
-
+        shape: Shape of one row.
     """
 
     make: Callable[[], object]
@@ -55,7 +54,14 @@ def _compiled(model, loss=LOSS):
     return model
 
 
-def bayesian(loss=LOSS, outputs=3, base=tfbnn.Sequential):
+def adapted():
+    """A layer that keeps numbers which are no variables of the model."""
+    layer = K.Normalization()
+    layer.adapt(np.random.default_rng(3).normal(1, 2, (50, 5)))
+    return layer
+
+
+def bayesian(loss=LOSS, outputs=3, base=tfbnn.Sequential, first=()):
     """A model whose draws differ much."""
     family = tfbnn.families.Normal(0.3)
     kl_weight = {"kl_weight": 0.1} if base is keras.Sequential else {}
@@ -63,7 +69,7 @@ def bayesian(loss=LOSS, outputs=3, base=tfbnn.Sequential):
         tfbnn.layers.DenseFlipout(n, activation, kernel_posterior=family, **kl_weight)
         for n, activation in ((6, "relu"), (outputs, None))
     ]
-    model = _compiled(base([keras.Input((5,)), *layers]), loss)
+    model = _compiled(base([keras.Input((5,)), *first, *layers]), loss)
     if base is tfbnn.Sequential:
         model.num_examples = ROWS
     return model
@@ -96,12 +102,9 @@ def sequences():
 def other_laws(factor=2.0):
     """The laws of a model with larger means and standard deviations than its layers have."""
     model = bayesian()
-    layers = posterior_of(model)
-    laws = {
-        weight: NormalLaw(factor * loc, 0.5 * scale)
-        for weight, (loc, scale) in layers.laws().items()
-    }
-    return GaussianPosterior(model, model.likelihoods, laws)
+    laws = posterior_of(model).laws()
+    moved = {weight: (factor * loc, 0.5 * scale) for weight, (loc, scale) in laws.items()}
+    return tfbnn.posteriors.GaussianPosterior(model, model.likelihoods, moved)
 
 
 class Wider(MeanFieldPosterior):
@@ -137,7 +140,9 @@ CLASSES, NETWORK = frozenset({"classes"}), frozenset({"mean"})
 LAWS = frozenset({"laws", "layers", "mean", "drawn", "C"})
 
 ROUTES = {
-    "mean field": Route(lambda: posterior_of(bayesian()), CLASSES | LAWS | {"taught"}),
+    "mean field": Route(
+        lambda: posterior_of(bayesian(first=[adapted()])), CLASSES | LAWS | {"taught"}
+    ),
     "mean field, plain Keras": Route(
         lambda: posterior_of(bayesian(base=keras.Sequential)), CLASSES | (LAWS - {"layers", "C"})
     ),

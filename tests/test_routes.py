@@ -11,8 +11,8 @@ import tensorflow as tf
 
 import tfbnn
 from tests.routes import ROUTES, ROWS, Wider, bayesian, made
+from tests.targets import READERS
 from tfbnn.export import modes
-from tfbnn.export.c_source.c_compiler import CompiledNetwork, compile_network, compiler
 from tfbnn.export.targets import TARGETS
 from tfbnn.posterior.routes import ROUTES as CLASSES
 from tfbnn.pruning.masks import prunable_weights, sparsity_of
@@ -170,7 +170,6 @@ USES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("route", ROUTES)
 def test_uses(route, use, tmp_path):
@@ -207,18 +206,12 @@ MODES = {
     "none": modes.Mean(),
 }
 NOT_DRAWN = "networks that are not drawn.*Use `uncertainty='ensemble'`"
-# What each mode asks of a route in every target, and what a target asks beside.
+# What each mode asks of a route in every target.
 MODE_REFUSALS = {
     "moments": {"laws": NO_LAWS},
     "monte_carlo": {"drawn": NOT_DRAWN},
     "ensemble": {},
     "none": {"mean": "no network at a mean. Use `uncertainty='ensemble'`"},
-}
-IN_C = {"C": f"{NO_LAYERS}|There is no C code for"}
-TARGET_REFUSALS = {
-    ("tflite", "monte_carlo"): {"laws": "from laws that this posterior has not.*'ensemble'"},
-    ("c", "moments"): IN_C,
-    ("c", "none"): IN_C,
 }
 # Calls of a file with eight networks, whose predictions are averaged.
 CALLS = 16
@@ -235,35 +228,8 @@ def expected(route, mode):
     return named(answers(posterior, x, num_samples=count))
 
 
-def reader(target, path, posterior):
-    """A function that gives what a file says of rows."""
-    if target == "saved_model":
-        loaded = tf.saved_model.load(str(path))
-        name = "predict_with_uncertainty"
-        name = name if name in loaded.signatures else "serving_default"
-        # A function by its name lives as long as what was loaded.
-        run = functools.partial(lambda loaded, x: loaded.signatures[name](inputs=x), loaded)
-        return lambda x: {n: v.numpy() for n, v in run(tf.constant(x)).items()}
-    if target == "onnx":
-        session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
-        names = [one.name for one in session.get_outputs()]
-        (inputs,) = (one.name for one in session.get_inputs())
-        return lambda x: dict(zip(names, session.run(names, {inputs: x}), strict=True))
-    if target == "tflite":
-        model = tfbnn.lite.Model(path)
-        return lambda x: model.predict(x).outputs
-    build = path.parent / "build"
-    build.mkdir()
-    program = compile_network(path, build, path.name, ("-std=c99", "-O0"))
-    (likelihood,) = posterior.likelihoods
-
-    def run(x):
-        answer = likelihood.answer(posterior.network(posterior.mean(), x)[tf.newaxis])
-        shapes = [tuple(answer[name].shape[1:]) for name in likelihood.meanings]
-        found = CompiledNetwork(program, "float32", shapes).answers(x)
-        return dict(zip(likelihood.meanings, found, strict=True))
-
-    return run
+def test_every_target_has_a_reader():
+    assert set(READERS) == set(TARGETS)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -271,9 +237,9 @@ def reader(target, path, posterior):
 @pytest.mark.parametrize("route", ROUTES)
 def test_files(route, target, mode, tmp_path):
     posterior, one, path = made(route), ROUTES[route], tmp_path / "net"
-    refusals = {**MODE_REFUSALS[mode], **TARGET_REFUSALS.get((target, mode), {})}
-    if not issubclass(type(MODES[mode]), TARGETS[target].modes):
-        refusals = {"nothing": f"A file of format {target!r} has one of the modes"}
+    refusals = {**MODE_REFUSALS[mode], **READERS[target].refusals.get(mode, {})}
+    if not isinstance(MODES[mode], TARGETS[target].modes):
+        refusals = {"nothing": f"Of a file of format {target!r} `uncertainty` must be one of"}
     message = next((text for what, text in refusals.items() if what not in one.has), None)
     export = getattr(tfbnn.export, target)
     if message is not None:
@@ -281,14 +247,12 @@ def test_files(route, target, mode, tmp_path):
             export(posterior, path, MODES[mode], check_data=one.x)
         assert not list(tmp_path.iterdir())
         return
-    if target == "c" and compiler() is None:
-        pytest.skip("no C compiler")
-    if target == "onnx":
-        pytest.importorskip("tf2onnx")
+    if READERS[target].missing:
+        pytest.skip(f"not installed: {READERS[target].missing}")
     manifest = export(posterior, path, MODES[mode], check_data=one.x)
     assert (manifest["format"], manifest["mode"]) == (target, mode)
     assert manifest["posterior"] == posterior.route
-    run, wanted = reader(target, path, posterior), expected(route, mode)
+    run, wanted = READERS[target].read(path, posterior), expected(route, mode)
     if mode == "monte_carlo":
         drawn_alike(run, posterior, one.x)
     elif mode == "moments":
@@ -321,13 +285,9 @@ WIDER = {
         f"{target}, {mode}": lambda given, x, path, target=target, mode=mode: getattr(
             tfbnn.export, target
         )(given, path, mode, check_data=x)
-        for target, mode in (
-            ("saved_model", "moments"),
-            ("saved_model", "monte_carlo"),
-            ("tflite", "moments"),
-            ("tflite", "monte_carlo"),
-            ("c", "moments"),
-        )
+        for target, cls in TARGETS.items()
+        for mode in ("moments", "monte_carlo")
+        if isinstance(MODES[mode], cls.modes)
     },
 }
 

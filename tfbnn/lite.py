@@ -114,21 +114,18 @@ class Model:
             self._interpreter.allocate_tensors()
             self._runner = self._interpreter.get_signature_runner("serving_default")
             details = self._runner.get_input_details()
-            self.input_shapes = {
-                name: tuple(int(n) for n in details[name]["shape"]) for name in names["inputs"]
-            }
-            types = {np.dtype(details[name]["dtype"]) for name in names["inputs"]}
+            inputs = {name: details[name] for name in names["inputs"]}
+            self.input_shapes = {n: tuple(map(int, one["shape"])) for n, one in inputs.items()}
+            types = {np.dtype(one["dtype"]) for one in inputs.values()}
             self.input_type = types.pop()
             shapes = self.input_shapes.values()
-            known = all(n > 0 for shape in shapes for n in shape or [0])
-            if types or self.input_type not in _INPUT_TYPES or not known:
+            sound = all(n > 0 for shape in shapes for n in shape or [0])
+            sound = sound and len({shape[0] for shape in shapes}) == 1 and not types
+            if not sound or self.input_type not in _INPUT_TYPES:
                 raise ValueError(f"inputs of shapes {self.input_shapes}, {self.input_type}")
-            if len({shape[0] for shape in shapes}) > 1:
-                raise ValueError(f"inputs of shapes {self.input_shapes}")
-        self.batch_size = next(iter(self.input_shapes.values()))[0]
+        self.batch_size = next(iter(shapes))[0]
         if not self.manifest:
-            blank = {n: np.zeros(s, self.input_type) for n, s in self.input_shapes.items()}
-            self._run(blank)
+            self._run({n: np.zeros(s, self.input_type) for n, s in self.input_shapes.items()})
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -164,28 +161,24 @@ class Model:
 
     def outputs(self, x: Any) -> dict[str, np.ndarray]:
         """All that the file says, by the names in it; `x` as in `predict`."""
-        x = self._checked_inputs(x)
-        rows = len(next(iter(x.values())))
+        x, size = self._checked_inputs(x), self.batch_size
         answers = [
-            self._run({name: one[start : start + self.batch_size] for name, one in x.items()})
-            for start in range(0, rows, self.batch_size)
+            self._run({name: one[start : start + size] for name, one in x.items()})
+            for start in range(0, len(next(iter(x.values()))), size)
         ]
         return {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
 
     def _run(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        missing = self.batch_size - len(next(iter(rows.values())))
-        if missing:
-            rows = {
-                n: np.concatenate([one, np.repeat(one[-1:], missing, axis=0)])
-                for n, one in rows.items()
-            }
+        count = len(next(iter(rows.values())))
+        if count < self.batch_size:
+            filled = np.minimum(np.arange(self.batch_size), count - 1)
+            rows = {name: one[filled] for name, one in rows.items()}
         with self._blamed_on_the_file("run"):
             outputs = self._runner(**rows)
             for name, value in outputs.items():
                 if value.shape[:1] != (self.batch_size,) or value.dtype.kind != "f":
                     raise ValueError(f"{name!r} of shape {value.shape}, {value.dtype}")
-        kept = slice(0, self.batch_size - missing)
-        return {name: value[kept] for name, value in outputs.items()}
+        return {name: value[:count] for name, value in outputs.items()}
 
     @contextlib.contextmanager
     def _blamed_on_the_file(self, done: str) -> Iterator[None]:
@@ -245,8 +238,7 @@ def _outputs_among(names: list[str]) -> list[str]:
     """The outputs of a model that answers are about: `""` where there is one."""
     if set(names) >= _OUTPUTS:
         return [""]
-    ending = "_prediction"
-    found = [name.removesuffix(ending) for name in names if name.endswith(ending)]
+    found = [name.removesuffix("_prediction") for name in names if name.endswith("_prediction")]
     return [name for name in found if f"{name}_uncertainty" in names]
 
 
@@ -260,11 +252,9 @@ def _checked_manifest(path: pathlib.Path) -> dict[str, Any] | None:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     with open(path, "rb") as file:
-        # The identifier of the format, which every LiteRT file has at this place.
+        # Which every LiteRT file has at this place.
         if file.read(8)[4:] != b"TFL3":
-            raise ValueError(
-                f"{path} is not a LiteRT model: it does not have the identifier 'TFL3'."
-            )
+            raise ValueError(f"{path} is not a LiteRT model: it lacks the identifier 'TFL3'.")
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()

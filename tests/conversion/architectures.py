@@ -12,6 +12,12 @@ def sequential():
     return keras.Sequential([keras.Input((4,)), K.Dense(5, "relu"), K.Dropout(0.2), K.Dense(3)])
 
 
+def adapted():
+    normalization = K.Normalization()
+    normalization.adapt(np.random.default_rng(0).normal(1, 2, (50, 4)))
+    return keras.Sequential([keras.Input((4,)), normalization, K.Dense(3)])
+
+
 def convolutions():
     layers = [
         K.Rescaling(0.5),
@@ -143,6 +149,7 @@ ARCHITECTURES: dict[str, Callable[[], keras.Model]] = {
     make.__name__: make
     for make in (
         sequential,
+        adapted,
         convolutions,
         residual,
         nested,

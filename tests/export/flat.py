@@ -1,4 +1,10 @@
-"""Exporters with all options as keywords of one call, for tests that go over grids of them."""
+"""Exporters with all options as keywords of one call, for tests that go over grids of them.
+
+`flat.<target>` is there for every target.
+"""
+
+import functools
+import inspect
 
 import tfbnn
 from tfbnn.export.modes import MODES
@@ -9,19 +15,14 @@ _MODE = ("num_samples", "num_points", "seed")
 _SHORT = {"scale": "standard_deviations", "input_type": "type"}
 
 
-def tflite(model, path, uncertainty="monte_carlo", **options):
-    return _export(tfbnn.export.tflite, model, path, uncertainty, options)
+def __getattr__(name):
+    if name not in tfbnn.export.TARGETS:
+        raise AttributeError(name)
+    return functools.partial(_export, getattr(tfbnn.export, name))
 
 
-def saved_model(model, path, uncertainty="monte_carlo", **options):
-    return _export(tfbnn.export.saved_model, model, path, uncertainty, options)
-
-
-def c(model, path, uncertainty="moments", **options):
-    return _export(tfbnn.export.c, model, path, uncertainty, options)
-
-
-def _export(export, model, path, uncertainty, options):
+def _export(export, model, path, uncertainty=None, **options):
+    uncertainty = uncertainty or inspect.signature(export).parameters["uncertainty"].default
     options = {_SHORT.get(name, name): value for name, value in options.items()}
     storage = {name: options.pop(name) for name in _STORAGE if name in options}
     inputs = {name: options.pop(name) for name in _INPUTS if name in options}

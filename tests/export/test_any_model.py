@@ -6,6 +6,9 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
+from tests.targets import READERS
+from tfbnn.export import TARGETS
+from tfbnn.export.modes import get
 
 RNG = np.random.default_rng(0)
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -133,16 +136,30 @@ def test_a_file_with_a_loop(cell, storage, tmp_path):
     tfbnn.export.tflite(pruned, path, "none", check_data=SEQUENCES, overwrite=True)
 
 
-def test_sizes_that_vary(tmp_path, capsys):
+@pytest.fixture
+def of_any_length():
     layers = [keras.layers.GlobalAveragePooling1D(), tfbnn.layers.Dense(3)]
     convolution = tfbnn.layers.Conv1D(4, 3, activation="relu")
     model = tfbnn.Sequential([keras.Input((None, 6)), convolution, *layers])
     model.compile(loss=LOGITS)
-    manifest = tfbnn.export.tflite(model, tmp_path / "m.tflite", check_data=SEQUENCES)
-    assert manifest["input_shape"] == [None, 5, 6]
-    assert "sizes of the file are those of `check_data`" in capsys.readouterr().out
-    tfbnn.export.saved_model(model, tmp_path / "m", check_data=SEQUENCES)
-    loaded = tf.saved_model.load(str(tmp_path / "m"))
-    longer = tf.constant(np.concatenate([SEQUENCES, SEQUENCES], axis=1))
-    found = loaded.signatures["serving_default"](inputs=longer)["prediction"]
-    np.testing.assert_allclose(found, tf.nn.softmax(model(longer)), atol=1e-5)
+    return model
+
+
+@pytest.mark.parametrize("mode", ["none", "moments", "ensemble", "monte_carlo"])
+# C asks for all sizes in the model.
+@pytest.mark.parametrize("target", [name for name in TARGETS if name != "c"])
+def test_sizes_that_vary(target, mode, of_any_length, tmp_path, capsys):
+    if READERS[target].missing or not isinstance(get(mode), TARGETS[target].modes):
+        pytest.skip("no such files here")
+    export, path = getattr(tfbnn.export, target), tmp_path / "m"
+    manifest = export(of_any_length, path, mode, check_data=SEQUENCES)
+    varies = target == "saved_model" and mode != "moments"
+    assert manifest["input_shape"] == [None, None if varies else 5, 6]
+    said = capsys.readouterr().out
+    assert ("sizes of the file are those of `check_data`" in said) == (not varies)
+    if varies:
+        longer = np.concatenate([SEQUENCES, SEQUENCES], axis=1)
+        loaded = tf.saved_model.load(str(path))
+        found = loaded.signatures["serving_default"](inputs=tf.constant(longer))["prediction"]
+        if mode != "ensemble":
+            np.testing.assert_allclose(found, tf.nn.softmax(of_any_length(longer)), atol=1e-5)

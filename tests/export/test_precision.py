@@ -7,7 +7,8 @@ import tensorflow as tf
 
 import tfbnn
 from tests.export import flat
-from tfbnn.export.c_source import c_compiler
+from tests.targets import READERS
+from tfbnn.posterior import posterior_of
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 K = keras.layers
@@ -46,14 +47,16 @@ POLICIES = {
     "mixed_float16": lambda _: "mixed_float16",
     "mixture": lambda layer: MIXTURE[layer],
 }
-TARGETS = {
-    "tflite, none": ("tflite", {"uncertainty": "none"}),
-    "tflite, moments": ("tflite", {"uncertainty": "moments"}),
-    "tflite, monte_carlo": ("tflite", {"uncertainty": "monte_carlo", "num_samples": 2}),
-    "saved_model": ("saved_model", {"num_samples": 2}),
-    "c, none": ("c", {"uncertainty": "none"}),
-    "c, moments": ("c", {"precision": "int8"}),
-}
+# An ensemble is what the mean is, more than once.
+FILES = [
+    *(
+        (name, mode.name, {"num_samples": 2})
+        for name, target in tfbnn.export.TARGETS.items()
+        for mode in target.modes
+        if mode.name != "ensemble"
+    ),
+    ("c", "moments", {"precision": "int8"}),
+]
 
 
 @pytest.fixture(scope="module", params=POLICIES)
@@ -70,26 +73,25 @@ def parts(model):
     ]
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_policy_with_every_target(target, model, tmp_path):
-    name, options = TARGETS[target]
-    if name == "c" and c_compiler.compiler() is None:
-        pytest.skip("there is no C compiler `cc` to run the code")
+@pytest.mark.parametrize("target, mode, options", FILES)
+def test_every_policy_with_every_target(target, mode, options, model, tmp_path):
+    if READERS[target].missing:
+        pytest.skip(f"not installed: {READERS[target].missing}")
     before = parts(model)
     path = tmp_path / "net"
-    manifest = getattr(flat, name)(model, path, check_data=X, **options)
+    manifest = getattr(flat, target)(model, path, mode, check_data=X, **options)
     assert parts(model) == before
     error = manifest["agreement"]["max_error"]
     # The model itself computes in its precision; int8 is another rounding.
     assert error is None or error <= manifest["tolerance"]
-    if name == "tflite":
+    if target == "tflite":
         assert not {"CAST", "DEQUANTIZE"} & set(manifest["operations"])
-        prediction, _ = tfbnn.lite.Model(path).predict(X)
-        if options["uncertainty"] == "none":
-            expected = model(X).numpy().astype(np.float32)
-            np.testing.assert_allclose(prediction, expected, atol=manifest["tolerance"])
-    if target == "tflite, moments":
-        # Moments are in float32 in TensorFlow too.
+    if mode == "none":
+        expected = model(X).numpy().astype(np.float32)
+        prediction = READERS[target].read(path, posterior_of(model))(X)["prediction"]
+        np.testing.assert_allclose(prediction, expected, atol=manifest["tolerance"])
+    if mode == "moments" and target != "saved_model" and "precision" not in options:
+        # Moments are in float32 in TensorFlow too. A SavedModel tells the error of its mean.
         assert error < 1e-5
 
 

@@ -651,10 +651,12 @@ def test_wrong_means_are_found(uncertainty, factor, tmp_path, monkeypatch):
     monkeypatch.setattr(
         laws.MeanRule, "__call__", lambda rule, layer, x: factor * call(rule, layer, x)
     )
-    held = modes.held
-    monkeypatch.setattr(
-        modes, "held", lambda values, hold: [factor * v for v in held(values, hold)]
-    )
+    stored = modes.of_stored
+
+    def altered(posterior, networks, hold):
+        return stored(posterior, [[factor * v for v in one] for one in networks], hold)
+
+    monkeypatch.setattr(modes, "of_stored", altered)
     model, x = model_of("fixed scale"), inputs_of((5,), 100)
     with pytest.raises(RuntimeError, match="disagrees with the Keras model.*on 100 rows"):
         flat.tflite(model, tmp_path / "m.tflite", uncertainty=uncertainty, check_data=x)

@@ -525,6 +525,18 @@ def _posteriors(made: World) -> list[Entry]:
             ("model", *of_base),
         ),
         Entry(
+            "tfbnn.posteriors.GaussianPosterior",
+            posteriors.GaussianPosterior,
+            lambda: {
+                "model": made.model,
+                "likelihoods": made.model.likelihoods,
+                "laws": posteriors.MeanFieldPosterior(made.model).laws(),
+            },
+            {"model": values.thing(), "laws": values.thing()},
+            of_base,
+            after=lambda posterior: tfbnn.predict(posterior, made.x, 1, verbose=0),
+        ),
+        Entry(
             "tfbnn.posteriors.MCDropout",
             posteriors.MCDropout,
             lambda: {"model": made.plain, **tied},
@@ -752,14 +764,7 @@ def _pruning(made: World) -> list[Entry]:
 
 def _exports(made: World) -> list[Entry]:
     export = tfbnn.export
-    modes = ("moments", "monte_carlo", "ensemble", "none")
     precisions = ("float32", "float16", "int8", "posterior", "full_int8")
-    kinds = {
-        "saved_model": (modes, precisions[:1]),
-        "tflite": (modes, precisions),
-        "onnx": (("moments", "ensemble", "none"), precisions[:1]),
-        "c": (("moments", "none"), ("float32", "int8")),
-    }
     files = [
         _of_model(
             f"tfbnn.export.{name}",
@@ -768,8 +773,8 @@ def _exports(made: World) -> list[Entry]:
             {"path": made.new("m"), "check_data": made.x},
             {
                 "path": values.path(),
-                "uncertainty": values.choice(*of_modes),
-                "storage": values.choice(*of_precisions),
+                "uncertainty": values.choice(*(mode.name for mode in target.modes)),
+                "storage": values.choice(*target.tolerances),
                 "inputs": values.optional(values.thing(export.Inputs)),
                 "check_data": values.optional(values.array()),
                 "class_names": values.optional(_several(values.text(), 2)),
@@ -777,7 +782,7 @@ def _exports(made: World) -> list[Entry]:
             },
             slow=True,
         )
-        for name, (of_modes, of_precisions) in kinds.items()
+        for name, target in export.TARGETS.items()
     ]
     function = Kind("function", lambda v: None if callable(v) else False)
     options = {

@@ -1,23 +1,22 @@
 """Exports of a network in random forms, run without tfbnn and compared with Keras."""
 
 import pathlib
-import subprocess
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 import tfbnn
 from tests.export import flat
 from tests.fuzz import objective
 from tests.fuzz.checks import Checks, Coarse, close
 from tests.fuzz.models import Network
+from tests.targets import READERS
+from tfbnn.posterior import posterior_of
 
-# How far answers at the posterior mean may be off, by the precision of the stored weights: what
-# the exporters promise.
-_TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "int8": 5e-2, "posterior": 0.1, "full_int8": 0.1}
 # What the exporters promise of uncertainties, as a multiple of that of predictions.
 _UNCERTAINTY_FACTOR = 10.0
+# Of a file whose activations have 8 bits.
+_COARSE = 0.1
 
 
 def check(
@@ -27,118 +26,52 @@ def check(
     certain = random.random() < 0.5
     if certain:
         objective.certain(network.model)
+    targets = [name for name, reader in READERS.items() if not reader.missing]
     for number in range(2):
-        form = (_tflite, _tflite, _saved_model, _c)[random.integers(4)]
-        form(checks, network, random, folder / f"export{number}", certain)
+        name = str(random.choice(targets))
+        options = _options(tfbnn.export.TARGETS[name], random)
+        part = f"{name} {options['uncertainty']} {options['precision']}"
+        with checks.part(part, may_refuse=True):
+            _check_file(network, name, folder / f"export{number}", certain, options)
 
 
-def _tflite(
-    checks: Checks,
-    network: Network,
-    random: np.random.Generator,
-    folder: pathlib.Path,
-    certain: bool,
-) -> None:
-    uncertainty = str(random.choice(["moments", "monte_carlo", "ensemble", "none"]))
-    allowed = ["float32", "float32", "float16", "int8"]
-    if uncertainty != "ensemble":
-        allowed.append("posterior")
-    if uncertainty in ("none", "ensemble"):
-        allowed.append("full_int8")
-    options: dict[str, Any] = {
-        "uncertainty": uncertainty,
-        "precision": str(random.choice(allowed)),
-        "batch_size": int(random.choice([1, 1, 4])),
-        "num_samples": 1 if uncertainty == "none" else 4,
-    }
-    if uncertainty in ("moments", "monte_carlo") and random.random() < 0.3:
-        options["scale"] = str(random.choice(["rank_one", "unit"]))
-    with checks.part(f"tflite {uncertainty} {options['precision']}", may_refuse=True):
-        path = folder / "model.tflite"
-        exact = options["precision"] == "float32"
-        _export(flat.tflite, network, path, exact, **options)
-        answer = tfbnn.lite.Model(path).predict(_rows(network)).outputs
-        tolerance = max(_TOLERANCES[options["precision"]], objective.tolerance(network.model))
-        _check_answer(network, answer, tolerance, certain or uncertainty == "none")
-
-
-def _saved_model(
-    checks: Checks,
-    network: Network,
-    random: np.random.Generator,
-    folder: pathlib.Path,
-    certain: bool,
-) -> None:
-    uncertainty = str(random.choice(["monte_carlo", "none"]))
-    with checks.part(f"saved_model {uncertainty}", may_refuse=True):
-        path = folder / "saved_model"
-        options = {"uncertainty": uncertainty, "num_samples": 4}
-        _export(flat.saved_model, network, path, True, **options)
-        loaded = tf.saved_model.load(str(path))
-        tolerance = max(1e-4, objective.tolerance(network.model))
-        x = tf.constant(_rows(network))
-        answer = loaded.signatures["serving_default"](inputs=x)
-        _check_answer(network, answer, tolerance, True)
-        if uncertainty == "monte_carlo":
-            answer = loaded.signatures["predict_with_uncertainty"](inputs=x)
-            _check_answer(network, answer, tolerance, certain)
-
-
-def _c(
-    checks: Checks,
-    network: Network,
-    random: np.random.Generator,
-    folder: pathlib.Path,
-    certain: bool,
-) -> None:
-    options: dict[str, Any] = {
-        "uncertainty": str(random.choice(["moments", "none"])),
-        "precision": str(random.choice(["float32", "float32", "int8"])),
-        "scale": str(random.choice(["full", "full", "rank_one", "unit"])),
-    }
-    with checks.part(f"c {options['uncertainty']} {options['precision']}", may_refuse=True):
-        path = folder / "network"
-        exact = options["precision"] == "float32"
-        _export(flat.c, network, path, exact, **options)
-        answer = _compiled_answer(network, path)
-        tolerance = max(1e-3, _TOLERANCES[options["precision"]])
-        tolerance = max(tolerance, objective.tolerance(network.model))
-        _check_answer(network, answer, tolerance, certain or options["uncertainty"] == "none")
-
-
-def _compiled_answer(network: Network, folder: pathlib.Path) -> dict[str, np.ndarray]:
-    """What the compiled program answers for each row."""
-    for command in (["make", "-s", "test"], []):
-        program = folder / f"test_{folder.name}"
-        ended = subprocess.run(
-            command or [str(program), "--stdin"],
-            cwd=folder,
-            input=None if command else _rows(network).tobytes(),
-            capture_output=True,
-            timeout=120,
-        )
-        if ended.returncode:
-            raise AssertionError(f"{command or program}: {ended.stdout!r} {ended.stderr!r}")
-    expected = _expected(network)
-    shapes = [value.shape[1:] for value in expected.values()]
-    table = np.frombuffer(ended.stdout, np.float32).reshape(network.rows, -1)
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+def _options(target: Any, random: np.random.Generator) -> dict[str, Any]:
+    """Of all that a target says it has; what goes together only it knows, and refuses the rest."""
     return {
-        name: part.reshape(-1, *shape)
-        for name, part, shape in zip(expected, np.split(table, ends, axis=1), shapes, strict=True)
+        "uncertainty": str(random.choice([mode.name for mode in target.modes])),
+        "precision": str(random.choice(["float32", *target.tolerances])),
+        "scale": str(random.choice(["full", "full", *target.deviations])),
+        "batch_size": int(random.choice([1, 1, 4])),
+        "num_samples": 4,
     }
 
 
-def _expected(network: Network) -> dict[str, np.ndarray]:
-    """Our answer for the network at the posterior mean."""
-    values = objective.outputs_of(network)[0]
-    scale = objective.learned_scales(network.model)[0]
-    return network.outputs[0].answer(values[np.newaxis], scale)
+def _check_file(
+    network: Network, name: str, path: pathlib.Path, certain: bool, options: dict[str, Any]
+) -> None:
+    exact = options["precision"] == "float32"
+    manifest = _export(getattr(flat, name), network, path, exact, **options)
+    run = READERS[name].read(path, posterior_of(network.model))
+    answers = run(_rows(network))
+    tolerance = max(manifest["tolerance"], objective.tolerance(network.model))
+    at_mean = certain or options["uncertainty"] == "none"
+    single = len(network.outputs) == 1
+    names = [""] if single else [f"{one}_" for one in network.model.output_names]
+    for number, (output, begin) in enumerate(zip(network.outputs, names, strict=True)):
+        values = objective.outputs_of(network)[number]
+        scale = objective.learned_scales(network.model)[number]
+        expected = output.answer(values[np.newaxis], scale)
+        answer = {name: np.asarray(answers[begin + name]) for name in expected}
+        _check_answer(output, answer, expected, tolerance, at_mean)
 
 
-def _check_answer(network: Network, answer: Any, tolerance: float, at_mean: bool) -> None:
-    expected, output = _expected(network), network.outputs[0]
-    answer = {name: np.asarray(answer[name]) for name in expected}
+def _check_answer(
+    output: Any,
+    answer: dict[str, np.ndarray],
+    expected: dict[str, np.ndarray],
+    tolerance: float,
+    at_mean: bool,
+) -> None:
     third = "epistemic" if output.is_real else "mutual_information"
     if at_mean:
         close("prediction", answer["prediction"], expected["prediction"], tolerance)
@@ -152,17 +85,17 @@ def _check_answer(network: Network, answer: Any, tolerance: float, at_mean: bool
     if not output.is_real:
         entropy = output.entropy(answer["prediction"].astype(np.float64))
         # Activations of 8 bits are coarser than float32.
-        slack = 1e-4 if tolerance < _TOLERANCES["full_int8"] else tolerance
+        slack = 1e-4 if tolerance < _COARSE else tolerance
         close("entropy of the prediction", answer["uncertainty"], entropy, slack)
         if output.is_categorical:
             sums = answer["prediction"].sum(-1)
             close("sum of probabilities", sums, np.ones_like(sums), max(1e-4, tolerance / 10))
 
 
-def _export(export: Any, network: Network, path: pathlib.Path, exact: bool, **options: Any) -> None:
+def _export(export: Any, network: Network, path: pathlib.Path, exact: bool, **options: Any) -> Any:
     """Export; where weights or the model's own arithmetic are coarse, it may find itself wrong."""
     try:
-        export(network.model, path, check_data=network.x, **options)
+        return export(network.model, path, check_data=network.x, **options)
     except RuntimeError as error:
         is_coarse = not exact or network.policy.startswith("mixed")
         if is_coarse and "disagrees" in str(error) and not path.exists():
@@ -170,5 +103,9 @@ def _export(export: Any, network: Network, path: pathlib.Path, exact: bool, **op
         raise
 
 
-def _rows(network: Network) -> np.ndarray:
-    return np.asarray(network.x, np.float32)
+def _rows(network: Network) -> Any:
+    """Inputs as a file takes them: an array, or arrays by their names."""
+    if not isinstance(network.x, list):
+        return np.asarray(network.x, np.float32)
+    pairs = zip(network.model.inputs, network.x, strict=True)
+    return {entry.name: np.asarray(one, np.float32) for entry, one in pairs}

@@ -11,7 +11,8 @@ from scipy import special, stats
 
 import tfbnn
 from tfbnn.likelihoods import table
-from tfbnn.posterior.base import AbstractRandomVariables, mask_of
+from tfbnn.posterior import routes
+from tfbnn.posterior.base import AbstractFiniteNetworks, AbstractRandomVariables, mask_of
 from tfbnn.posterior.gaussian import gaussian
 from tfbnn.weights import noise
 from tfbnn.weights.tracing import LARGE
@@ -37,11 +38,39 @@ class Jitter(AbstractRandomVariables):
         return [tf.convert_to_tensor(variable.value) for variable in self.variables]
 
 
-@pytest.fixture
-def posterior():
+class Snapshots(AbstractFiniteNetworks, Jitter):
+    """The smallest route with finitely many networks: kernels that were kept."""
+
+    route = "snapshots"
+
+    def __init__(self, model, kernels):
+        super().__init__(model, [table.likelihood_of(LOSS)])
+        self.kernels = kernels
+
+    @property
+    def all_draws(self):
+        return [tf.constant(kernel) for kernel in self.kernels]
+
+    @property
+    def arrays(self):
+        return dict(zip(("first", "second"), self.kernels, strict=True))
+
+    @classmethod
+    def from_parts(cls, parts, config, arrays):
+        return cls(*parts, list(arrays.values()))
+
+
+def plain():
     dense = keras.layers.Dense
     layers = [keras.Input((3,)), dense(4, "tanh"), keras.layers.Dropout(0.5), dense(2)]
-    return Jitter(keras.Sequential(layers), [table.likelihood_of(LOSS)])
+    model = keras.Sequential(layers)
+    model.compile(loss=LOSS)
+    return model
+
+
+@pytest.fixture
+def posterior():
+    return Jitter(plain(), [table.likelihood_of(LOSS)])
 
 
 def numpy(tensors):
@@ -109,6 +138,33 @@ def test_any_posterior_predicts(posterior):
     nll = -np.log(expected[np.arange(5), labels]).mean()
     assert scores.nll == pytest.approx(nll, rel=1e-5)
     assert scores.error == np.mean(expected.argmax(-1) != labels)
+
+
+def test_finitely_many_networks(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    kernels = [rng.normal(size=(3, *shape)).astype("float32") for shape in ((3, 4), (4, 2))]
+    posterior = Snapshots(plain(), kernels)
+    assert posterior.num_draws == 3 and posterior.mean() is None
+    hidden = np.tanh(np.einsum("rx,nxh->nrh", X, kernels[0]))
+    expected = special.softmax(np.einsum("nrh,nhc->nrc", hidden, kernels[1]), axis=-1)
+    found = tfbnn.predict(posterior, X, keep_samples=True, verbose=0)
+    np.testing.assert_allclose(found.samples[0], expected, atol=1e-6)
+    # Any series goes through all of them, again and again.
+    draws = posterior.draws(SEED, 1, 4)
+    np.testing.assert_array_equal(draws[0], kernels[0][[1, 2, 0, 1]])
+    numbers = [
+        int(np.argmin(np.abs(kernels[0] - posterior.draw(noise.as_seed(seed))[0]).sum((1, 2))))
+        for seed in range(60)
+    ]
+    # Each of 60 draws is one of three, with equal right.
+    assert np.abs(np.bincount(numbers, minlength=3) - 20).max() < 4 * np.sqrt(60 * 2 / 9)
+    monkeypatch.setitem(routes.ROUTES, "snapshots", Snapshots)
+    posterior.save(tmp_path / "posterior")
+    loaded = tfbnn.load_posterior(tmp_path / "posterior")
+    np.testing.assert_allclose(tfbnn.predict(loaded, X).prediction, found.prediction, atol=1e-6)
+    path = tmp_path / "m.tflite"
+    tfbnn.export.tflite(posterior, path, "ensemble", check_data=X)
+    np.testing.assert_allclose(tfbnn.lite.Model(path).predict(X)[0], found.prediction, atol=1e-5)
 
 
 def test_outputs_carry_the_masks_of_the_networks():

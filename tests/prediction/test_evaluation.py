@@ -11,7 +11,7 @@ from scipy import special, stats
 import tfbnn
 from tests.quiet import QUIET
 from tfbnn.posterior import posterior_of
-from tfbnn.prediction.predictive import sampled_blocks
+from tfbnn.prediction.sampling import sampled_blocks
 from tfbnn.scores import temperature
 
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

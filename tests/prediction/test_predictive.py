@@ -11,7 +11,7 @@ from scipy import special, stats
 
 import tfbnn
 from tfbnn.posterior import posterior_of
-from tfbnn.prediction import predictive
+from tfbnn.prediction import predictive, sampling
 from tfbnn.weights import noise
 
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -157,8 +157,8 @@ def test_bounded_memory_gives_the_same(monkeypatch):
     expected = tfbnn.predict(model, X, num_samples=5, batch_size=8, seed=3, keep_samples=True)
     draw_bytes = 4 * sum(int(np.prod(v.shape)) for v in posterior_of(model).variables)
     # Two networks and 16 rows of 5 samples of 3 classes at a time.
-    monkeypatch.setattr(predictive, "_DRAW_BYTES", 2 * (draw_bytes + 8 * 8 * 4) + 1)
-    monkeypatch.setattr(predictive, "_SAMPLE_BYTES", 16 * 5 * 3 * 8)
+    monkeypatch.setattr(sampling, "_DRAW_BYTES", 2 * (draw_bytes + 8 * 8 * 4) + 1)
+    monkeypatch.setattr(sampling, "SAMPLE_BYTES", 16 * 5 * 3 * 8)
     calls = {"draws": [], "outputs": 0}
     posterior = posterior_of(model)
     draws, outputs = posterior.draws, posterior.outputs
@@ -188,8 +188,8 @@ def test_wide_layers_are_drawn_fewer_at_a_time(monkeypatch):
     posterior = posterior_of(model)
     batch = tf.zeros((10, 16, 16, 1))
     # 10 rows of 16 x 16 x 8 numbers, against a hundred weights.
-    monkeypatch.setattr(predictive, "_DRAW_BYTES", 3 * 10 * 16 * 16 * 8 * 4 + 3_000)
-    assert list(predictive._chunks(posterior, [batch], 7)) == [(0, 3), (3, 3), (6, 1)]
+    monkeypatch.setattr(sampling, "_DRAW_BYTES", 3 * 10 * 16 * 16 * 8 * 4 + 3_000)
+    assert list(sampling._chunks(posterior, [batch], 7)) == [(0, 3), (3, 3), (6, 1)]
 
 
 def test_samples_are_kept_while_they_are_few(monkeypatch):
@@ -200,7 +200,7 @@ def test_samples_are_kept_while_they_are_few(monkeypatch):
         return result.samples is not None
 
     assert kept(None) and kept(True) and not kept(False)
-    monkeypatch.setattr(predictive, "_SAMPLE_BYTES", 30 * 4 * 3 * 4)
+    monkeypatch.setattr(predictive, "SAMPLE_BYTES", 30 * 4 * 3 * 4)
     assert not kept(None) and kept(True)
 
 

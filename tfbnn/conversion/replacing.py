@@ -14,7 +14,7 @@ from tfbnn.layers.keras_internals import (
     own_variables,
     through_graph,
 )
-from tfbnn.training.copies import named_code
+from tfbnn.training.copies import named_code, remake_constants
 
 # What every layer or model has of its own accord, and no user has put there.
 _OF_KERAS = {*vars(keras.layers.Layer()), *vars(keras.Sequential())}
@@ -64,6 +64,7 @@ class Replacement:
             copy.built = True
         for old, new in self.pairs:
             self._copy_variables(old, new)
+        remake_constants(copy)
         return copy
 
     def _copied(self, layer: keras.layers.Layer) -> keras.layers.Layer:

@@ -18,7 +18,8 @@ and raise, leaving nothing behind, if the two disagree. They write a manifest in
 * `laws`: the laws of weights as constants, and how a random map computes with them.
 * `variances`: variances of weights as a product of two small arrays.
 * `bits`: how many bits a kernel needs, from its posterior.
-* `encoding`: a LiteRT file in fewer bytes: sparse kernels, integers, float16.
+* `encoding`: a LiteRT file in fewer bytes: sparse kernels (`sparsity`), integers, float16;
+  `litert_file`: a file that is rewritten.
 * `sparse`: kept weights and their positions, for the SavedModel.
 * `conversion`, `flatbuffer`: to the bytes of a LiteRT file, and what they say of themselves.
 * `manifest`: what is in the file.

@@ -47,10 +47,10 @@ class FrozenWeight:
         """`f(variance, loc**2)`: the variance of the inputs after a linear map."""
         return _second(linear_map, variance, self.loc, self.squares)
 
-    def in_numpy(self) -> "FrozenWeight":
-        """The same with arrays in the place of tensors."""
-        scale = None if self.scale is None else np.asarray(self.scale)
-        return FrozenWeight(np.asarray(self.loc), scale)
+    @classmethod
+    def of(cls, loc: tf.Tensor, scale: tf.Tensor | None = None) -> "FrozenWeight":
+        """One with arrays in the place of tensors."""
+        return cls(np.asarray(loc), None if scale is None else np.asarray(scale))
 
     def draws(self, noise: tf.Tensor) -> tf.Tensor:
         """`loc + scale * noise`, for noise with a leading axis of draws."""
@@ -81,15 +81,14 @@ def freeze(posterior: AbstractGaussianPosterior, form: str = "full") -> FrozenMo
     """
     laws, frozen = posterior.laws(), {}
     for one in random_maps(posterior.model):
-        kernel = FrozenWeight(*laws[one.kernel]).in_numpy()
+        kernel = FrozenWeight.of(*laws[one.kernel])
         if form != "full" and one.linear_map.has_rows_and_columns:
             factors = factorise(kernel.scale, form)
             squares = factorise(np.abs(kernel.loc), "rank_one")
             kernel = FrozenWeight(kernel.loc, np.sqrt(factors.variance()), factors, squares)
         bias = one.bias
         if bias is not None:
-            fixed = bias not in laws
-            bias = FrozenWeight(*((bias.loc, None) if fixed else laws[bias])).in_numpy()
+            bias = FrozenWeight.of(*laws.get(bias, (bias.loc,)))
         frozen[one] = FrozenLayer(kernel, bias)
     return frozen
 
@@ -104,26 +103,26 @@ def as_stored(posterior: AbstractPosterior, form: str) -> AbstractPosterior:
     return GaussianPosterior(posterior.model, posterior.likelihoods, laws)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class MeanRule:
     """A random map at the posterior mean of its weights."""
 
-    def __init__(self, frozen: FrozenModel):
-        self._frozen = frozen
+    frozen: FrozenModel
 
     def __call__(self, one: RandomMap, inputs: tf.Tensor) -> tf.Tensor:
-        weights = self._frozen[one]
+        weights = self.frozen[one]
         outputs = one.linear_map(inputs, _constant(weights.kernel.loc))
         return outputs if weights.bias is None else outputs + _bias(one, weights.bias.loc, outputs)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class MomentsRule:
     """A random map on means and variances; see `tfbnn.prediction.moments`."""
 
-    def __init__(self, frozen: FrozenModel):
-        self._frozen = frozen
+    frozen: FrozenModel
 
     def __call__(self, one: RandomMap, x: Moments) -> Moments:
-        weights = self._frozen[one]
+        weights = self.frozen[one]
         linear_map, bias = one.linear_map, weights.bias
         bias_scale = None if bias is None else bias.scale
         return linear_moments(

@@ -12,16 +12,8 @@ from tfbnn.pruning.masks import num_weights, prunable_weights, sparsity_of
 _PACKAGES = ("tfbnn", "tensorflow", "keras", "tensorflow-probability", "ai-edge-litert", "numpy")
 
 
-def manifest_path(path: pathlib.Path) -> pathlib.Path:
-    """Where the manifest of the file or folder `path` is: `<path>.json`."""
-    return path.with_name(f"{path.name}.json")
-
-
 def describe(
-    target: Any,
-    shipment: Any,
-    path: pathlib.Path,
-    facts: dict[str, Any],
+    target: Any, shipment: Any, path: pathlib.Path, facts: dict[str, Any]
 ) -> dict[str, Any]:
     """The manifest of an exported file.
 
@@ -34,13 +26,13 @@ def describe(
     Returns:
         A dict for `json.dump`.
     """
-    signature, posterior = shipment.signature, shipment.posterior
+    signature = shipment.signature
     shapes = dict(zip(signature.inputs, map(list, signature.shapes), strict=True))
     likelihoods = {name: _likelihood(one) for name, one in signature.outputs.items()}
     single = len(likelihoods) == 1
     return {
         "format": target.name,
-        **shipment.mode.facts(),
+        **shipment.mode.facts(shipment.posterior),
         "precision": shipment.storage.precision,
         "standard_deviations": shipment.deviations if shipment.mode.has_deviations else None,
         "input_type": shipment.inputs.type,
@@ -50,8 +42,8 @@ def describe(
         **({"input_shape": [*shapes.values()][0]} if len(shapes) == 1 else {"inputs": shapes}),
         **({"likelihood": likelihoods[""]} if single else {"outputs": likelihoods}),
         **signature.meanings(),
-        **posterior.describe(),
-        **_pruned(posterior.model),
+        **shipment.given.describe(),
+        **_pruned(shipment.posterior.model),
         "bytes": num_bytes(path),
         "gzip_bytes": num_gzip_bytes(path),
         "sha256": _digest(path),

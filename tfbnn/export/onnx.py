@@ -5,9 +5,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from tfbnn.export.agreement import Answers, Run
 from tfbnn.export.modes import Ensemble, Mean, Moments
 from tfbnn.export.options import Inputs
 from tfbnn.export.shipping import AbstractTarget, Shipment, ship
@@ -58,9 +55,8 @@ def onnx(
 
     `tfbnn.export.onnx(model, "model.onnx", "ensemble")`
     """
-    target = ONNX()
     return ship(
-        target, model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
+        ONNX(), model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
     )
 
 
@@ -86,8 +82,12 @@ class ONNX(AbstractTarget):
         )
         path.write_bytes(converted.SerializeToString())
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        agreement = shipment.compare(
+            lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
+        )
         return {
-            "agreement": vars(shipment.compare(_runner(session, shipment))),
+            "agreement": vars(agreement),
             "operations": sorted({node.op_type for node in converted.graph.node}),
             "minimum_runtime": f"ONNX opset {_OPSET}",
         }
@@ -102,14 +102,3 @@ def _packages() -> tuple[Any, Any]:
             f"ONNX files need tf2onnx and onnxruntime: `pip install tfbnn[onnx]`. Received: {error}"
         ) from error
     return tf2onnx, onnxruntime
-
-
-def _runner(session: Any, shipment: Shipment) -> Run:
-    names = [output.name for output in session.get_outputs()]
-
-    def run(rows: Sequence[np.ndarray]) -> Answers:
-        typed = [one.astype(shipment.inputs.type) for one in rows]
-        named = dict(zip(shipment.signature.inputs, typed, strict=True))
-        return dict(zip(names, session.run(names, named), strict=True))
-
-    return run

@@ -55,6 +55,10 @@ class Signature:
         """Inputs in the structure that the model takes."""
         return tf.nest.pack_sequence_as(self.structure, inputs)
 
+    def with_sizes_of(self, rows: Sequence[np.ndarray]) -> "Signature":
+        """The same with the sizes of rows where those of the model may vary."""
+        return dataclasses.replace(self, shapes=[(None, *one.shape[1:]) for one in rows])
+
     @property
     def answers(self) -> list[list[str]]:
         """Names of the answers of a file, for each output: the prediction first."""

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn.export import modes
-from tfbnn.export.agreement import Answers, Run
+from tfbnn.export.agreement import Answers
 from tfbnn.export.laws import FrozenWeight
 from tfbnn.export.options import Inputs
 from tfbnn.export.rows import of_networks
@@ -52,7 +52,7 @@ def saved_model(
 
     Args:
         model: A trained `tfbnn.Sequential` or `tfbnn.Model`, or a posterior. A size that may vary,
-            as in `keras.Input((None, 3))`, may vary in the file too.
+            as in `keras.Input((None, 3))`, may vary in the file too, but with moments.
         path: Folder to write; the manifest goes to `<path>.json`.
         uncertainty: As in `tfbnn.export.tflite`; `"none"` is half as large as `"monte_carlo"`.
         storage: `"float32"`, or a `tfbnn.export.Storage` for the tolerance.
@@ -83,9 +83,8 @@ def saved_model(
     >>> sorted(answer)
     ['mutual_information', 'prediction', 'uncertainty']
     """
-    target = SavedModel()
     return ship(
-        target, model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
+        SavedModel(), model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
     )
 
 
@@ -97,15 +96,16 @@ class SavedModel(AbstractTarget):
     # Float32 sums in another order; the same operations otherwise.
     tolerances = {"float32": 1e-4}
     input_types = ("float32", "uint8")
+    fixes_sizes = False
 
     def write(self, shipment: Shipment, paths: Sequence[pathlib.Path]) -> dict[str, Any]:
         (path,) = paths
         _save(_Builder(shipment), path)
         loaded = tf.saved_model.load(str(path))
-        agreement = shipment.compare(_runner(loaded, _LAST, shipment))
+        agreement = shipment.compare(_runner(loaded, _LAST))
         found = vars(agreement)
         if _LAST in loaded.signatures and shipment.posterior.mean() is not None:
-            mean = modes.Mean().compare(shipment, _runner(loaded, _DEFAULT, shipment))
+            mean = shipment.compare(_runner(loaded, _DEFAULT), modes.Mean())
             found = {**found, "max_error": mean.max_error}
         return {
             "agreement": found,
@@ -126,44 +126,41 @@ class _Builder:
         self.module = tf.Module()
         # A SavedModel wants every variable that a function reads to hang on an attribute.
         self.module.held = []
+        self._weights: list[SparseWeight] = []
+        replaced: set[int] = set()
+        if isinstance(self._posterior, AbstractGaussianPosterior):
+            laws = self._posterior.laws()
+            for weight in self._posterior.weights:
+                frozen = FrozenWeight.of(*laws[weight])
+                self._weights.append(SparseWeight(frozen, shipment.mode.draws_inside))
+                replaced |= {id(variable) for variable in weight.variables}
+        self.module.weights = self._weights
         self.signatures = self._functions()
-        variables = (v for model in shipment.models for v in model.variables)
-        others = [v.value for v in variables if id(v) not in self._replaced]
-        self.module.variables_of_models = others
+        variables = (v for model in self._posterior.models for v in model.variables)
+        self.module.variables_of_models = [v.value for v in variables if id(v) not in replaced]
 
     def _functions(self) -> dict[str, Any]:
         """The functions that a server calls by name."""
-        shipment, posterior = self._shipment, self._posterior
-        self._weights: list[SparseWeight] = []
-        self._replaced: set[int] = set()
-        if isinstance(posterior, AbstractGaussianPosterior):
-            drawn = isinstance(shipment.mode, modes.MonteCarlo)
-            laws = posterior.laws()
-            frozen = (FrozenWeight(*laws[weight]).in_numpy() for weight in posterior.weights)
-            self._weights = [SparseWeight(weight, with_scale=drawn) for weight in frozen]
-            self.module.weights = self._weights
-            self._replaced = {id(v) for weight in posterior.weights for v in weight.variables}
-        functions = {}
-        if posterior.mean() is not None:
+        mode, functions = self._shipment.mode, {}
+        if self._posterior.mean() is not None:
             functions[_DEFAULT] = self.module.mean = self._traced(self._mean())
-        if isinstance(shipment.mode, modes.MonteCarlo):
+        if mode.draws_inside:
             scalars = (tf.TensorSpec([], tf.int64, name) for name in ("num_samples", "seed"))
             self.module.predict = self._traced(self._draw, *scalars)
             functions[_LAST] = self._traced(self._draw_anew)
-        elif not isinstance(shipment.mode, modes.Mean):
-            functions[_LAST] = self._traced(shipment.mode.computation(shipment, self._hold))
+        elif not mode.is_at_mean:
+            functions[_LAST] = self._traced(mode.computation(self._shipment, self._hold))
         return {_DEFAULT: functions.get(_LAST), **functions}
 
     def _traced(self, compute: Callable[..., Any], *others: tf.TensorSpec) -> Any:
         """A function of the inputs, by name, and of others that gives the answers."""
         shipment = self._shipment
-        pairs = zip(shipment.signature.inputs, shipment.signature.shapes, strict=True)
-        specs = [tf.TensorSpec(s, shipment.inputs.type, name=name) for name, s in pairs]
+        specs = shipment.specs(None)
 
         def serve(*given: tf.Tensor) -> dict[str, tf.Tensor]:
             inputs, rest = given[: len(specs)], given[len(specs) :]
             inputs = shipment.signature.packed(shipment.inputs.prepared(inputs))
-            with in_float32(*shipment.models):
+            with in_float32(*shipment.posterior.models):
                 return shipment.signature.answer(compute(inputs, *rest))
 
         # What is loaded takes its arguments by name.
@@ -223,14 +220,13 @@ def _save(builder: _Builder, path: pathlib.Path) -> None:
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
-def _runner(loaded: Any, name: str, shipment: Shipment) -> Run:
+def _runner(loaded: Any, name: str) -> Callable[[dict[str, np.ndarray]], Answers]:
     function = loaded.signatures[name if name in loaded.signatures else _DEFAULT]
 
-    def run(rows: Sequence[np.ndarray]) -> Answers:
-        typed = [tf.constant(one.astype(shipment.inputs.type)) for one in rows]
-        named = dict(zip(shipment.signature.inputs, typed, strict=True))
+    def run(inputs: dict[str, np.ndarray]) -> Answers:
+        tensors = {key: tf.constant(value) for key, value in inputs.items()}
         try:
-            return {key: value.numpy() for key, value in function(**named).items()}
+            return {key: value.numpy() for key, value in function(**tensors).items()}
         except tf.errors.OpError as error:
             raise ValueError(
                 "The exported graph fails on `check_data`. A layer that needs sizes which are "

@@ -7,16 +7,15 @@ import abc
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.export import manifest, modes
-from tfbnn.export.agreement import Agreement, Answers, Run
+from tfbnn.export.agreement import Agreement, Answers
 from tfbnn.export.files import written_whole
 from tfbnn.export.laws import as_stored
 from tfbnn.export.options import Inputs, Storage, inputs_of, storage_of
@@ -25,8 +24,9 @@ from tfbnn.layers.keras_internals import all_layers, variables_as
 from tfbnn.layers.precision import in_float32
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.posterior.gaussian import gaussian
 from tfbnn.posterior.routes import posterior_of
-from tfbnn.prediction.predictive import outputs_of
+from tfbnn.prediction.sampling import outputs_of
 from tfbnn.training.data import check_arrays
 from tfbnn.weights.tracing import traced
 
@@ -39,7 +39,8 @@ class Shipment:
     """What a file is to compute, and what is known of it.
 
     Attributes:
-        posterior: The law over networks.
+        given: What was handed over.
+        posterior: The law over networks: what was given, or the laws of its weights.
         mode: How the file is uncertain.
         storage: How its numbers are stored.
         inputs: What it takes.
@@ -49,6 +50,7 @@ class Shipment:
         class_names: Names of the classes, or None.
     """
 
+    given: AbstractPosterior
     posterior: AbstractPosterior
     mode: modes.AbstractMode
     storage: Storage
@@ -64,10 +66,10 @@ class Shipment:
         rows = [one.astype(self.inputs.type) for one in self.rows]
         return self.signature.packed([one.numpy() for one in self.inputs.prepared(rows)])
 
-    @property
-    def sizes(self) -> list[tuple[int, ...]]:
-        """Shape of one row of each input."""
-        return [one.shape[1:] for one in self.rows]
+    @functools.cached_property
+    def draws(self) -> Any:
+        """The networks that an `Ensemble` stores, drawn once."""
+        return self.mode.draws(self.posterior)
 
     @property
     def one_row(self) -> Any:
@@ -85,11 +87,6 @@ class Shipment:
         return as_stored(self.posterior, self.deviations)
 
     @property
-    def models(self) -> list[keras.Model]:
-        """The Keras models that compute the networks."""
-        return self.posterior.models
-
-    @property
     def is_chain(self) -> bool:
         """Whether every layer reads the one before it alone."""
         try:
@@ -102,21 +99,22 @@ class Shipment:
         return {name: value.numpy() for name, value in self.signature.answer(outputs).items()}
 
     def specs(self, rows: int | None) -> list[tf.TensorSpec]:
-        """The inputs of a graph that takes a number of rows, all sizes those of `rows`."""
-        pairs = zip(self.signature.inputs, self.sizes, strict=True)
-        return [tf.TensorSpec((rows, *size), self.inputs.type, name=name) for name, size in pairs]
+        """The inputs of a graph that takes a number of rows, any number if it is None."""
+        pairs = zip(self.signature.inputs, self.signature.shapes, strict=True)
+        return [tf.TensorSpec((rows, *s[1:]), self.inputs.type, name=name) for name, s in pairs]
 
     def module(self, specs: Sequence[tf.TensorSpec]) -> tf.Module:
         """A module whose `serve` gives the answers, all numbers constant."""
         module = tf.Module()
         # Read here, as a traced function cannot.
-        values = [(v, v.numpy()) for model in self.models for v in model.variables]
+        models = self.posterior.models
+        values = [(v, v.numpy()) for model in models for v in model.variables]
         compute = self.mode.computation(self, lambda array: array)
 
         def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             # The converters drop the names of outputs if a graph reads variables.
             constants = [(variable, tf.constant(value)) for variable, value in values]
-            with variables_as(constants), in_float32(*self.models):
+            with variables_as(constants), in_float32(*models):
                 return self.signature.answer(
                     compute(self.signature.packed(self.inputs.prepared(inputs)))
                 )
@@ -124,9 +122,23 @@ class Shipment:
         module.serve = traced(serve, input_signature=specs)
         return module
 
-    def compare(self, run: Run) -> Agreement:
-        """Compare a file with the posterior, or raise a `RuntimeError`."""
-        return self.mode.compare(self, run)
+    def compare(
+        self,
+        run: Callable[[dict[str, np.ndarray]], Answers],
+        mode: modes.AbstractMode | None = None,
+    ) -> Agreement:
+        """Compare a file with the posterior, or raise a `RuntimeError`.
+
+        Args:
+            run: Gives its answers by name for inputs by name.
+            mode: How it is uncertain; as the shipment says by default.
+        """
+
+        def on_rows(rows: Sequence[np.ndarray]) -> Answers:
+            typed = (one.astype(self.inputs.type) for one in rows)
+            return run(dict(zip(self.signature.inputs, typed, strict=True)))
+
+        return (mode or self.mode).compare(self, on_rows)
 
 
 class AbstractTarget(abc.ABC):
@@ -138,6 +150,7 @@ class AbstractTarget(abc.ABC):
         tolerances: Largest accepted difference of a prediction, by the precisions that it has.
         deviations: The forms of standard deviations that it has.
         input_types: The types of inputs that it has.
+        fixes_sizes: Whether all sizes of inputs but the number of rows are fixed in a file.
         instead: What to do about a mode that it has not, a sentence.
     """
 
@@ -146,11 +159,12 @@ class AbstractTarget(abc.ABC):
     tolerances: ClassVar[dict[str, float]]
     deviations: ClassVar[tuple[str, ...]] = ("full",)
     input_types: ClassVar[tuple[str, ...]] = ("float32",)
+    fixes_sizes: ClassVar[bool] = True
     instead: ClassVar[str] = ""
 
     def places(self, path: pathlib.Path) -> list[pathlib.Path]:
         """The files or folders to write, the manifest last; a `ValueError` if none can be there."""
-        return [path, manifest.manifest_path(path)]
+        return [path, path.with_name(f"{path.name}.json")]
 
     def check(self, shipment: Shipment) -> None:  # noqa: B027 (most have nothing to refuse)
         """Raise an error if this target cannot have it, before anything is written."""
@@ -167,7 +181,10 @@ class AbstractTarget(abc.ABC):
     def tolerance(self, posterior: AbstractPosterior, mode: Any, storage: Storage) -> float:
         """The largest accepted difference where the caller gives none."""
         del mode
-        return max(self.tolerances[storage.precision], keras_tolerance(posterior))
+        layers = (layer for model in posterior.models for layer in all_layers(model))
+        # How far the models themselves may be from float32, if they compute in less.
+        of_keras = (_KERAS_TOLERANCES.get(layer.compute_dtype, 0.0) for layer in layers)
+        return max(self.tolerances[storage.precision], *of_keras)
 
 
 def ship(
@@ -182,25 +199,34 @@ def ship(
     overwrite: Any,
 ) -> dict[str, Any]:
     """Write a file of a target; the arguments are those of every exporter."""
-    posterior = posterior_of(model)
+    given = posterior_of(model)
     mode, storage, inputs = modes.get(uncertainty), storage_of(storage), inputs_of(inputs)
     overwrite, path = arguments.boolean("overwrite", overwrite), arguments.path("path", path)
     places = target.places(path)
     _check_choices(target, mode, storage, inputs)
-    mode, signature = mode.checked(posterior), Signature.of(posterior)
+    # Draws are compared with laws here, once.
+    what = f"`storage={storage.precision!r}`"
+    posterior = gaussian(given, what) if storage.reads_laws else mode.checked(given)
     for one in posterior.models:
         check_arrays("the weights of the model", one.get_weights())
-    rows = signature.rows_to_compare(posterior, check_data, inputs.is_prepared_inside)
+    signature = of_model = Signature.of(posterior)
+    rows = signature.rows_to_compare(given, check_data, inputs.is_prepared_inside)
     inputs.check("check_data", rows)
+    if target.fixes_sizes or mode.needs_sizes:
+        signature = signature.with_sizes_of(rows)
     tolerance = storage.tolerance
     if tolerance is None:
         tolerance = target.tolerance(posterior, mode, storage)
     names = _checked_names(posterior, class_names)
-    shipment = Shipment(posterior, mode, storage, inputs, signature, rows, tolerance, names)
+    shipment = Shipment(given, posterior, mode, storage, inputs, signature, rows, tolerance, names)
     # A target knows its own layers, and says of others more than a mode does.
     target.check(shipment)
     mode.check_layers(posterior.model, target.instead)
     outputs_of(posterior, posterior.representative(), shipment.prepared, "check_data")
+    if signature.shapes != of_model.shapes:
+        print(
+            f"The sizes of the file are those of `check_data`: inputs of shape {signature.shapes}."
+        )
     with written_whole(places, overwrite) as (*temporary, description):
         facts = target.write(shipment, temporary)
         described = manifest.describe(target, shipment, temporary[0], facts)
@@ -208,22 +234,18 @@ def ship(
     return described
 
 
-def keras_tolerance(posterior: AbstractPosterior) -> float:
-    """How far the Keras models themselves may be from float32, if they compute in less."""
-    types = {layer.compute_dtype for model in posterior.models for layer in all_layers(model)}
-    return max(_KERAS_TOLERANCES.get(dtype, 0.0) for dtype in types)
-
-
 def _check_choices(target: AbstractTarget, mode: Any, storage: Storage, inputs: Inputs) -> None:
-    if not isinstance(mode, target.modes):
-        names = [one.name for one in target.modes]
-        raise ValueError(
-            f"A file of format {target.name!r} has one of the modes {names}. {target.instead} "
-            f"Received: uncertainty={mode.name!r}"
-        )
-    arguments.one_of("storage", storage.precision, tuple(target.tolerances))
-    arguments.one_of("standard_deviations", storage.standard_deviations, target.deviations)
-    arguments.one_of("type", inputs.type, target.input_types)
+    for name, value, allowed, instead in (
+        ("uncertainty", mode.name, tuple(one.name for one in target.modes), target.instead),
+        ("storage", storage.precision, tuple(target.tolerances), ""),
+        ("standard_deviations", storage.standard_deviations, target.deviations, ""),
+        ("type", inputs.type, target.input_types, ""),
+    ):
+        if value not in allowed:
+            raise ValueError(
+                f"Of a file of format {target.name!r} `{name}` must be one of {allowed}. "
+                f"{instead}{' ' * bool(instead)}Received: {name}={value!r}"
+            )
 
 
 def _checked_names(posterior: AbstractPosterior, names: Any) -> list[str] | None:

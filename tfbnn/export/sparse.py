@@ -4,6 +4,7 @@ Positions are stored as gaps between kept elements, in 16 bits where they fit: t
 place of the four of an index.
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -42,35 +43,29 @@ class SparseWeight(tf.Module):
         return DecodedWeight(self.shape, positions, tf.identity(self._loc), scale)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class DecodedWeight:
     """The kept elements of a weight tensor, in a graph."""
 
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        positions: tf.Tensor,
-        loc: tf.Tensor,
-        scale: tf.Tensor | None,
-    ):
-        self._shape = shape
-        self._positions = positions
-        self._loc = loc
-        self._scale = scale
+    shape: tuple[int, ...]
+    positions: tf.Tensor
+    loc: tf.Tensor
+    scale: tf.Tensor | None
 
     def mean(self) -> tf.Tensor:
         """The posterior mean, dense."""
-        return self._dense(self._loc)
+        return self._dense(self.loc)
 
     def sample(self, seed: Any) -> tf.Tensor:
         """One draw, dense; noise is drawn for the kept elements only."""
-        if self._scale is None:
+        if self.scale is None:
             return self.mean()
-        noise = tf.random.stateless_normal(tf.shape(self._loc), seed, alg="philox")
-        return self._dense(self._loc + self._scale * noise)
+        noise = tf.random.stateless_normal(tf.shape(self.loc), seed, alg="philox")
+        return self._dense(self.loc + self.scale * noise)
 
     def _dense(self, values: tf.Tensor) -> tf.Tensor:
-        size = int(np.prod(self._shape))
-        return tf.reshape(tf.scatter_nd(self._positions, values, [size]), self._shape)
+        size = int(np.prod(self.shape))
+        return tf.reshape(tf.scatter_nd(self.positions, values, [size]), self.shape)
 
 
 def _stored(value: np.ndarray, name: str) -> tf.Variable:

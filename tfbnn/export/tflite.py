@@ -9,16 +9,16 @@ import numpy as np
 
 from tfbnn import lite
 from tfbnn.export import bits, flatbuffer
-from tfbnn.export.agreement import Agreement, Answers, Run
+from tfbnn.export.agreement import Agreement
 from tfbnn.export.bits import UNROUNDED, WIDTHS, Bits
 from tfbnn.export.conversion import convert
 from tfbnn.export.encoding import can_round, smaller
 from tfbnn.export.laws import freeze
-from tfbnn.export.modes import Ensemble, Mean, Moments, MonteCarlo, draws_by_laws
+from tfbnn.export.modes import Ensemble, Mean, Moments, MonteCarlo
 from tfbnn.export.options import Inputs
 from tfbnn.export.shipping import AbstractTarget, Shipment, ship
 from tfbnn.export.variances import FORMS
-from tfbnn.posterior.gaussian import gaussian
+from tfbnn.posterior.gaussian import AbstractGaussianPosterior
 from tfbnn.pruning.masks import prunable_weights, sparsity_of
 
 # Below this sparsity the positions of the weights cost more bytes than the zeros they save.
@@ -94,9 +94,8 @@ def tflite(
     >>> prediction.shape, uncertainty.shape
     ((3, 2), (3,))
     """
-    target = LiteRT()
     return ship(
-        target, model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
+        LiteRT(), model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
     )
 
 
@@ -117,7 +116,8 @@ class LiteRT(AbstractTarget):
 
     def check(self, shipment: Shipment) -> None:
         mode, storage = shipment.mode, shipment.storage
-        if isinstance(mode, MonteCarlo) and not draws_by_laws(shipment.posterior):
+        by_laws = isinstance(shipment.posterior, AbstractGaussianPosterior)
+        if mode.draws_inside and not by_laws:
             raise TypeError(
                 "A `.tflite` file draws weight by weight, from laws that this posterior has not. "
                 "Use `uncertainty='ensemble'`, or `tfbnn.export.saved_model`, which draws. "
@@ -135,13 +135,11 @@ class LiteRT(AbstractTarget):
                 "`uncertainty='ensemble'` or 'none'. "
                 f"Received: precision={storage.precision!r}, uncertainty={mode.name!r}"
             )
-        if storage.precision == "posterior":
-            if isinstance(mode, Ensemble):
-                raise ValueError(
-                    "The drawn networks of an ensemble have no standard deviations to round by. "
-                    f"Use `storage='int8'`. Received: uncertainty={mode.name!r}"
-                )
-            gaussian(shipment.posterior, "`storage='posterior'`")
+        if storage.precision == "posterior" and isinstance(mode, Ensemble):
+            raise ValueError(
+                "The drawn networks of an ensemble have no standard deviations to round by. "
+                f"Use `storage='int8'`. Received: uncertainty={mode.name!r}"
+            )
         self._representative(shipment)
 
     def write(self, shipment: Shipment, paths: Sequence[pathlib.Path]) -> dict[str, Any]:
@@ -153,7 +151,6 @@ class LiteRT(AbstractTarget):
         return {
             "agreement": vars(agreement),
             "batch_size": shipment.inputs.batch_size,
-            **_true_shapes(shipment),
             "bits": {one.full_name: width for one, width in widths.items()},
             "stored_sparse": sparse,
             "memory": flatbuffer.memory(path),
@@ -177,16 +174,6 @@ def _is_sparse(shipment: Shipment) -> bool:
     return worth and storage.precision in _SPARSE_PRECISIONS
 
 
-def _true_shapes(shipment: Shipment) -> dict[str, Any]:
-    """The sizes of the file, where those of the model may vary, and a line that says so."""
-    sizes = [[None, *size] for size in shipment.sizes]
-    if any(None in shape[1:] for shape in shipment.signature.shapes):
-        print(f"The sizes of the file are those of `check_data`: inputs of shape {sizes}.")
-    if len(sizes) == 1:
-        return {"input_shape": sizes[0]}
-    return {"inputs": dict(zip(shipment.signature.inputs, sizes, strict=True))}
-
-
 def _written(
     shipment: Shipment, path: pathlib.Path, converted: bytes, sparse: bool
 ) -> tuple[Bits, Agreement]:
@@ -197,7 +184,7 @@ def _written(
         rounded = [(_means(shipment, one), b) for one, b in widths.items() if b in WIDTHS]
         path.write_bytes(smaller(converted, sparse, halved, rounded))
         try:
-            return widths, shipment.compare(_runner(path, shipment))
+            return widths, shipment.compare(lite.Model(path).outputs)
         except RuntimeError:
             # The rule is about variances; the answers may ask for more.
             if min(widths.values(), default=UNROUNDED) == UNROUNDED:
@@ -219,12 +206,3 @@ def _needed_bits(shipment: Shipment, converted: bytes) -> Bits:
 
 def _means(shipment: Shipment, one: Any) -> np.ndarray:
     return shipment.posterior.laws()[one.kernel].loc.numpy()
-
-
-def _runner(path: pathlib.Path, shipment: Shipment) -> Run:
-    file, names = lite.Model(path), shipment.signature.inputs
-
-    def run(rows: Sequence[np.ndarray]) -> Answers:
-        return file.outputs(dict(zip(names, rows, strict=True)))
-
-    return run

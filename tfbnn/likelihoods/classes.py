@@ -1,7 +1,6 @@
-"""Classes, and yes or no: labels that have probabilities."""
+"""Classes: labels that have probabilities."""
 
 import abc
-import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -12,22 +11,14 @@ import tensorflow as tf
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.likelihoods.class_results import ClassEvaluation, ClassPrediction
 from tfbnn.likelihoods.results import Prediction, float32
-from tfbnn.likelihoods.targets import from_one_hot, in_shape, matched, value_range
-from tfbnn.requirements import require
 from tfbnn.scores import class_uncertainty
-from tfbnn.scores.arrays import whole_labels
 
 # Under the logarithm of a probability in float32.
-_SMALLEST = 1e-37
-# Where a probability is rounded to 1, what is left of it is less than half a step of float32.
-_SMALLEST_COMPLEMENT = 2.0**-25
-
-# By how much the sum of shares may differ from 1: three digits, or what float16 leaves of ten.
-_ROUNDING = 5e-3
+SMALLEST = 1e-37
 # The smallest normal float32, under the logarithm of a probability.
 _TINY = 1.2e-38
 # Under that of one whose gradient must be finite, too.
-_UNLIKELY = 1e-12
+UNLIKELY = 1e-12
 
 
 class AbstractClasses(AbstractLikelihood):
@@ -183,150 +174,5 @@ class AbstractClasses(AbstractLikelihood):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         # The entropy of classes is a function of their probabilities, and no target of its own.
         (p, _, information), (q, _, other_information) = targets, answers
-        cross_entropy = -self.categories(p) * tf.math.log(self.categories(q) + _UNLIKELY)
+        cross_entropy = -self.categories(p) * tf.math.log(self.categories(q) + UNLIKELY)
         return cross_entropy, tf.square(information - other_information)
-
-
-class Categorical(AbstractClasses):
-    """One of several classes. `parameters`: probabilities `(..., classes)`."""
-
-    name = "categorical"
-    usage = "for classes `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`"
-    each = "each class"
-    probabilities = staticmethod(tf.nn.softmax)
-
-    def __init__(self, loss: keras.losses.Loss):
-        super().__init__(loss)
-        self.sparse = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
-
-    @staticmethod
-    def logits_of(probabilities: tf.Tensor) -> tf.Tensor:
-        return tf.math.log(tf.maximum(probabilities, _SMALLEST))
-
-    def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
-        outputs = tf.cast(outputs, tf.float32)
-        targets = matched(targets, self.targets_shape(outputs.shape))
-        if not self.sparse:
-            targets = tf.cast(targets, tf.float32)
-            return -keras.ops.categorical_crossentropy(
-                targets, outputs, from_logits=self.from_logits
-            )
-        targets = tf.cast(targets, tf.int32)
-        return -keras.ops.sparse_categorical_crossentropy(
-            targets, outputs, from_logits=self.from_logits
-        )
-
-    @staticmethod
-    def categories(probabilities: Any) -> tf.Tensor:
-        return probabilities
-
-    @staticmethod
-    def covariance(probabilities: tf.Tensor) -> tf.Tensor:
-        column = probabilities[..., tf.newaxis]
-        return tf.linalg.diag(probabilities) - column * probabilities[..., tf.newaxis, :]
-
-    @staticmethod
-    def inverse_covariance(probabilities: tf.Tensor) -> tf.Tensor:
-        return tf.linalg.diag(1.0 / tf.maximum(probabilities, _UNLIKELY))
-
-    def num_classes(self, outputs_shape: Sequence[int | None]) -> int | None:
-        return outputs_shape[-1]
-
-    def nll_in_words(self, nll: float) -> str:
-        return (
-            f" The right answer gets a probability of exp(-NLL) = {math.exp(-nll):.3g}, as a "
-            "geometric mean."
-        )
-
-    def labels(
-        self, targets: np.ndarray, outputs_shape: tuple[int, ...], counted: np.ndarray
-    ) -> np.ndarray:
-        if not self.sparse:
-            targets = from_one_hot(in_shape(targets, outputs_shape), counted)
-        return whole_labels(targets, outputs_shape)
-
-    def targets_shape(self, outputs_shape: Any) -> Any:
-        return outputs_shape[:-1] if self.sparse else outputs_shape
-
-    def targets_like(self, outputs: tf.Tensor) -> tf.Tensor:
-        return outputs[..., 0] if self.sparse else outputs
-
-    def log_prob_like(self, outputs: tf.Tensor) -> tf.Tensor:
-        return outputs[..., 0]
-
-    def require_possible(
-        self, targets: tf.Tensor, outputs_shape: Any, counts: tf.Tensor | None = None
-    ) -> list[tf.Operation]:
-        # Whole numbers up to 2**53.
-        targets = tf.cast(targets, tf.float64)
-        classes = outputs_shape[-1]
-        if self.sparse:
-            return require(
-                (targets >= 0) & (targets < classes) & tf.equal(targets, tf.round(targets)),
-                f"Labels must be whole numbers from 0 to {classes - 1}, as the network has "
-                f"{classes} outputs. Received: labels from",
-                *value_range(targets),
-            )
-        sums = tf.reduce_sum(targets, axis=-1)
-        whole = tf.abs(sums - 1) <= _ROUNDING
-        return require(
-            tf.reduce_all(targets >= 0, axis=-1) & (whole if counts is None else whole | ~counts),
-            "One-hot targets must be shares of each class, not negative, that sum to 1. "
-            "Received: targets from",
-            *value_range(targets),
-            "with sums from",
-            *value_range(sums),
-        )
-
-
-class Bernoulli(AbstractClasses):
-    """Yes or no, for each output on its own. `parameters`: probabilities `(..., outputs)`."""
-
-    name = "bernoulli"
-    usage = "for yes or no `keras.losses.BinaryCrossentropy(from_logits=True)`"
-    each = "yes"
-    probabilities = staticmethod(tf.nn.sigmoid)
-
-    @staticmethod
-    def logits_of(probabilities: tf.Tensor) -> tf.Tensor:
-        no = tf.maximum(1.0 - probabilities, _SMALLEST_COMPLEMENT)
-        return tf.math.log(tf.maximum(probabilities, _SMALLEST)) - tf.math.log(no)
-
-    def log_prob(self, targets: Any, outputs: tf.Tensor) -> tf.Tensor:
-        outputs = tf.cast(outputs, tf.float32)
-        targets = tf.cast(matched(targets, outputs.shape), tf.float32)
-        return -keras.ops.binary_crossentropy(targets, outputs, from_logits=self.from_logits)
-
-    @staticmethod
-    def categories(probabilities: Any) -> tf.Tensor:
-        if probabilities.shape[-1] == 1:
-            # One question has one answer, without an axis for it.
-            return tf.concat([1.0 - probabilities, probabilities], axis=-1)
-        return tf.stack([1.0 - probabilities, probabilities], axis=-1)
-
-    @staticmethod
-    def covariance(probabilities: tf.Tensor) -> tf.Tensor:
-        return tf.linalg.diag(probabilities * (1.0 - probabilities))
-
-    @staticmethod
-    def inverse_covariance(probabilities: tf.Tensor) -> tf.Tensor:
-        return tf.linalg.diag(1.0 / tf.maximum(probabilities * (1.0 - probabilities), _UNLIKELY))
-
-    def labels(
-        self, targets: np.ndarray, outputs_shape: tuple[int, ...], counted: np.ndarray
-    ) -> np.ndarray:
-        del counted
-        if (*targets.shape, 1) == outputs_shape:
-            targets = targets[..., np.newaxis]
-        return whole_labels(in_shape(targets, outputs_shape), (*outputs_shape, 2))
-
-    def require_possible(
-        self, targets: tf.Tensor, outputs_shape: Any, counts: tf.Tensor | None = None
-    ) -> list[tf.Operation]:
-        del outputs_shape, counts
-        targets = tf.cast(targets, tf.float32)
-        return require(
-            (targets >= 0) & (targets <= 1),
-            "Targets of a binary cross-entropy must be between 0 and 1. Received: targets from",
-            *value_range(targets),
-        )

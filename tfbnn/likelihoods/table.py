@@ -10,7 +10,8 @@ from typing import Any
 import keras
 
 from tfbnn.likelihoods.base import AbstractLikelihood
-from tfbnn.likelihoods.classes import Bernoulli, Categorical
+from tfbnn.likelihoods.bernoulli import Bernoulli
+from tfbnn.likelihoods.categorical import Categorical
 from tfbnn.likelihoods.normal import Normal, NormalNLL
 from tfbnn.likelihoods.poisson import Poisson, PoissonNLL
 

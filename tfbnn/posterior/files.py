@@ -54,7 +54,7 @@ def _described(posterior: Any, pieces: dict[str, Any]) -> dict[str, Any]:
 
     return {
         "route": posterior.route,
-        "config": posterior.get_config(),
+        "config": keras.saving.serialize_keras_object(posterior.get_config()),
         "temperatures": [[one.temperature, one.mean_temperature] for one in posterior.likelihoods],
         "parts": [
             put(part, "keras") if isinstance(part, keras.Model) else _described(part, pieces)
@@ -121,7 +121,8 @@ def _restored(path: Any, description: dict[str, Any], pieces: dict[str, Any], ro
         for part in description["parts"]
     ]
     arrays = pieces.get(description.get("arrays"), {})
-    posterior = routes[description["route"]].from_parts(parts, description["config"], arrays)
+    config = keras.saving.deserialize_keras_object(description["config"])
+    posterior = routes[description["route"]].from_parts(parts, config, arrays)
     pairs = zip(posterior.likelihoods, description["temperatures"], strict=True)
     for likelihood, temperatures in pairs:
         likelihood.take_temperatures(likelihood.at(*temperatures))

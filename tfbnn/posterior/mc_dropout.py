@@ -5,7 +5,7 @@ process: each unit that is dropped has its weights set to zero. A draw is one se
 """
 
 import contextlib
-from typing import Any, Self
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -126,12 +126,7 @@ class MCDropout(AbstractRandomNetwork):
             return self.model(inputs, training=False)
 
     def get_config(self) -> dict[str, Any]:
-        return {"loss": self._loss and keras.saving.serialize_keras_object(self._loss)}
-
-    @classmethod
-    def from_parts(cls, parts: list[Any], config: dict[str, Any], arrays: dict[str, Any]) -> Self:
-        del arrays
-        return cls(*parts, loss=keras.saving.deserialize_keras_object(config["loss"]))
+        return {"loss": self._loss}
 
 
 def _likelihoods(model: keras.Model) -> list[AbstractLikelihood]:

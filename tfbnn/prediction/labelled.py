@@ -17,7 +17,7 @@ from tfbnn import arguments
 from tfbnn.likelihoods.targets import spread
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.routes import posterior_of
-from tfbnn.prediction.predictive import Sampled, num_rows, sampled_blocks
+from tfbnn.prediction.sampling import Sampled, num_rows, sampled_blocks
 from tfbnn.training.data_term import observations
 from tfbnn.training.outputs import in_order
 

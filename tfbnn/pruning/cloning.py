@@ -7,7 +7,7 @@ import keras
 
 from tfbnn.layers.variational import mask_unbuilt_layers, random_maps, variational_weights
 from tfbnn.pruning.masks import mask_of, prunable_weights
-from tfbnn.training.copies import copy_state, rebuilt
+from tfbnn.training.copies import copy_state, rebuilt, remake_constants
 from tfbnn.training.models import BayesianModel
 
 
@@ -50,6 +50,7 @@ def _copy_variables(source: keras.Model, target: keras.Model) -> None:
     pairs = zip(_shared_variables(source), _shared_variables(target), strict=True)
     for old, new in pairs:
         new.assign(old)
+    remake_constants(target)
     for old, new in zip(prunable_weights(source), prunable_weights(target), strict=True):
         new.mask_variable.assign(mask_of(old))
 

@@ -16,7 +16,7 @@ from tfbnn.likelihoods.targets import sum_events
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.routes import model_of, posterior_of
 from tfbnn.prediction import moments
-from tfbnn.prediction.predictive import num_rows
+from tfbnn.prediction.sampling import num_rows
 from tfbnn.training.data import check_arrays
 from tfbnn.training.feeding import fed
 from tfbnn.weights.sums import total

@@ -10,7 +10,7 @@ from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.pruning.constants import LinearState
 from tfbnn.pruning.masks import mask_of
 from tfbnn.pruning.units import Units
-from tfbnn.training.copies import copy_state, rebuilt
+from tfbnn.training.copies import copy_state, rebuilt, remake_constants
 from tfbnn.training.models import BayesianModel
 from tfbnn.weights import priors
 
@@ -170,6 +170,7 @@ def _copy_variables(source: BayesianModel, target: BayesianModel, slices: dict[A
             # Those of a layer, or the learned noise of a model.
             for one, other in zip(own_variables(old), own_variables(new), strict=True):
                 other.assign(one)
+    remake_constants(target)
 
 
 def _array(variable: keras.Variable) -> np.ndarray:

@@ -11,7 +11,7 @@
 * `recipes`: settings that fit together; `beta_choice`: tempering chosen by validation.
 * `schedules`: KL warm-up and Blundell's minibatch weights, never defaults.
 * `data`: how many training examples there are.
-* `sigma_logger`, `resuming`: `SigmaLogger` and `ResumeTraining`.
+* `sigma_logger`, `resuming` (`training_state`): `SigmaLogger` and `ResumeTraining`.
 * `diagnostics`: `tfbnn.check_elbo`.
 * `plain_models`: what a plain Keras model with variational layers tells by how it is compiled.
 """

@@ -14,7 +14,12 @@ from typing import Any
 
 import keras
 
-from tfbnn.layers.keras_internals import REGISTERED_NAMES, SerializableDict, compile_arguments
+from tfbnn.layers.keras_internals import (
+    REGISTERED_NAMES,
+    SerializableDict,
+    all_layers,
+    compile_arguments,
+)
 
 _NUMBERS = itertools.count()
 # Names belong to the process.
@@ -66,6 +71,14 @@ def copy_state(source: Any, target: Any, for_training: bool = True) -> None:
     for old, new in zip(source.likelihoods, target.likelihoods, strict=True):
         new.take_temperatures(old)
     target.example_rows = source.example_rows
+
+
+def remake_constants(model: Any) -> None:
+    """After variables were assigned: let layers make anew what they keep of them as constants."""
+    for layer in all_layers(model):
+        # The only one of Keras; what others have learnt is in their configuration.
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
 
 
 @contextlib.contextmanager

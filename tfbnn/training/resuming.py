@@ -2,13 +2,9 @@
 
 import os
 import pathlib
-import zipfile
-import zlib
-from typing import Any, BinaryIO
+from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.layers.keras_internals import build_metrics, start_at_epoch
@@ -16,11 +12,14 @@ from tfbnn.training.data import TrainingSize, is_arrays
 from tfbnn.training.distribution import is_chief, local_part, same_on_all_workers
 from tfbnn.training.objective import Objective
 from tfbnn.training.order import run_seed
-from tfbnn.whole_files import whole_file
-
-_FILE = "training.npz"
-_POSITION = "position"
-_RUN = "run"
+from tfbnn.training.training_state import (
+    State,
+    StateFile,
+    assign,
+    checksum_of,
+    listed,
+    position_in,
+)
 
 
 class ResumeTraining(keras.callbacks.Callback):
@@ -68,6 +67,7 @@ class ResumeTraining(keras.callbacks.Callback):
     def __init__(self, folder: str | os.PathLike, every: int = 100, keep: bool = False):
         super().__init__()
         self.folder = arguments.path("folder", folder)
+        self._file = StateFile(self.folder)
         self.every = arguments.count("every", every)
         self.keep = arguments.boolean("keep", keep)
         # What `fit` says of its data, which another run must not differ in.
@@ -75,17 +75,17 @@ class ResumeTraining(keras.callbacks.Callback):
         # Whether one pass over the data lasts for all epochs (`steps_per_epoch`).
         self._endless = False
         # What `prepare` has read, until training begins.
-        self._state: dict[str, np.ndarray] | None = None
+        self._state: State | None = None
         self._epoch = self._last_saved = 0
 
     @property
     def path(self) -> pathlib.Path:
         """The file that holds the state."""
-        return self.folder / _FILE
+        return self._file.path
 
     def position(self) -> tuple[int, int]:
         """The epoch and the batch at which training will go on: `(0, 0)` without a state."""
-        return _position(self._read_any())
+        return position_in(self._file.read())
 
     def prepare(
         self, x: Any, size: TrainingSize, shuffle: bool, steps_per_epoch: int | None
@@ -105,8 +105,8 @@ class ResumeTraining(keras.callbacks.Callback):
         seed = run_seed() if arrays and shuffle else -1
         self._run = (size.num_examples, size.num_batches, seed)
         self._endless = not arrays and steps_per_epoch is not None
-        self._state = self._read()
-        return _position(self._state)[0]
+        self._state = self._file.read_of(self._run)
+        return position_in(self._state)[0]
 
     def on_train_begin(self, logs: Any = None) -> None:
         if not self.model.built:
@@ -118,9 +118,9 @@ class ResumeTraining(keras.callbacks.Callback):
             self.model.optimizer.build(self.model.trainable_variables)
         self._last_saved = 0
         # Keras' own models do not call `prepare`.
-        state = self._read() if self._state is None else self._state
+        state = self._file.read_of(self._run) if self._state is None else self._state
         self._state = None
-        if not same_on_all_workers(_checksum(state), self.model.distribute_strategy):
+        if not same_on_all_workers(checksum_of(state), self.model.distribute_strategy):
             raise ValueError(
                 "The workers do not see the same state: give them all the same folder on a shared "
                 f"file system. Received: folder={str(self.folder)!r}"
@@ -130,7 +130,7 @@ class ResumeTraining(keras.callbacks.Callback):
             self._save(0, 0)
             return
         self._restore(state)
-        epoch, batch = _position(state)
+        epoch, batch = position_in(state)
         start_at_epoch(self.model, epoch)
         objective = getattr(self.model, "objective", None)
         if isinstance(objective, Objective):
@@ -158,69 +158,18 @@ class ResumeTraining(keras.callbacks.Callback):
 
     def _save(self, epoch: int, batch: int) -> None:
         """All workers read their variables, for which they must talk; the chief alone writes."""
-        state = {_key(i): _value(variable) for i, variable in enumerate(self._variables())}
-        state |= {_key(i, "metric"): _value(v) for i, v in enumerate(self._metrics())}
+        state = {**listed("variable", self._variables()), **listed("metric", self._metrics())}
         self._last_saved = batch
         if is_chief(self.model.distribute_strategy):
-            place = {_RUN: np.array(self._run, np.int64), _POSITION: np.array([epoch, batch])}
-            self._write({**state, **place})
+            self._file.write(state, self._run, (epoch, batch))
 
-    def _write(self, state: dict[str, np.ndarray]) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = f"Cannot make the folder of the state ({error.strerror}): choose another one"
-            raise OSError(error.errno, reason, str(self.folder)) from error
-        with whole_file(self.path) as file:
-            np.savez(file, **state)
-
-    def _restore(self, state: dict[str, np.ndarray]) -> None:
-        variables = self._variables()
-        saved = [state[key] for key in map(_key, range(len(variables))) if key in state]
-        if not _fit(saved, variables) or _key(len(variables)) in state:
+    def _restore(self, state: State) -> None:
+        if not assign(state, "variable", self._variables()):
             raise ValueError(
                 f"{self.path} holds the state of another model or optimizer: choose another "
                 f"folder, or remove it. Received: folder={str(self.folder)!r}"
             )
-        for variable, array in zip(variables, saved, strict=True):
-            _assign(variable, array)
-        self._saved_metrics = [state[k] for k in state if k.startswith("metric")]
-
-    def _read(self) -> dict[str, np.ndarray]:
-        """The state of this run in the file, empty if there is none."""
-        state = self._read_any()
-        run = tuple(state[_RUN].tolist()) if state else self._run
-        if run != self._run:
-            raise ValueError(
-                f"{self.path} holds the state of a run on other data, in other batches or with "
-                "another seed: choose another folder, or remove it. "
-                f"Received: {self._run}, not {run} (examples, batches in an epoch, seed)"
-            )
-        return state
-
-    def _read_any(self) -> dict[str, np.ndarray]:
-        """The state in the file, of whatever run, empty if there is none."""
-        try:
-            file = open(self.path, "rb")
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            reason = (
-                f"Cannot read the state ({error.strerror}): remove it, or choose another `folder`"
-            )
-            raise OSError(error.errno, reason, str(self.path)) from error
-        try:
-            with file:
-                state = _arrays(file)
-            tuple(state[_RUN].tolist())
-            _position({_POSITION: state[_POSITION]})
-        # Whatever a reader makes of bytes that were not written for it.
-        except Exception as error:
-            raise ValueError(
-                f"The state of the training is damaged: {self.path} ({error}). Remove it to train "
-                f"from the start. Received: folder={str(self.folder)!r}"
-            ) from error
-        return state
+        self._saved_metrics = {name: state[name] for name in state if name.startswith("metric")}
 
     def _pass_over(self, before: int, batches: int) -> None:
         """Let the next calls of the train function read batches and do nothing else."""
@@ -252,13 +201,11 @@ class ResumeTraining(keras.callbacks.Callback):
             # Keras makes the variables of the user's metrics when it first sees targets.
             with strategy.scope():
                 build_metrics(self.model, local_part(batch, strategy))
-        if not _fit(self._saved_metrics, self._metrics()):
+        if not assign(self._saved_metrics, "metric", self._metrics()):
             raise ValueError(
                 f"{self.path} was saved with other metrics: compile the model with the same ones, "
                 f"or remove it. Received: folder={str(self.folder)!r}"
             )
-        for variable, array in zip(self._metrics(), self._saved_metrics, strict=True):
-            _assign(variable, array)
 
     def _variables(self) -> list[Any]:
         metrics = {id(variable) for variable in self._metrics()}
@@ -280,57 +227,3 @@ def forget_resuming(model: keras.Model) -> None:
     start_at_epoch(model, None)
     if getattr(model.train_function, "passes_over", False):
         model.train_function = None
-
-
-def _arrays(file: BinaryIO) -> dict[str, np.ndarray]:
-    """The arrays of a file of `numpy.savez`."""
-    with zipfile.ZipFile(file) as members:
-        # As written by us. Compressed, a small file could fill the memory.
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members.infolist()):
-            raise ValueError("it is compressed")
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as arrays:
-        read = {**arrays}
-    # A member that is no array comes as its bytes.
-    strange = [name for name, array in read.items() if not isinstance(array, np.ndarray)]
-    if strange:
-        raise ValueError(f"{strange[0]!r} is no array")
-    return read
-
-
-def _position(state: dict[str, np.ndarray]) -> tuple[int, int]:
-    epoch, batch = state.get(_POSITION, (0, 0))
-    return int(epoch), int(batch)
-
-
-def _checksum(state: dict[str, np.ndarray]) -> int:
-    """Of all that is in a state; 0 if it is empty."""
-    checksum = 0
-    for name in sorted(state):
-        checksum = zlib.crc32(np.ascontiguousarray(state[name]), checksum)
-    return checksum
-
-
-def _key(number: int, kind: str = "variable") -> str:
-    return f"{kind}_{number:05d}"
-
-
-def _value(variable: Any) -> np.ndarray:
-    return tf.convert_to_tensor(variable.value).numpy()
-
-
-def _fit(arrays: list[np.ndarray], variables: list[Any]) -> bool:
-    """Whether there is an array of the right shape and type for each variable."""
-    found = [(array.shape, array.dtype.kind, array.dtype.itemsize) for array in arrays]
-    types = [_numpy_type(variable) for variable in variables]
-    wanted = [(tuple(v.shape), t.kind, t.itemsize) for v, t in zip(variables, types, strict=True)]
-    return found == wanted
-
-
-def _numpy_type(variable: Any) -> np.dtype:
-    return np.dtype(tf.as_dtype(variable.dtype).as_numpy_dtype)
-
-
-def _assign(variable: Any, array: np.ndarray) -> None:
-    # In a file, NumPy knows of bfloat16 only how large it is.
-    variable.assign(tf.constant(array.view(_numpy_type(variable))))

@@ -58,9 +58,9 @@ class SavedState:
 
         Args:
             filepath: Where to write.
-            format: `"tf_saved_model"`, `"litert"` (or `"tflite"`), `"onnx"` or `"c"`: that of
-                `tfbnn.export`, with an uncertainty. Any other is Keras' own, and has the network at
-                the posterior mean alone.
+            format: The name of an exporter of `tfbnn.export`, of which Keras calls two
+                `"tf_saved_model"` and `"litert"`: with an uncertainty. Any other is Keras' own, and
+                has the network at the posterior mean alone.
             **kwargs: Those of the exporter, such as `uncertainty`, or of Keras.
 
         Returns:

@@ -431,7 +431,7 @@ def test_without_a_compiler_it_says_so(tmp_path, monkeypatch):
             {"uncertainty": "monte_carlo"},
             r"the modes \['moments', 'none'\].*='monte_carlo'",
         ),
-        ({"precision": "float16"}, "`storage` must be one of.*storage='float16'"),
+        ({"precision": "float16"}, "format 'c' `storage` must be one of.*storage='float16'"),
         ({"scale": "half"}, "`standard_deviations` must be one of.*'half'"),
         ({"input_type": "int8"}, "`type` must be one of.*type='int8'"),
         ({"num_points": 7}, "`num_points` must be even.*Received: num_points=7"),

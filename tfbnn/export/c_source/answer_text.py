@@ -6,7 +6,8 @@ from tfbnn.export.c_source.abstract_answer import AbstractAnswer
 from tfbnn.export.c_source.class_answers import BernoulliAnswer, CategoricalAnswer
 from tfbnn.export.c_source.normal_answers import NormalAnswer
 from tfbnn.likelihoods.base import AbstractLikelihood
-from tfbnn.likelihoods.classes import Bernoulli, Categorical
+from tfbnn.likelihoods.bernoulli import Bernoulli
+from tfbnn.likelihoods.categorical import Categorical
 from tfbnn.likelihoods.normal import Normal
 
 

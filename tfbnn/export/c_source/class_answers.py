@@ -99,7 +99,7 @@ class AbstractClassAnswer(AbstractAnswer):
 
 
 _CLIPPED = "x[i] > 1e-37f ? x[i] : 1e-37f"
-# As in `likelihoods.classes`: 2**-25 is less than what is left of a probability rounded to 1.
+# As in `likelihoods.bernoulli`: 2**-25 is less than what is left of a probability rounded to 1.
 _REST = "1.0f - x[i] > 2.98023224e-8f ? 1.0f - x[i] : 2.98023224e-8f"
 
 

@@ -112,10 +112,7 @@ def c(
         of activations); Haussmann et al. 2020, "Sampling-Free Variational Inference of Bayesian
         Neural Networks by Variance Backpropagation", sec. 3.
     """
-    target = C()
-    return ship(
-        target, model, path, uncertainty, storage, inputs, check_data, class_names, overwrite
-    )
+    return ship(C(), model, path, uncertainty, storage, inputs, check_data, class_names, overwrite)
 
 
 class C(AbstractTarget):
