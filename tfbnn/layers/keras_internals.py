@@ -124,8 +124,10 @@ def dropout_masks(cell: Any, like: tf.Tensor, rate: float) -> Any:
 
 
 @contextlib.contextmanager
-def variables_as(values: list[tuple[Any, Any]]) -> Iterator[None]:
+def variables_as(values: list[tuple[Any, Any]]) -> Iterator[keras.StatelessScope]:
     """Within this context Keras variables have other values; those given around it stay.
+
+    The scope that it gives has the values that variables are assigned in it.
 
     `keras.StatelessScope` forgets those, which `state_mapping` holds by identity (3.0).
     """
@@ -135,7 +137,7 @@ def variables_as(values: list[tuple[Any, Any]]) -> Iterator[None]:
         # By hand, as Keras takes no value that has another shape and is broadcast.
         scope.state_mapping[id(variable)] = tf.cast(value, variable.dtype)
     with scope:
-        yield
+        yield scope
 
 
 def call_without_noise(model: Any, x: Any) -> Any:
