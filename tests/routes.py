@@ -126,9 +126,9 @@ def tied():
     return tfbnn.posteriors.MCDropout(model, length_scale=0.5, num_examples=50, weight_decay=1e-2)
 
 
-def swag(rank=3):
+def swag(rank=3, make=plain):
     """The moments of a training that has moved about much."""
-    model, rng = plain(), np.random.default_rng(4)
+    model, rng = make(), np.random.default_rng(4)
     at = [one.coordinates() for one in collected_variables(model)]
     moments = WeightMoments(
         at,

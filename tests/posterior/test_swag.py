@@ -253,6 +253,39 @@ def test_a_second_fit_collects_anew():
         assert swag.num_collected == epochs - 2
 
 
+# A diagonal covariance of dense layers is a law of each weight.
+
+
+def test_a_diagonal_has_laws():
+    posterior, x = fitted(classifier(K.Dense(5, "relu")), rank=0).posterior(), rows(7, 4)
+    random = posterior.with_laws()
+    for law, mean, variance in zip(
+        random.laws().values(), posterior.moments.mean, posterior.moments.variance, strict=True
+    ):
+        np.testing.assert_allclose(law.loc, mean, rtol=1e-6)
+        np.testing.assert_allclose(law.scale, np.sqrt(variance), rtol=1e-4, atol=1e-9)
+    one, two = (tfbnn.predict(p, x, 8, seed=1, verbose=0) for p in (posterior, random))
+    np.testing.assert_allclose(one.prediction, two.prediction, atol=1e-5)
+    pruned = tfbnn.prune(posterior, sparsity=0.5)
+    assert pruned.predict(x, verbose=0).shape == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("layers", "rank"), [((), 2), ((K.BatchNormalization(),), 0), ((K.PReLU(),), 0)]
+)
+def test_others_have_none(layers, rank):
+    posterior = fitted(classifier(*layers), rank=rank).posterior()
+    assert posterior.with_laws() is None
+    with pytest.raises(TypeError, match="needs the mean and the standard deviation"):
+        tfbnn.prune(posterior, sparsity=0.5)
+
+
+def test_temperatures_go_into_the_laws():
+    posterior = fitted(classifier(), rank=0).posterior()
+    posterior.likelihoods[0].temperature = 2.0
+    assert posterior.with_laws().likelihoods[0].temperature == 2.0
+
+
 # Errors.
 
 

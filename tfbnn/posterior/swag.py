@@ -7,9 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.conversion.given_laws import with_scales
 from tfbnn.layers.keras_internals import all_layers
 from tfbnn.layers.variational import variational_layers
 from tfbnn.posterior.base import AbstractRandomVariables
+from tfbnn.posterior.mean_field import MeanFieldPosterior
+from tfbnn.training.copies import compile_like
 from tfbnn.training.plain_models import likelihoods_of
 from tfbnn.weights import noise
 
@@ -81,7 +84,8 @@ class SWAG(AbstractRandomVariables):
 
     with the moments of the weights that training passed by, and standard normal `z1` (one for each
     weight) and `z2` (one for each of `rank` deviations). With rank 0 the covariance is the diagonal
-    alone, `w = mean + sqrt(variance) * z1`.
+    alone, `w = mean + sqrt(variance) * z1`: of dense layers and convolutions that is a law of each
+    weight, by which the network is pruned, and which moments and C take.
 
     `tfbnn.callbacks.SWAG` collects them while a plain Keras model is fitted, and makes the
     posterior. `posterior.mean()` is the network of stochastic weight averaging (SWA), and several
@@ -141,7 +145,7 @@ class SWAG(AbstractRandomVariables):
         return [one.variable for one in self._collected]
 
     def draw(self, seed: tf.Tensor) -> list[tf.Tensor]:
-        common, *seeds = noise.split(seed, 1 + len(self._mean))
+        *seeds, common = noise.split(seed, len(self._mean) + 1)
         low = noise.standard_normal([self.rank], common)
         parts = zip(self._mean, self._scales, self._deviations, seeds, strict=True)
         return self._values(
@@ -160,7 +164,19 @@ class SWAG(AbstractRandomVariables):
         places = {id(variable): place for place, variable in enumerate(self.model.variables)}
         for variable, value in zip(self.variables, self.mean(), strict=True):
             copy.variables[places[id(variable)]].assign(value)
+        compile_like(self.model, copy, for_training=False)
         return copy
+
+    def with_laws(self) -> MeanFieldPosterior | None:
+        """The same weights in a copy made random, where they are independent and there is one."""
+        if self.rank or len(self.variables) != len(self.model.trainable_variables):
+            return None
+        bayesian = with_scales(self.as_model(), self._scales)
+        if bayesian is None:
+            return None
+        for old, new in zip(self.likelihoods, bayesian.likelihoods, strict=True):
+            new.take_temperatures(old)
+        return MeanFieldPosterior(bayesian)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
