@@ -11,6 +11,7 @@ import tfbnn
 from tfbnn.posterior.gaussian import GaussianPosterior, NormalLaw
 from tfbnn.posterior.mean_field import MeanFieldPosterior
 from tfbnn.posterior.routes import posterior_of
+from tfbnn.posterior.swag import WeightMoments, collected_variables
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 ROWS = 12
@@ -125,6 +126,18 @@ def tied():
     return tfbnn.posteriors.MCDropout(model, length_scale=0.5, num_examples=50, weight_decay=1e-2)
 
 
+def swag(rank=3, make=plain):
+    """The moments of a training that has moved about much."""
+    model, rng = make(), np.random.default_rng(4)
+    at = [one.coordinates() for one in collected_variables(model)]
+    moments = WeightMoments(
+        at,
+        [np.full_like(one, 0.2) for one in at],
+        [rng.normal(0, 0.3, (rank, *one.shape)) for one in at],
+    )
+    return tfbnn.posteriors.SWAG(model, moments)
+
+
 def ensemble(*members):
     return tfbnn.posteriors.Ensemble([make() for make in members])
 
@@ -157,6 +170,8 @@ ROUTES = {
     "ensemble, numbers": Route(
         lambda: ensemble(lambda: noisy([0.3, 1.0]), lambda: noisy([2.0, 0.1])), frozenset()
     ),
+    "swag": Route(swag, CLASSES | {"mean", "drawn", "C"}),
+    "swag, several": Route(lambda: ensemble(swag, swag), CLASSES),
     "map": Route(
         lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "C", "taught"}
     ),

@@ -6,3 +6,4 @@ from tfbnn.posterior.gaussian import AbstractGaussianPosterior as AbstractGaussi
 from tfbnn.posterior.mc_dropout import MCDropout as MCDropout
 from tfbnn.posterior.mean_field import MeanFieldPosterior as MeanFieldPosterior
 from tfbnn.posterior.point import MAP as MAP
+from tfbnn.posterior.swag import SWAG as SWAG

@@ -21,6 +21,7 @@ import tfbnn
 from tests.fuzz import values
 from tests.fuzz.values import LARGEST, Kind
 from tests.linear_maps import ESTIMATORS
+from tfbnn.posterior.swag import WeightMoments
 from tfbnn.scores import (
     class_scores,
     class_uncertainty,
@@ -465,6 +466,16 @@ def _training(made: World) -> list[Entry]:
             state=made.files,
         ),
         Entry(
+            "tfbnn.callbacks.SWAG",
+            tfbnn.callbacks.SWAG,
+            dict,
+            {
+                "start": values.whole(0),
+                "rank": values.any_of(values.whole(0, 0), values.whole(2)),
+                "every": values.whole(),
+            },
+        ),
+        Entry(
             "tfbnn.callbacks.sigma_statistics",
             tfbnn.callbacks.sigma_statistics,
             lambda: {"weight": made.model.layers[0].kernel},
@@ -498,6 +509,11 @@ def _training(made: World) -> list[Entry]:
     ]
 
 
+def _moments(model: keras.Model) -> Any:
+    arrays = [np.array(variable) for variable in model.variables]
+    return WeightMoments(arrays, [0 * a for a in arrays], [a[:0] for a in arrays])
+
+
 def _posteriors(made: World) -> list[Entry]:
     posteriors = tfbnn.posteriors
     positive = values.real(0, inside=True)
@@ -516,6 +532,14 @@ def _posteriors(made: World) -> list[Entry]:
                 after=lambda posterior: tfbnn.predict(posterior, made.x, 1, verbose=0),
             )
             for name, model in (("MAP", made.plain), ("MeanFieldPosterior", made.model))
+        ),
+        Entry(
+            "tfbnn.posteriors.SWAG",
+            posteriors.SWAG,
+            lambda: {"model": made.plain, "moments": _moments(made.plain)},
+            {"model": values.thing(), "moments": values.thing()},
+            of_base,
+            after=lambda posterior: tfbnn.predict(posterior, made.x, 1, verbose=0),
         ),
         Entry(
             "tfbnn.posteriors.Ensemble",

@@ -13,12 +13,13 @@ from tfbnn.posterior.gaussian import GaussianPosterior, gaussian
 from tfbnn.posterior.mc_dropout import MCDropout
 from tfbnn.posterior.mean_field import MeanFieldPosterior
 from tfbnn.posterior.point import MAP
+from tfbnn.posterior.swag import SWAG
 from tfbnn.training.bayesian_model import BayesianModel
 from tfbnn.training.plain_models import check_bayesian
 
 ROUTES: dict[str, type[AbstractPosterior]] = {
     route.route: route
-    for route in (MeanFieldPosterior, GaussianPosterior, MCDropout, Ensemble, MAP)
+    for route in (MeanFieldPosterior, GaussianPosterior, MCDropout, Ensemble, SWAG, MAP)
 }
 """The routes by name; the tests of all uses run over this table."""
 
