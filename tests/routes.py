@@ -113,6 +113,17 @@ class Wider(MeanFieldPosterior):
         return [mean + 3.0 * (draw - mean) for draw, mean in pairs]
 
 
+def ivon():
+    """Plain layers with the law that their optimizer has learnt."""
+    layers = [K.Dense(6, "relu"), K.Dense(3)]
+    model = tfbnn.Sequential([keras.Input((5,)), *layers])
+    model.compile(tfbnn.optimizers.IVON(0.1, seed=0), loss=LOSS)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(ROWS, 5)).astype("float32")
+    model.fit(x, np.arange(ROWS) % 3, verbose=0)
+    return tfbnn.posteriors.IVON(model)
+
+
 def noisy(scale):
     """A regression that has learned a noise."""
     model = bayesian(tfbnn.losses.NormalNLL(scale="learned", num_scales=2), 2)
@@ -172,6 +183,7 @@ ROUTES = {
     ),
     "swag": Route(swag, CLASSES | {"mean", "drawn", "C"}),
     "swag, several": Route(lambda: ensemble(swag, swag), CLASSES),
+    "ivon": Route(ivon, CLASSES | LAWS | {"taught"}),
     "map": Route(
         lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "C", "taught"}
     ),

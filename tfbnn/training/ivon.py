@@ -22,8 +22,8 @@ _MEMORY_IN_STEPS = 1000
 class IVON(AbstractVariationalOptimizer):
     """Improved variational online Newton: an optimizer that learns a normal law of each weight.
 
-    The variables of the model hold the mean `m` of the law; a step is taken at a draw
-    `w = m + sigma * e`, `e ~ N(0, 1)`, from which the diagonal `h` of the Hessian is estimated, too:
+    The variables of the model hold the mean `m` of the law. A step is taken at a draw
+    `w = m + sigma * e`, `e ~ N(0, 1)`, which shows the diagonal `h` of the Hessian, too:
 
         g = beta_1 * g + (1 - beta_1) * grad(w)
         h_new = grad(w) * e / sigma
@@ -32,14 +32,14 @@ class IVON(AbstractVariationalOptimizer):
         sigma = 1 / sqrt(n * (h + delta))
 
     with `n = num_examples / beta` of the model and `delta = 1 / (n * prior_scale**2)`: the prior is
-    `N(0, prior_scale**2)`. `h` starts where `sigma` is `initial_scale`. A step is clipped, element
+    `N(0, prior_scale**2)`. `h` starts at `initial_hessian`. A step is clipped, element
     by element: where `h` is small, it would be far too long. `fit`, validation and checkpoints see
     the mean; `tfbnn.predict` draws.
 
     Args:
         learning_rate: As in Keras; a hundredth of it is the largest step that a weight takes.
         prior_scale: Standard deviation of the prior of every weight.
-        initial_scale: Standard deviation of every weight at the start.
+        initial_hessian: `h` at the start, positive; too large, and it is felt to the end.
         beta_1: Memory of the gradient, from 0 up to 1.
         beta_2: Memory of the Hessian, from 0 up to 1; None: that which fades 6.5 times over a
             `fit`, `1 - 6.5 / steps`.
@@ -70,7 +70,7 @@ class IVON(AbstractVariationalOptimizer):
         self,
         learning_rate: Any = 0.1,
         prior_scale: float = 0.3,
-        initial_scale: float = 0.01,
+        initial_hessian: float = 0.1,
         beta_1: float = 0.9,
         beta_2: float | None = None,
         clip: float = 0.01,
@@ -80,16 +80,22 @@ class IVON(AbstractVariationalOptimizer):
     ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.prior_scale = arguments.standard_deviation("prior_scale", prior_scale)
-        self.initial_scale = arguments.standard_deviation("initial_scale", initial_scale)
+        self.initial_hessian = arguments.positive("initial_hessian", initial_hessian)
         self.beta_1 = arguments.share("beta_1", beta_1)
         self.beta_2 = None if beta_2 is None else arguments.share("beta_2", beta_2)
         self.clip = arguments.positive("clip", clip)
         if seed is None:
             seed = int(keras.random.SeedGenerator().state.numpy()[0])
         self.seed = arguments.seed("seed", seed)
+        self.__dict__["_objective"] = None
 
     def follow(self, model: Any) -> None:
         check_plain(model, "IVON")
+        if model.objective.kl_schedule is not None:
+            raise ValueError(
+                "IVON has no KL in its loss that a schedule could weigh; `beta` tempers it. "
+                f"Received: kl_schedule={model.objective.kl_schedule!r}"
+            )
         self.__dict__["_objective"] = model.objective
 
     def build(self, variables: list[keras.Variable]) -> None:
@@ -101,7 +107,7 @@ class IVON(AbstractVariationalOptimizer):
         )
 
     def seed_of_step(self) -> tf.Tensor:
-        return noise.fold_in(noise.as_seed(self.seed), tf.convert_to_tensor(self.iterations))
+        return noise.fold_in(noise.as_seed(self.seed), tf.cast(self.iterations, tf.int32))
 
     def scales(self, variables: list[keras.Variable]) -> list[tf.Tensor]:
         hessians = [tf.convert_to_tensor(self._slots(v)[1].value) for v in variables]
@@ -126,7 +132,7 @@ class IVON(AbstractVariationalOptimizer):
             self.assign(slot, new)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("prior_scale", "initial_scale", "beta_1", "beta_2", "clip", "seed")
+        names = ("prior_scale", "initial_hessian", "beta_1", "beta_2", "clip", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def _slots(self, variable: Any) -> tuple[keras.Variable, keras.Variable]:
@@ -134,11 +140,15 @@ class IVON(AbstractVariationalOptimizer):
         return self._momentums[index], self._hessians[index]
 
     def _law(self) -> list[tf.Tensor]:
-        """`n`, `delta`, and what is to be added to the Hessian before the first step."""
+        """`n`, `delta`, and what is added to the Hessian, which is zero, before the first step."""
+        if self._objective is None:
+            raise TypeError(
+                "IVON needs a model of tfbnn, which steps at draws of the weights: take "
+                "`tfbnn.Sequential` or `tfbnn.Model`. Received: another Keras model"
+            )
         n = self._objective.tempered_num_examples()
         delta = 1.0 / (n * self.prior_scale**2)
-        at_start = tf.maximum(1.0 / (n * self.initial_scale**2) - delta, 0.0)
-        return [n, delta, tf.where(self.iterations == 0, at_start, 0.0)]
+        return [n, delta, tf.where(self.iterations == 0, self.initial_hessian, 0.0)]
 
     def _beta_2(self) -> Any:
         if self.beta_2 is not None:
