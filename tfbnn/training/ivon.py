@@ -123,11 +123,11 @@ class IVON(AbstractVariationalOptimizer):
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: Any) -> None:
         """The update of one variable, from the gradient and its product with the noise."""
-        slots = [variable, *self._slots(variable)]
+        law, slots = self._law(), [variable, *self._slots(variable)]
         values = [tf.convert_to_tensor(slot) for slot in slots]
         rates = [learning_rate, self.clip, self.beta_1, self._beta_2(), self.iterations + 1]
         rates = [tf.cast(rate, tf.float32) for rate in rates]
-        updated = _pass(_updated, variable.shape)(gradient, *values, *self._law(), *rates)
+        updated = _pass(_updated, variable.shape)(gradient, *values, *law, *rates)
         for slot, new in zip(slots, updated, strict=True):
             self.assign(slot, new)
 
