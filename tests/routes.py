@@ -10,6 +10,7 @@ import numpy as np
 import tfbnn
 from tfbnn.posterior.mean_field import MeanFieldPosterior
 from tfbnn.posterior.routes import posterior_of
+from tfbnn.posterior.swag import WeightMoments, collected_variables
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 ROWS = 12
@@ -115,6 +116,17 @@ class Wider(MeanFieldPosterior):
         return [mean + 3.0 * (draw - mean) for draw, mean in pairs]
 
 
+def ivon():
+    """Plain layers with the law that their optimizer has learnt."""
+    layers = [K.Dense(6, "relu"), K.Dense(3)]
+    model = tfbnn.Sequential([keras.Input((5,)), *layers])
+    model.compile(tfbnn.optimizers.IVON(0.1, seed=0), loss=LOSS)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(ROWS, 5)).astype("float32")
+    model.fit(x, np.arange(ROWS) % 3, verbose=0)
+    return tfbnn.posteriors.IVON(model)
+
+
 def noisy(scale):
     """A regression that has learned a noise."""
     model = bayesian(tfbnn.losses.NormalNLL(scale="learned", num_scales=2), 2)
@@ -126,6 +138,18 @@ def tied():
     """A regression with dropout, whose precision follows from its training."""
     model = with_dropout("mse", 2)
     return tfbnn.posteriors.MCDropout(model, length_scale=0.5, num_examples=50, weight_decay=1e-2)
+
+
+def swag(rank=3, make=plain):
+    """The moments of a training that has moved about much."""
+    model, rng = make(), np.random.default_rng(4)
+    at = [one.coordinates() for one in collected_variables(model)]
+    moments = WeightMoments(
+        at,
+        [np.full_like(one, 0.2) for one in at],
+        [rng.normal(0, 0.3, (rank, *one.shape)) for one in at],
+    )
+    return tfbnn.posteriors.SWAG(model, moments)
 
 
 def ensemble(*members):
@@ -162,6 +186,9 @@ ROUTES = {
     "ensemble, numbers": Route(
         lambda: ensemble(lambda: noisy([0.3, 1.0]), lambda: noisy([2.0, 0.1])), frozenset()
     ),
+    "swag": Route(swag, CLASSES | {"mean", "drawn", "C"}),
+    "swag, several": Route(lambda: ensemble(swag, swag), CLASSES),
+    "ivon": Route(ivon, CLASSES | LAWS | {"taught"}),
     "map": Route(
         lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "C", "taught"}
     ),

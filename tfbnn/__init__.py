@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tfbnn import layers as layers
     from tfbnn import lite as lite
     from tfbnn import losses as losses
+    from tfbnn import optimizers as optimizers
     from tfbnn import posteriors as posteriors
     from tfbnn import priors as priors
     from tfbnn import recipes as recipes
@@ -73,6 +74,7 @@ _MODULES = (
     "layers",
     "lite",
     "losses",
+    "optimizers",
     "posteriors",
     "priors",
     "recipes",

@@ -21,6 +21,7 @@ import tfbnn
 from tests.fuzz import values
 from tests.fuzz.values import LARGEST, Kind
 from tests.linear_maps import ESTIMATORS
+from tfbnn.posterior.swag import WeightMoments
 from tfbnn.scores import (
     class_scores,
     class_uncertainty,
@@ -89,6 +90,7 @@ class World:
         self.file = self.folder / "model.tflite"
         tfbnn.export.tflite(self.model, self.file, "moments", check_data=self.x)
         self.plain = _plain()
+        self.optimized = _optimized()
         self.posterior_file = self.folder / "posterior"
         tfbnn.posteriors.MAP(self.plain).save(self.posterior_file)
         self.keras_file = self.folder / "model.keras"
@@ -128,6 +130,14 @@ def _classifier() -> Any:
     model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.DenseFlipout(2)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss=loss)
+    return model
+
+
+def _optimized() -> Any:
+    model = tfbnn.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(tfbnn.optimizers.IVON(), loss=loss)
+    model.fit(np.eye(3), np.arange(3) % 2, verbose=0)
     return model
 
 
@@ -430,6 +440,22 @@ def _training(made: World) -> list[Entry]:
             {"epochs": values.real(0, 1e9, inside=True)},
             after=_use_schedule,
         ),
+        Entry(
+            "tfbnn.optimizers.IVON",
+            tfbnn.optimizers.IVON,
+            dict,
+            {
+                "learning_rate": values.anything(),
+                "prior_scale": values.scale(),
+                "initial_hessian": values.real(0, inside=True),
+                "beta_1": values.real(0, 1),
+                "beta_2": values.optional(values.real(0, 1)),
+                "clip": values.real(0, inside=True),
+                "seed": values.optional(values.whole(-(2**63), 2**63 - 1)),
+                "name": values.text(),
+            },
+            ("kwargs",),
+        ),
         Entry("tfbnn.schedules.MinibatchWeights", tfbnn.schedules.MinibatchWeights, dict, {}),
         Entry(
             "tfbnn.recipes.Recipe",
@@ -465,6 +491,16 @@ def _training(made: World) -> list[Entry]:
             state=made.files,
         ),
         Entry(
+            "tfbnn.callbacks.SWAG",
+            tfbnn.callbacks.SWAG,
+            dict,
+            {
+                "start": values.whole(0),
+                "rank": values.any_of(values.whole(0, 0), values.whole(2)),
+                "every": values.whole(),
+            },
+        ),
+        Entry(
             "tfbnn.callbacks.sigma_statistics",
             tfbnn.callbacks.sigma_statistics,
             lambda: {"weight": made.model.layers[0].kernel},
@@ -498,6 +534,11 @@ def _training(made: World) -> list[Entry]:
     ]
 
 
+def _moments(model: keras.Model) -> Any:
+    arrays = [np.array(variable) for variable in model.trainable_variables]
+    return WeightMoments(arrays, [0 * a for a in arrays], [a[:0] for a in arrays])
+
+
 def _posteriors(made: World) -> list[Entry]:
     posteriors = tfbnn.posteriors
     positive = values.real(0, inside=True)
@@ -516,6 +557,21 @@ def _posteriors(made: World) -> list[Entry]:
                 after=lambda posterior: tfbnn.predict(posterior, made.x, 1, verbose=0),
             )
             for name, model in (("MAP", made.plain), ("MeanFieldPosterior", made.model))
+        ),
+        Entry(
+            "tfbnn.posteriors.IVON",
+            posteriors.IVON,
+            lambda: {"model": made.optimized},
+            {"model": values.thing()},
+            of_base,
+        ),
+        Entry(
+            "tfbnn.posteriors.SWAG",
+            posteriors.SWAG,
+            lambda: {"model": made.plain, "moments": _moments(made.plain)},
+            {"model": values.thing(), "moments": values.thing()},
+            of_base,
+            after=lambda posterior: tfbnn.predict(posterior, made.x, 1, verbose=0),
         ),
         Entry(
             "tfbnn.posteriors.Ensemble",

@@ -10,6 +10,7 @@
 | `replacing` | a copy of a model with other layers in the place of some |
 | `selection` | which layers |
 | `coverage` | what became random |
+| `given_laws` | a copy with given standard deviations, for posteriors of plain models |
 """
 
 from tfbnn.conversion.to_bayesian import to_bayesian as to_bayesian

@@ -15,6 +15,7 @@ from tfbnn.layers.variational import AbstractVariationalLayer
 from tfbnn.training import outputs
 from tfbnn.training.bayesian_model import BayesianModel
 from tfbnn.training.copies import compile_like
+from tfbnn.training.drawn_steps import AbstractVariationalOptimizer
 from tfbnn.training.models import Model, Sequential
 from tfbnn.weights import priors
 
@@ -144,7 +145,8 @@ def _compile(plain: keras.Model, bayesian: Any) -> None:
     # `compile` says it again to whoever compiles the model with that loss.
     except ValueError:
         return
-    compile_like(plain, bayesian)
+    # An optimizer that keeps a law of plain layers has no use for random ones.
+    compile_like(plain, bayesian, not isinstance(plain.optimizer, AbstractVariationalOptimizer))
 
 
 def _bayesian_class(cls: type) -> type:

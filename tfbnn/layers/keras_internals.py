@@ -124,8 +124,10 @@ def dropout_masks(cell: Any, like: tf.Tensor, rate: float) -> Any:
 
 
 @contextlib.contextmanager
-def variables_as(values: list[tuple[Any, Any]]) -> Iterator[None]:
+def variables_as(values: list[tuple[Any, Any]]) -> Iterator[keras.StatelessScope]:
     """Within this context Keras variables have other values; those given around it stay.
+
+    The scope that it gives has the values that variables are assigned in it.
 
     `keras.StatelessScope` forgets those, which `state_mapping` holds by identity (3.0).
     """
@@ -135,7 +137,7 @@ def variables_as(values: list[tuple[Any, Any]]) -> Iterator[None]:
         # By hand, as Keras takes no value that has another shape and is broadcast.
         scope.state_mapping[id(variable)] = tf.cast(value, variable.dtype)
     with scope:
-        yield
+        yield scope
 
 
 def call_without_noise(model: Any, x: Any) -> Any:
@@ -206,6 +208,12 @@ def batches_seen(optimizer: Any) -> tf.Tensor:
     `iterations` counts updates, which are fewer where gradients are added up.
     """
     return tf.convert_to_tensor(inner_of(optimizer)._iterations)
+
+
+def index_in(optimizer: Any, variable: Any) -> int:
+    """The place of a variable, or of a replica of it, among those that an optimizer was built for:
+    `_get_variable_index` (3.0)."""
+    return optimizer._get_variable_index(variable)
 
 
 def key_in(optimizer: Any, variable: Any) -> Any:

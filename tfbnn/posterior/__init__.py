@@ -6,12 +6,14 @@
 | `GaussianPosterior` | the same | laws that are given |
 | `MCDropout` | one mask for each layer of dropout | `fit` of a Keras model with dropout |
 | `Ensemble` | one of its members, or a draw of it | several models or posteriors |
+| `SWAG` | every weight, from one normal law of all | `fit` of a Keras model, with a callback |
 | `MAP` | always the same network | `fit` of any Keras model |
 
 * `base`: the waist. A posterior gives draws of networks and runs them; all else sees only this.
 * `gaussian`: posteriors that also have the law of each weight.
 * `routes`: the table of all, and the posterior of a model.
 * `noisy_places`: where a Keras model draws noise.
+* `swag_callback`: collects the moments that `SWAG` is made of.
 * `files`: posteriors on the disk.
 
 To add a route: one file with a subclass of one of the classes in `base` or `gaussian`, and a row in
@@ -27,3 +29,4 @@ from tfbnn.posterior.mean_field import MeanFieldPosterior as MeanFieldPosterior
 from tfbnn.posterior.point import MAP as MAP
 from tfbnn.posterior.routes import load_posterior as load_posterior
 from tfbnn.posterior.routes import posterior_of as posterior_of
+from tfbnn.posterior.swag import SWAG as SWAG

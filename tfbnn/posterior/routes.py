@@ -10,15 +10,18 @@ from tfbnn.posterior import files
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.ensemble import Ensemble
 from tfbnn.posterior.gaussian import GaussianPosterior, gaussian
+from tfbnn.posterior.ivon import IVON
 from tfbnn.posterior.mc_dropout import MCDropout
 from tfbnn.posterior.mean_field import MeanFieldPosterior
 from tfbnn.posterior.point import MAP
+from tfbnn.posterior.swag import SWAG
 from tfbnn.training.bayesian_model import BayesianModel
+from tfbnn.training.drawn_steps import AbstractVariationalOptimizer
 from tfbnn.training.plain_models import check_bayesian
 
 ROUTES: dict[str, type[AbstractPosterior]] = {
     route.route: route
-    for route in (MeanFieldPosterior, GaussianPosterior, MCDropout, Ensemble, MAP)
+    for route in (MeanFieldPosterior, GaussianPosterior, MCDropout, Ensemble, SWAG, IVON, MAP)
 }
 """The routes by name; the tests of all uses run over this table."""
 
@@ -63,7 +66,8 @@ def _(model: keras.Model) -> AbstractPosterior:
     # does not track the posterior's variables a second time.
     known, known_layers, posterior = model.__dict__.get("_posterior", (None, None, None))
     if posterior is None or known is not compiled or known_layers != layers:
-        posterior = MeanFieldPosterior(model)
+        optimized = isinstance(model.optimizer, AbstractVariationalOptimizer)
+        posterior = (IVON if optimized else MeanFieldPosterior)(model)
         model.__dict__["_posterior"] = (compiled, layers, posterior)
     return posterior
 

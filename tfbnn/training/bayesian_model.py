@@ -15,12 +15,12 @@ from tfbnn.training import beta_choice, distribution, observation, outputs, reci
 from tfbnn.training.checked_calls import CheckedCalls
 from tfbnn.training.data_term import global_batch_size
 from tfbnn.training.decay import spare_random_weights
+from tfbnn.training.drawn_steps import follow, step_of
 from tfbnn.training.objective import Objective
 from tfbnn.training.resuming import forget_resuming
 from tfbnn.training.saved_state import SavedState
 from tfbnn.training.terms import TERMS, record_loss
 from tfbnn.training.training_run import TrainingRun, printer
-from tfbnn.training.updates import apply_gradients
 from tfbnn.weights.sums import total
 
 
@@ -110,6 +110,7 @@ class BayesianModel(CheckedCalls, SavedState, TrainingHooks):
         super().compile(plan.optimizer, loss, loss_weights, *args, **kwargs)
         self.objective.follow(self, plan, likelihoods)
         self.num_draws = num_draws
+        follow(self)
         if self.built:
             spare_random_weights(self)
 
@@ -176,22 +177,23 @@ class BayesianModel(CheckedCalls, SavedState, TrainingHooks):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        step = step_of(self)
         with tf.GradientTape() as tape:
             losses = []
             for _ in range(self.num_draws):
                 with scopes.collect_draws():
-                    y_pred = self(x, training=True)
+                    with step.pass_of(tape):
+                        y_pred = self(x, training=True)
                     losses.append(self.compute_loss(x, y, y_pred, sample_weight, training=True))
             loss = total(losses) / self.num_draws
             scaled_loss = self.optimizer.scale_loss(loss)
         # Replicas add up their rows here, which they cannot under a condition.
         rows = global_batch_size(y_pred)
         record_loss(self, loss, rows)
-        variables = self.trainable_weights
-        gradients = tape.gradient(scaled_loss, variables)
-        found = dict(zip(map(id, variables), gradients, strict=True))
+        gradients = step.gradients(tape, scaled_loss)
+        found = dict(zip(map(id, self.trainable_weights), gradients, strict=True))
         observation.observe(self, found, (y, y_pred, sample_weight), rows)
-        apply_gradients(self.optimizer, gradients, variables)
+        step.apply(gradients)
         results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         return distribution.worker_results(results)
 

@@ -25,6 +25,12 @@ def num_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def replica_number() -> Any:
+    """The number of this replica among all."""
+    replica = tf.distribute.get_replica_context()
+    return 0 if replica is None else replica.replica_id_in_sync_group
+
+
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
     """Whether other processes take part."""
     several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)

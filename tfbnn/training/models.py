@@ -11,6 +11,9 @@ from tfbnn.training import keras_files
 from tfbnn.training.bayesian_model import BayesianModel
 from tfbnn.training.copies import compile_like, rebuilt
 
+# Files of models name it.
+from tfbnn.training.ivon import IVON as IVON
+
 
 @keras.saving.register_keras_serializable("tfbnn")
 class Sequential(BayesianModel, keras.Sequential):

@@ -172,6 +172,11 @@ class Objective:
             factor *= self.recipe.kl_factor(self.progress, step)
         return values["beta"] * factor / values["num_examples"]
 
+    def tempered_num_examples(self) -> tf.Tensor:
+        """`num_examples / beta`, a scalar: how many examples the likelihood counts as."""
+        values = {name: tf.convert_to_tensor(v.value) for name, v in self._variables.items()}
+        return values["num_examples"] / values["beta"]
+
     def weighted_kl(self, model: keras.Model) -> list[tf.Tensor]:
         """The KL of a model times its weight; none where there is nothing random, or to train."""
         is_trained = any(one.called_with_noise for one in random_maps(model))
