@@ -125,7 +125,7 @@ def test_the_table():
     cells = dict(zip(titles, [c.strip() for c in first.strip("|").split("|")], strict=True))
     assert cells["route"] == "deterministic" and cells["error, %"] == "2.00 ± 1.00"
     assert cells["AUROC, letters"] == "0.900 ± 0.000" and cells["AUROC, own errors"] == "0.800"
-    assert cells["training, s"] == "3.0 ± 1.0 (1.0 x)"
+    assert cells["training, CPU s"] == "3.0 ± 1.0 (1.0 x)"
     assert "mean field" in second and "9.0 ± 3.0 (3.0 x)" in second
 
 

@@ -1,6 +1,7 @@
 """One run, and what it took: time, memory and bytes.
 
-It has a process of its own, so that its memory and what it traces are its own.
+It has a process of its own, so that its memory and what it traces are its own. Seconds are those of
+all threads on the processor, which do not change with what else a machine does.
 """
 
 import concurrent.futures
@@ -45,9 +46,9 @@ def measured(settings: CompareSettings, route: str, seed: int, folder: pathlib.P
     task = load(settings.dataset, settings.data_dir, settings.letters, settings.smoke)
     with runs.run_folder(folder.parent, folder.name) as working:
         keras.utils.set_random_seed(seed)
-        start = time.perf_counter()
+        start = time.process_time()
         posterior = ROUTES[route](builder(task), task, settings)
-        training = time.perf_counter() - start
+        training = time.process_time() - start
         posterior.save(working / FILE)
         metrics = {
             "settings": dataclasses.asdict(settings),
@@ -63,12 +64,12 @@ def measured(settings: CompareSettings, route: str, seed: int, folder: pathlib.P
 
 
 def _prediction_seconds(posterior: Any, x: Any, settings: CompareSettings) -> float:
-    """Seconds of the fastest of some calls; scores have traced it before."""
+    """Of the fastest of some calls; scores have traced it before."""
     times = []
     for _ in range(_TIMED):
-        start = time.perf_counter()
+        start = time.process_time()
         tfbnn.predict(posterior, x, settings.num_samples, seed=0, verbose=0)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 

@@ -39,8 +39,8 @@ COLUMNS = {
     "ece": Column("ECE, %", 2, 100),
     "risk_coverage": Column("risk-coverage, %", 2, 100),
     "own_errors": Column("AUROC, own errors", 3, highest=True),
-    "training_seconds": Column("training, s", 1, relative=True),
-    "prediction_seconds": Column("prediction, s", 3, relative=True),
+    "training_seconds": Column("training, CPU s", 1, relative=True),
+    "prediction_seconds": Column("prediction, CPU s", 3, relative=True),
     "memory_bytes": Column("peak memory, MB", 0, 1e-6),
     "bytes": Column("file, kB", 0, 1e-3),
 }
