@@ -82,6 +82,11 @@ def plain(units=6, loss=LOSS, outputs=3):
     return _compiled(keras.Sequential([keras.Input((5,)), *layers]), loss)
 
 
+def dense():
+    """A Keras model of layers with random namesakes alone."""
+    return _compiled(keras.Sequential([keras.Input((5,)), K.Dense(6, "relu"), K.Dense(3)]))
+
+
 def with_dropout(loss=LOSS, outputs=3, **options):
     layers = [K.Dense(8, "relu"), K.BatchNormalization(), K.Dropout(0.5), K.Dense(outputs)]
     return _compiled(keras.Sequential([keras.Input((5,)), *layers]), loss, **options)
@@ -146,7 +151,7 @@ def swag(rank=3, make=plain):
     at = [one.coordinates() for one in collected_variables(model)]
     moments = WeightMoments(
         at,
-        [np.full_like(one, 0.2) for one in at],
+        [np.full_like(one, 0.05) for one in at],
         [rng.normal(0, 0.3, (rank, *one.shape)) for one in at],
     )
     return tfbnn.posteriors.SWAG(model, moments)
@@ -187,6 +192,7 @@ ROUTES = {
         lambda: ensemble(lambda: noisy([0.3, 1.0]), lambda: noisy([2.0, 0.1])), frozenset()
     ),
     "swag": Route(swag, CLASSES | {"mean", "drawn", "C"}),
+    "swag, diagonal": Route(lambda: swag(0, dense), CLASSES | LAWS),
     "swag, several": Route(lambda: ensemble(swag, swag), CLASSES),
     "ivon": Route(ivon, CLASSES | LAWS | {"taught"}),
     "map": Route(
