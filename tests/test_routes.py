@@ -170,7 +170,6 @@ USES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("route", ROUTES)
 def test_uses(route, use, tmp_path):
@@ -273,7 +272,7 @@ def test_files(route, target, mode, tmp_path):
     posterior, one, path = made(route), ROUTES[route], tmp_path / "net"
     refusals = {**MODE_REFUSALS[mode], **TARGET_REFUSALS.get((target, mode), {})}
     if not issubclass(type(MODES[mode]), TARGETS[target].modes):
-        refusals = {"nothing": f"A file of format {target!r} has one of the modes"}
+        refusals = {"nothing": f"Of a file of format {target!r} `uncertainty` must be one of"}
     message = next((text for what, text in refusals.items() if what not in one.has), None)
     export = getattr(tfbnn.export, target)
     if message is not None:

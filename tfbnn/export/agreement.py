@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfbnn.export.rows import of_networks
-from tfbnn.layers.precision import in_float32
-from tfbnn.prediction.predictive import outputs_of, sampled_blocks
+from tfbnn.prediction.predictive import sampled_blocks
 
 Answers = dict[str, np.ndarray]
 # The answers of a file to its inputs, by name.
@@ -68,48 +66,19 @@ class Agreement:
     draws_difference: float | None = None
 
 
-def same_as_network(source: Any, values: Any, run: Run) -> Agreement:
-    """Compare a file with one network of the posterior, in Keras.
+def same_as_outputs(source: Any, outputs: Any, answers: Answers) -> Agreement:
+    """Compare the answers of a file with those that outputs of networks in Keras give.
 
     Args:
         source: The `Shipment`.
-        values: The network.
-        run: Runs the file.
+        outputs: `(networks, rows, ...)`.
+        answers: Those of the file.
 
     Raises:
-        RuntimeError: If a prediction is off by more than the tolerance, an uncertainty by more than
-            ten times that, or one is not finite.
+        RuntimeError: As of `same_answers`.
     """
-    outputs = outputs_of(source.posterior, values, source.prepared, "check_data")
-    expected = source.answer(of_networks([outputs]))
-    return same_answers(expected, run(source.rows), source.signature.answers, source.tolerance)
-
-
-def same_as_draws(source: Any, draws: Any, run: Run) -> Agreement:
-    """Compare a file with the same draws of the posterior, in Keras; see `same_as_network`."""
-    expected = source.answer(source.posterior.outputs(draws, source.prepared))
-    return same_answers(expected, run(source.rows), source.signature.answers, source.tolerance)
-
-
-def same_as_moments(source: Any, mode: Any, run: Run) -> Agreement:
-    """Compare a file with the moments of the laws that it stores, and with drawn networks.
-
-    Args:
-        source: The `Shipment`.
-        mode: Its mode.
-        run: Runs the file.
-
-    Raises:
-        RuntimeError: As of `same_as_network`, to the moments. How far these are from drawn networks
-            is for the manifest.
-    """
-    computed = mode.computation(source, lambda array: array)
-    with in_float32(source.posterior.model):
-        expected = source.answer(computed(source.prepared))
-    answers = run(source.rows)
-    agreement = same_answers(expected, answers, source.signature.answers, source.tolerance)
-    difference = draws_difference(source, answers)
-    return dataclasses.replace(agreement, draws_difference=difference)
+    names, tolerance = source.signature.answers, source.tolerance
+    return same_answers(source.answer(outputs), answers, names, tolerance)
 
 
 def same_answers(
@@ -124,7 +93,8 @@ def same_answers(
         tolerance: Largest accepted difference of a prediction, relative to the largest.
 
     Raises:
-        RuntimeError: As of `same_as_network`.
+        RuntimeError: If a prediction is off by more than the tolerance, an uncertainty by more than
+            ten times that, or one is not finite.
     """
     pairs = [[(answers[n], np.asarray(expected[n])) for n in of_one] for of_one in names]
     # Not Python's `max`, which may lose a NaN.

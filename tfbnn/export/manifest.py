@@ -18,10 +18,7 @@ def manifest_path(path: pathlib.Path) -> pathlib.Path:
 
 
 def describe(
-    target: Any,
-    shipment: Any,
-    path: pathlib.Path,
-    facts: dict[str, Any],
+    target: Any, shipment: Any, path: pathlib.Path, facts: dict[str, Any]
 ) -> dict[str, Any]:
     """The manifest of an exported file.
 
@@ -34,13 +31,13 @@ def describe(
     Returns:
         A dict for `json.dump`.
     """
-    signature, posterior = shipment.signature, shipment.posterior
+    signature = shipment.signature
     shapes = dict(zip(signature.inputs, map(list, signature.shapes), strict=True))
     likelihoods = {name: _likelihood(one) for name, one in signature.outputs.items()}
     single = len(likelihoods) == 1
     return {
         "format": target.name,
-        **shipment.mode.facts(),
+        **shipment.mode.facts(shipment.posterior),
         "precision": shipment.storage.precision,
         "standard_deviations": shipment.deviations if shipment.mode.has_deviations else None,
         "input_type": shipment.inputs.type,
@@ -50,8 +47,8 @@ def describe(
         **({"input_shape": [*shapes.values()][0]} if len(shapes) == 1 else {"inputs": shapes}),
         **({"likelihood": likelihoods[""]} if single else {"outputs": likelihoods}),
         **signature.meanings(),
-        **posterior.describe(),
-        **_pruned(posterior.model),
+        **shipment.given.describe(),
+        **_pruned(shipment.posterior.model),
         "bytes": num_bytes(path),
         "gzip_bytes": num_gzip_bytes(path),
         "sha256": _digest(path),

@@ -23,10 +23,11 @@ from tfbnn import arguments
 from tfbnn.export import agreement
 from tfbnn.export.laws import MomentsRule, MonteCarloRule, calls_of, freeze
 from tfbnn.export.rows import of_networks
+from tfbnn.layers.precision import in_float32
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior, AbstractRandomNetwork
-from tfbnn.posterior.gaussian import AbstractGaussianPosterior, gaussian
+from tfbnn.posterior.gaussian import gaussian
 from tfbnn.prediction import moments
 from tfbnn.prediction.predictive import num_networks
 from tfbnn.weights import noise
@@ -41,19 +42,23 @@ class AbstractMode(abc.ABC):
     Attributes:
         name: Its name.
         has_deviations: Whether a file has the standard deviations of weights.
+        draws_inside: Whether a file draws networks by itself.
+        is_at_mean: Whether a file has the network at the mean, and no other.
     """
 
     name: ClassVar[str]
     has_deviations: ClassVar[bool] = False
+    draws_inside: ClassVar[bool] = False
+    is_at_mean: ClassVar[bool] = False
 
-    def checked(self, posterior: AbstractPosterior) -> "AbstractMode":
-        """The mode for a posterior, or an error that says which one it has.
+    def checked(self, posterior: AbstractPosterior) -> AbstractPosterior:
+        """What a file is made of: the posterior, or its laws; or an error that says what it has.
 
         Raises:
             TypeError: If the posterior has no such files.
-            ValueError: If its model has not.
+            ValueError: If its draws have other laws than it says.
         """
-        return self
+        return posterior
 
     def check_layers(  # noqa: B027 (most take any layer)
         self, model: keras.Model, instead: str
@@ -73,7 +78,7 @@ class AbstractMode(abc.ABC):
     def compare(self, source: Any, run: agreement.Run) -> agreement.Agreement:
         """Compare a file with the posterior, or raise a `RuntimeError`."""
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, posterior: AbstractPosterior) -> dict[str, Any]:
         """What a manifest says of it."""
         return {"mode": self.name, **dataclasses.asdict(self)}
 
@@ -83,21 +88,23 @@ class Mean(AbstractMode):
     """The network at the mean: its uncertainty is that of this one prediction."""
 
     name = "none"
+    is_at_mean = True
 
-    def checked(self, posterior: AbstractPosterior) -> "Mean":
+    def checked(self, posterior: AbstractPosterior) -> AbstractPosterior:
         if posterior.mean() is None:
             raise TypeError(
-                "The posterior has no network at a mean. Use `uncertainty='ensemble'`, or export "
-                f"one of its members. Received: a posterior of type {type(posterior).__name__}"
+                "The posterior has no network at a mean. Use `uncertainty='ensemble'`. "
+                f"Received: a posterior of type {type(posterior).__name__}"
             )
-        return self
+        return posterior
 
     def computation(self, source: Any, hold: Hold) -> Callable[[Any], Any]:
         values = held(source.posterior.mean(), hold)
         return lambda inputs: of_networks([source.posterior.network(read(values), inputs)])
 
     def compare(self, source: Any, run: agreement.Run) -> agreement.Agreement:
-        return agreement.same_as_network(source, source.posterior.mean(), run)
+        outputs = source.posterior.network(source.posterior.mean(), source.prepared)
+        return agreement.same_as_outputs(source, of_networks([outputs]), run(source.rows))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,11 +123,13 @@ class Ensemble(AbstractMode):
     def __post_init__(self) -> None:
         arguments.check_fields(self, num_samples=arguments.count, seed=_seed)
 
-    def checked(self, posterior: AbstractPosterior) -> "Ensemble":
-        return dataclasses.replace(self, num_samples=num_networks(posterior, self.num_samples))
+    def draws(self, posterior: AbstractPosterior) -> Any:
+        """The networks of a file, as `posterior.draws` gives them."""
+        count = num_networks(posterior, self.num_samples)
+        return posterior.draws(noise.as_seed(self.seed), 0, count)
 
     def computation(self, source: Any, hold: Hold) -> Callable[[Any], Any]:
-        networks = [held(values, hold) for values in source.posterior.networks(self._draws(source))]
+        networks = [held(values, hold) for values in source.posterior.networks(source.draws)]
 
         def outputs(inputs: Any) -> Any:
             each = [source.posterior.network(read(values), inputs) for values in networks]
@@ -129,10 +138,12 @@ class Ensemble(AbstractMode):
         return outputs
 
     def compare(self, source: Any, run: agreement.Run) -> agreement.Agreement:
-        return agreement.same_as_draws(source, self._draws(source), run)
+        outputs = source.posterior.outputs(source.draws, source.prepared)
+        return agreement.same_as_outputs(source, outputs, run(source.rows))
 
-    def _draws(self, source: Any) -> Any:
-        return source.posterior.draws(noise.as_seed(self.seed), 0, self.num_samples)
+    def facts(self, posterior: AbstractPosterior) -> dict[str, Any]:
+        count = num_networks(posterior, self.num_samples)
+        return {**super().facts(posterior), "num_samples": count}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,22 +155,22 @@ class MonteCarlo(AbstractMode):
     """
 
     name = "monte_carlo"
-    has_deviations = True
+    has_deviations = draws_inside = True
     num_samples: int = 16
 
     def __post_init__(self) -> None:
         arguments.check_fields(self, num_samples=arguments.count)
 
-    def checked(self, posterior: AbstractPosterior) -> "MonteCarlo":
+    def checked(self, posterior: AbstractPosterior) -> AbstractPosterior:
+        if posterior.with_laws() is not None:
+            return gaussian(posterior, "`uncertainty='monte_carlo'`")
         if posterior.num_draws is not None or not isinstance(posterior, AbstractRandomNetwork):
             raise TypeError(
                 "The posterior has networks that are not drawn, or not of one model. Use "
                 "`uncertainty='ensemble'`, which has them all or stores some draws. "
                 f"Received: a posterior of type {type(posterior).__name__}"
             )
-        if draws_by_laws(posterior):
-            gaussian(posterior, "`uncertainty='monte_carlo'`")
-        return self
+        return posterior
 
     def computation(self, source: Any, hold: Hold) -> Callable[[Any], Any]:
         frozen, count = freeze(source.posterior, source.deviations), self.num_samples
@@ -204,9 +215,8 @@ class Moments(AbstractMode):
                 f"Received: num_points={self.num_points}"
             )
 
-    def checked(self, posterior: AbstractPosterior) -> "Moments":
-        gaussian(posterior, "`uncertainty='moments'`")
-        return self
+    def checked(self, posterior: AbstractPosterior) -> AbstractPosterior:
+        return gaussian(posterior, "`uncertainty='moments'`")
 
     def check_layers(self, model: keras.Model, instead: str) -> None:
         moments.check(steps_of(model), instead or moments.INSTEAD)
@@ -217,7 +227,12 @@ class Moments(AbstractMode):
         return lambda inputs: moments.outputs_at_points(steps, inputs, rule, self.num_points)
 
     def compare(self, source: Any, run: agreement.Run) -> agreement.Agreement:
-        return agreement.same_as_moments(source, self, run)
+        computed, answers = self.computation(source, lambda array: array), run(source.rows)
+        with in_float32(source.posterior.model):
+            agreed = agreement.same_as_outputs(source, computed(source.prepared), answers)
+        # How far moments are from drawn networks is for the manifest.
+        difference = agreement.draws_difference(source, answers)
+        return dataclasses.replace(agreed, draws_difference=difference)
 
 
 MODES: dict[str, type[AbstractMode]] = {
@@ -231,11 +246,6 @@ def get(identifier: Any) -> AbstractMode:
     if isinstance(identifier, AbstractMode):
         return identifier
     return MODES[arguments.one_of("uncertainty", identifier, tuple(MODES))]()
-
-
-def draws_by_laws(posterior: AbstractPosterior) -> bool:
-    """Whether a file can draw a posterior's networks weight by weight."""
-    return isinstance(posterior, AbstractGaussianPosterior)
 
 
 def held(values: Any, hold: Hold) -> Any:

@@ -44,11 +44,14 @@ class Storage:
     def __post_init__(self) -> None:
         arguments.one_of("precision", self.precision, PRECISIONS)
         arguments.one_of("standard_deviations", self.standard_deviations, ("full", *FORMS))
-        if self.sparse is not None:
-            object.__setattr__(self, "sparse", arguments.boolean("sparse", self.sparse))
-        if self.tolerance is not None:
-            tolerance = arguments.real_number("tolerance", self.tolerance, 0)
-            object.__setattr__(self, "tolerance", tolerance)
+        checks = {"sparse": arguments.boolean, "tolerance": arguments.not_negative}
+        given = {name: c for name, c in checks.items() if getattr(self, name) is not None}
+        arguments.check_fields(self, **given)
+
+    @property
+    def reads_laws(self) -> bool:
+        """Whether how a number is stored depends on its standard deviation."""
+        return self.precision == "posterior"
 
 
 PRECISIONS = ("float32", "float16", "int8", "posterior", "full_int8")
@@ -81,7 +84,7 @@ class Inputs:
     preprocessing: str | Callable | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "batch_size", arguments.count("batch_size", self.batch_size))
+        arguments.check_fields(self, batch_size=arguments.count)
         arguments.one_of("type", self.type, ("float32", "uint8"))
         if self.preprocessing is not None and not callable(self.preprocessing):
             arguments.text("preprocessing", self.preprocessing)

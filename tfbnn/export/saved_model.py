@@ -126,32 +126,30 @@ class _Builder:
         self.module = tf.Module()
         # A SavedModel wants every variable that a function reads to hang on an attribute.
         self.module.held = []
+        self._weights: list[SparseWeight] = []
+        replaced: set[int] = set()
+        if isinstance(self._posterior, AbstractGaussianPosterior):
+            laws = self._posterior.laws()
+            for weight in self._posterior.weights:
+                frozen = FrozenWeight(*laws[weight]).in_numpy()
+                self._weights.append(SparseWeight(frozen, shipment.mode.draws_inside))
+                replaced |= {id(variable) for variable in weight.variables}
+        self.module.weights = self._weights
         self.signatures = self._functions()
         variables = (v for model in shipment.models for v in model.variables)
-        others = [v.value for v in variables if id(v) not in self._replaced]
-        self.module.variables_of_models = others
+        self.module.variables_of_models = [v.value for v in variables if id(v) not in replaced]
 
     def _functions(self) -> dict[str, Any]:
         """The functions that a server calls by name."""
-        shipment, posterior = self._shipment, self._posterior
-        self._weights: list[SparseWeight] = []
-        self._replaced: set[int] = set()
-        if isinstance(posterior, AbstractGaussianPosterior):
-            drawn = isinstance(shipment.mode, modes.MonteCarlo)
-            laws = posterior.laws()
-            frozen = (FrozenWeight(*laws[weight]).in_numpy() for weight in posterior.weights)
-            self._weights = [SparseWeight(weight, with_scale=drawn) for weight in frozen]
-            self.module.weights = self._weights
-            self._replaced = {id(v) for weight in posterior.weights for v in weight.variables}
-        functions = {}
-        if posterior.mean() is not None:
+        mode, functions = self._shipment.mode, {}
+        if self._posterior.mean() is not None:
             functions[_DEFAULT] = self.module.mean = self._traced(self._mean())
-        if isinstance(shipment.mode, modes.MonteCarlo):
+        if mode.draws_inside:
             scalars = (tf.TensorSpec([], tf.int64, name) for name in ("num_samples", "seed"))
             self.module.predict = self._traced(self._draw, *scalars)
             functions[_LAST] = self._traced(self._draw_anew)
-        elif not isinstance(shipment.mode, modes.Mean):
-            functions[_LAST] = self._traced(shipment.mode.computation(shipment, self._hold))
+        elif not mode.is_at_mean:
+            functions[_LAST] = self._traced(mode.computation(self._shipment, self._hold))
         return {_DEFAULT: functions.get(_LAST), **functions}
 
     def _traced(self, compute: Callable[..., Any], *others: tf.TensorSpec) -> Any:

@@ -25,6 +25,7 @@ from tfbnn.layers.keras_internals import all_layers, variables_as
 from tfbnn.layers.precision import in_float32
 from tfbnn.layers.steps import steps_of
 from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.posterior.gaussian import gaussian
 from tfbnn.posterior.routes import posterior_of
 from tfbnn.prediction.predictive import outputs_of
 from tfbnn.training.data import check_arrays
@@ -39,7 +40,8 @@ class Shipment:
     """What a file is to compute, and what is known of it.
 
     Attributes:
-        posterior: The law over networks.
+        given: What was handed over.
+        posterior: The law over networks: what was given, or the laws of its weights.
         mode: How the file is uncertain.
         storage: How its numbers are stored.
         inputs: What it takes.
@@ -49,6 +51,7 @@ class Shipment:
         class_names: Names of the classes, or None.
     """
 
+    given: AbstractPosterior
     posterior: AbstractPosterior
     mode: modes.AbstractMode
     storage: Storage
@@ -63,6 +66,11 @@ class Shipment:
         """What the model gets of `rows`, in the structure that it takes."""
         rows = [one.astype(self.inputs.type) for one in self.rows]
         return self.signature.packed([one.numpy() for one in self.inputs.prepared(rows)])
+
+    @functools.cached_property
+    def draws(self) -> Any:
+        """The networks that an `Ensemble` stores, drawn once."""
+        return self.mode.draws(self.posterior)
 
     @property
     def sizes(self) -> list[tuple[int, ...]]:
@@ -182,21 +190,24 @@ def ship(
     overwrite: Any,
 ) -> dict[str, Any]:
     """Write a file of a target; the arguments are those of every exporter."""
-    posterior = posterior_of(model)
+    given = posterior_of(model)
     mode, storage, inputs = modes.get(uncertainty), storage_of(storage), inputs_of(inputs)
     overwrite, path = arguments.boolean("overwrite", overwrite), arguments.path("path", path)
     places = target.places(path)
     _check_choices(target, mode, storage, inputs)
-    mode, signature = mode.checked(posterior), Signature.of(posterior)
+    # Draws are compared with laws here, once.
+    what = f"`storage={storage.precision!r}`"
+    posterior = gaussian(given, what) if storage.reads_laws else mode.checked(given)
     for one in posterior.models:
         check_arrays("the weights of the model", one.get_weights())
-    rows = signature.rows_to_compare(posterior, check_data, inputs.is_prepared_inside)
+    signature = Signature.of(posterior)
+    rows = signature.rows_to_compare(given, check_data, inputs.is_prepared_inside)
     inputs.check("check_data", rows)
     tolerance = storage.tolerance
     if tolerance is None:
         tolerance = target.tolerance(posterior, mode, storage)
     names = _checked_names(posterior, class_names)
-    shipment = Shipment(posterior, mode, storage, inputs, signature, rows, tolerance, names)
+    shipment = Shipment(given, posterior, mode, storage, inputs, signature, rows, tolerance, names)
     # A target knows its own layers, and says of others more than a mode does.
     target.check(shipment)
     mode.check_layers(posterior.model, target.instead)
@@ -215,15 +226,17 @@ def keras_tolerance(posterior: AbstractPosterior) -> float:
 
 
 def _check_choices(target: AbstractTarget, mode: Any, storage: Storage, inputs: Inputs) -> None:
-    if not isinstance(mode, target.modes):
-        names = [one.name for one in target.modes]
-        raise ValueError(
-            f"A file of format {target.name!r} has one of the modes {names}. {target.instead} "
-            f"Received: uncertainty={mode.name!r}"
-        )
-    arguments.one_of("storage", storage.precision, tuple(target.tolerances))
-    arguments.one_of("standard_deviations", storage.standard_deviations, target.deviations)
-    arguments.one_of("type", inputs.type, target.input_types)
+    for name, value, allowed, instead in (
+        ("uncertainty", mode.name, tuple(one.name for one in target.modes), target.instead),
+        ("storage", storage.precision, tuple(target.tolerances), ""),
+        ("standard_deviations", storage.standard_deviations, target.deviations, ""),
+        ("type", inputs.type, target.input_types, ""),
+    ):
+        if value not in allowed:
+            raise ValueError(
+                f"Of a file of format {target.name!r} `{name}` must be one of {allowed}. "
+                f"{instead}{' ' * bool(instead)}Received: {name}={value!r}"
+            )
 
 
 def _checked_names(posterior: AbstractPosterior, names: Any) -> list[str] | None:

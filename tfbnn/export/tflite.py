@@ -14,11 +14,11 @@ from tfbnn.export.bits import UNROUNDED, WIDTHS, Bits
 from tfbnn.export.conversion import convert
 from tfbnn.export.encoding import can_round, smaller
 from tfbnn.export.laws import freeze
-from tfbnn.export.modes import Ensemble, Mean, Moments, MonteCarlo, draws_by_laws
+from tfbnn.export.modes import Ensemble, Mean, Moments, MonteCarlo
 from tfbnn.export.options import Inputs
 from tfbnn.export.shipping import AbstractTarget, Shipment, ship
 from tfbnn.export.variances import FORMS
-from tfbnn.posterior.gaussian import gaussian
+from tfbnn.posterior.gaussian import AbstractGaussianPosterior
 from tfbnn.pruning.masks import prunable_weights, sparsity_of
 
 # Below this sparsity the positions of the weights cost more bytes than the zeros they save.
@@ -117,7 +117,8 @@ class LiteRT(AbstractTarget):
 
     def check(self, shipment: Shipment) -> None:
         mode, storage = shipment.mode, shipment.storage
-        if isinstance(mode, MonteCarlo) and not draws_by_laws(shipment.posterior):
+        by_laws = isinstance(shipment.posterior, AbstractGaussianPosterior)
+        if mode.draws_inside and not by_laws:
             raise TypeError(
                 "A `.tflite` file draws weight by weight, from laws that this posterior has not. "
                 "Use `uncertainty='ensemble'`, or `tfbnn.export.saved_model`, which draws. "
@@ -135,13 +136,11 @@ class LiteRT(AbstractTarget):
                 "`uncertainty='ensemble'` or 'none'. "
                 f"Received: precision={storage.precision!r}, uncertainty={mode.name!r}"
             )
-        if storage.precision == "posterior":
-            if isinstance(mode, Ensemble):
-                raise ValueError(
-                    "The drawn networks of an ensemble have no standard deviations to round by. "
-                    f"Use `storage='int8'`. Received: uncertainty={mode.name!r}"
-                )
-            gaussian(shipment.posterior, "`storage='posterior'`")
+        if storage.precision == "posterior" and isinstance(mode, Ensemble):
+            raise ValueError(
+                "The drawn networks of an ensemble have no standard deviations to round by. "
+                f"Use `storage='int8'`. Received: uncertainty={mode.name!r}"
+            )
         self._representative(shipment)
 
     def write(self, shipment: Shipment, paths: Sequence[pathlib.Path]) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 | `AbstractPosterior` | draws of networks, and their outputs | scores, files that hold draws |
 | `AbstractRandomNetwork` | one Keras model, of which some numbers are random | files that draw |
 | `AbstractRandomVariables` | these numbers are variables of it | routes |
+| `AbstractFiniteNetworks` | all draws that there are | routes |
 | `gaussian.AbstractGaussianPosterior` | the law of each weight | moments, pruning, C |
 """
 
@@ -112,7 +113,8 @@ class AbstractPosterior(abc.ABC):
 
     def representative(self) -> Any:
         """A network of the law, for what all have in common: shapes and sizes."""
-        return self.mean()
+        mean = self.mean()
+        return self.networks(self.draws(noise.as_seed(0), 0, 1))[0] if mean is None else mean
 
     @property
     @abc.abstractmethod
@@ -151,7 +153,10 @@ class AbstractPosterior(abc.ABC):
     def from_parts(
         cls, parts: list[Any], config: dict[str, Any], arrays: dict[str, np.ndarray]
     ) -> Self:
-        """The posterior that has given `parts`, `get_config()` and `arrays`."""
+        """The posterior that has given `parts`, `get_config()` and `arrays`.
+
+        They are arguments of the class, the latter two by name, unless a route says otherwise.
+        """
         return cls(*parts, **config, **arrays)
 
     def save(self, path: Any) -> None:
@@ -268,3 +273,37 @@ class AbstractRandomVariables(AbstractRandomNetwork):
         mapping = list(zip(self.variables, values, strict=True))
         with variables_as(mapping):
             return self.model(inputs, training=False)
+
+
+class AbstractFiniteNetworks(AbstractRandomNetwork):
+    """One Keras model that is finitely many networks, all as likely.
+
+    Which numbers of the model a draw gives is said as ever: where they are variables, a route is
+    an `AbstractRandomVariables` as well.
+    """
+
+    @property
+    @abc.abstractmethod
+    def all_draws(self) -> list[tf.Tensor]:
+        """A tensor `(num_draws, ...)` for each of `random`: every network that there is."""
+
+    @property
+    def num_draws(self) -> int:
+        return len(self.all_draws[0])
+
+    @property
+    def random(self) -> list[tf.TensorSpec]:
+        return [tf.TensorSpec(values.shape[1:], values.dtype) for values in self.all_draws]
+
+    def draw(self, seed: tf.Tensor) -> list[tf.Tensor]:
+        number = tf.math.floormod(noise.fold_in(seed, 0)[0], self.num_draws)
+        return [values[number] for values in self.all_draws]
+
+    def draws(self, seed: tf.Tensor, first: int, count: int) -> list[tf.Tensor]:
+        del seed
+        # In a mixture with endless laws it is gone through again and again.
+        numbers = tf.range(first, first + count) % self.num_draws
+        return [tf.gather(values, numbers) for values in self.all_draws]
+
+    def mean(self) -> list[tf.Tensor] | None:
+        return None

@@ -120,9 +120,6 @@ class Ensemble(AbstractPosterior):
     def mean(self) -> None:
         """None: the mean of the weights of several networks is no network of theirs."""
 
-    def representative(self) -> tuple[int, Any]:
-        return 0, self.members[0].representative()
-
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "members": [member.describe() for member in self.members]}
 

@@ -8,11 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn import arguments
 from tfbnn.layers.keras_internals import variables_as
 from tfbnn.layers.variational import variational_weights
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior.base import AbstractPosterior, AbstractRandomVariables
 from tfbnn.training.copies import copy_state, rebuilt
+from tfbnn.training.data import check_arrays
 from tfbnn.training.plain_models import likelihoods_of
 from tfbnn.weights import noise, priors
 from tfbnn.weights.families import NormalWeight
@@ -93,9 +95,27 @@ class GaussianPosterior(AbstractGaussianPosterior):
     """Independent normal weights with given laws, whatever the layers of the model say.
 
     Args:
-        model: A built model of tfbnn.
-        likelihoods: One for each output.
-        laws: The law of each random weight of the model.
+        model: A built Keras model with variational layers; one of tfbnn, if it is to be pruned.
+        likelihoods: One for each output, such as `model.likelihoods`.
+        laws: For each random weight of the model, as `tfbnn.layers.variational_weights` gives them,
+            its mean and its standard deviation (0 where it is pruned), arrays of its shape.
+
+    Raises:
+        TypeError: If `model` is none.
+        ValueError: If the model is not built, there are laws of other weights than those of the
+            model, or one has another shape, is not finite, or has a negative standard deviation.
+
+    Example:
+
+    >>> import keras, numpy as np, tfbnn
+    >>> model = tfbnn.Sequential([keras.Input((3,)), tfbnn.layers.Dense(2)])
+    >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> weights = tfbnn.layers.variational_weights(model)
+    >>> wider = {weight: (weight.loc, 2 * weight.scale) for weight in weights}
+    >>> posterior = tfbnn.posteriors.GaussianPosterior(model, model.likelihoods, wider)
+    >>> prediction, uncertainty = tfbnn.predict(posterior, np.eye(3), num_samples=8)
+    >>> prediction.shape, uncertainty.shape
+    ((3, 2), (3,))
     """
 
     route = "gaussian"
@@ -106,8 +126,16 @@ class GaussianPosterior(AbstractGaussianPosterior):
         likelihoods: list[AbstractLikelihood],
         laws: dict[NormalWeight, NormalLaw],
     ):
+        arguments.instance("model", model, keras.Model, "a Keras model")
         super().__init__(model, likelihoods)
-        self._laws = laws
+        laws = arguments.interpreted("laws", laws, dict, "a dict of the laws of weights")
+        if set(laws) != set(self.weights):
+            raise ValueError(
+                "`laws` must have each random weight of the model, as "
+                "`tfbnn.layers.variational_weights(model)` gives them, and no other. "
+                f"Received: laws of {len(laws)} weights, of a model with {len(self.weights)}"
+            )
+        self._laws = {weight: _checked(weight, laws[weight]) for weight in self.weights}
 
     def laws(self) -> dict[NormalWeight, NormalLaw]:
         return self._laws
@@ -124,6 +152,20 @@ class GaussianPosterior(AbstractGaussianPosterior):
         weights = variational_weights(model)
         laws = {weight: NormalLaw(weight.loc, weight.scale) for weight in weights}
         return cls(model, likelihoods_of(model), laws, **config)
+
+
+def _checked(weight: NormalWeight, law: Any) -> NormalLaw:
+    name, shape = f"laws[{weight.name}]", tuple(weight.shape)
+    parts = arguments.listed(name, law, arguments.real_array)
+    shapes = [part.shape for part in parts]
+    if shapes != [shape, shape] or (parts[1] < 0).any():
+        least = [float(part.min(initial=0)) for part in parts]
+        raise ValueError(
+            f"`{name}` must be a mean and a standard deviation, each of shape {shape}, the latter "
+            f"not negative. Received: {name} of shapes {shapes}, with elements from {least}"
+        )
+    check_arrays(name, parts)
+    return NormalLaw(*(tf.convert_to_tensor(part, tf.float32) for part in parts))
 
 
 def gaussian(posterior: AbstractPosterior, what: str) -> AbstractGaussianPosterior:

@@ -5,11 +5,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfbnn.posterior.base import AbstractRandomNetwork
+from tfbnn.posterior.base import AbstractFiniteNetworks
 from tfbnn.training.plain_models import likelihoods_of
 
 
-class MAP(AbstractRandomNetwork):
+class MAP(AbstractFiniteNetworks):
     """The network that training has found, and no other: all uncertainty is that of the labels.
 
     With weight decay it is at the maximum of a posterior density (maximum a posteriori). It is what
@@ -28,19 +28,14 @@ class MAP(AbstractRandomNetwork):
     """
 
     route = "map"
-    num_draws = 1
 
     def __init__(self, model: keras.Model):
         super().__init__(model, likelihoods_of(model))
 
     @property
-    def random(self) -> list[tf.TensorSpec]:
+    def all_draws(self) -> list[tf.Tensor]:
         # Of what all networks of a map share, it makes as many as there are numbers.
-        return [tf.TensorSpec([], tf.int32)]
-
-    def draw(self, seed: tf.Tensor) -> list[tf.Tensor]:
-        del seed
-        return self.mean()
+        return [tf.zeros([1], tf.int32)]
 
     def mean(self) -> list[tf.Tensor]:
         return [tf.constant(0)]

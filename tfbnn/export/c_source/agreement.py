@@ -16,7 +16,6 @@ from tfbnn.export.agreement import UNCERTAINTY_FACTOR
 from tfbnn.export.c_source.translator import Settings
 from tfbnn.export.c_source.weights import LARGEST_CODE, LARGEST_SCALE_CODE, rounded
 from tfbnn.export.laws import FrozenLayer, FrozenModel, FrozenWeight, MeanRule, MomentsRule, freeze
-from tfbnn.export.modes import draws_by_laws
 from tfbnn.export.variances import factorise
 from tfbnn.layers.keras_layers import record_of
 from tfbnn.layers.precision import in_float32
@@ -24,6 +23,7 @@ from tfbnn.layers.records import Linear
 from tfbnn.layers.scopes import forward_rule
 from tfbnn.layers.steps import Steps, steps_of
 from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.posterior.gaussian import AbstractGaussianPosterior
 from tfbnn.prediction.moments import outputs_at_points
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
@@ -112,7 +112,7 @@ def _rounded_kernels(steps: Steps, settings: Settings) -> list[tuple[keras.Varia
 
 def _frozen(posterior: AbstractPosterior, settings: Settings) -> FrozenModel:
     """Weights as they are stored, variances one by one: another way to the same sums as in C."""
-    if not draws_by_laws(posterior):
+    if not isinstance(posterior, AbstractGaussianPosterior):
         return {}
     return {
         layer: FrozenLayer(_as_stored(weights.kernel, settings), weights.bias)
