@@ -11,8 +11,8 @@ import pytest
 import tfbnn
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "tfbnn"
-FLOW = ["weights", "layers", "scores", "likelihoods", "training", "posterior", "prediction"]
-FLOW += ["pruning", "export"]
+FLOW = ["weights", "layers", "scores", "likelihoods", "training", "conversion", "posterior"]
+FLOW += ["prediction", "pruning", "export"]
 STAGES = [*FLOW, "search"]
 FILES = sorted(path for stage in STAGES for path in (PACKAGE / stage).rglob("*.py"))
 

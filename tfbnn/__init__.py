@@ -2,8 +2,8 @@
 
 The flow is the layout:
 
-    weights -> layers -> scores -> likelihoods -> training -> posterior -> prediction -> pruning
-    -> export
+    weights -> layers -> scores -> likelihoods -> training -> conversion -> posterior -> prediction
+    -> pruning -> export
 
 with `search`, which needs keras-tuner, and the trainers on top. Names are loaded when they are
 first used, so that `import tfbnn.lite` works on a device without TensorFlow.
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tfbnn import recipes as recipes
     from tfbnn import schedules as schedules
     from tfbnn import search as search
+    from tfbnn.conversion.to_bayesian import to_bayesian as to_bayesian
+    from tfbnn.conversion.to_deterministic import to_deterministic as to_deterministic
     from tfbnn.posterior.routes import load_posterior as load_posterior
     from tfbnn.prediction.calibration import calibrate as calibrate
     from tfbnn.prediction.evaluation import evaluate as evaluate
@@ -50,6 +52,8 @@ _HOMES = {
     "Sequential": "tfbnn.training.models",
     "clone_model": "tfbnn.training.models",
     "load_model": "tfbnn.training.models",
+    "to_bayesian": "tfbnn.conversion.to_bayesian",
+    "to_deterministic": "tfbnn.conversion.to_deterministic",
     "load_posterior": "tfbnn.posterior.routes",
     "check_elbo": "tfbnn.training.diagnostics",
     "ConvergenceWarning": "tfbnn.training.convergence",

@@ -5,6 +5,7 @@ from tfbnn.weights.priors import AutomaticRelevance as AutomaticRelevance
 from tfbnn.weights.priors import Cauchy as Cauchy
 from tfbnn.weights.priors import Distribution as Distribution
 from tfbnn.weights.priors import FanIn as FanIn
+from tfbnn.weights.priors import Informative as Informative
 from tfbnn.weights.priors import Laplace as Laplace
 from tfbnn.weights.priors import Normal as Normal
 from tfbnn.weights.priors import ScaleMixture as ScaleMixture

@@ -188,6 +188,13 @@ def _priors_and_families() -> list[Entry]:
             {"distribution": values.thing()},
         ),
         Entry(
+            "tfbnn.priors.Informative",
+            tfbnn.priors.Informative,
+            dict,
+            {"scale": values.scale()},
+            after=_use_prior,
+        ),
+        Entry(
             "tfbnn.priors.FanIn",
             tfbnn.priors.FanIn,
             dict,
@@ -357,6 +364,22 @@ def _training(made: World) -> list[Entry]:
             public=made.model.fit,
         ),
         _of_model("tfbnn.clone_model", tfbnn.clone_model, made),
+        Entry(
+            "tfbnn.to_bayesian",
+            tfbnn.to_bayesian,
+            lambda: {"model": made.plain, "verbose": 0},
+            {
+                "model": values.thing(keras.Model),
+                "estimator": values.optional(values.choice(*ESTIMATORS)),
+                "prior": values.optional(values.thing()),
+                "scale": values.optional(values.scale()),
+                "layers": values.anything(),
+                "fresh": values.boolean(),
+                "num_examples": values.optional(values.whole()),
+                "verbose": values.verbosity(),
+            },
+        ),
+        _of_model("tfbnn.to_deterministic", tfbnn.to_deterministic, made),
         Entry(
             "tfbnn.load_model",
             tfbnn.load_model,

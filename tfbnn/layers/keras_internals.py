@@ -262,3 +262,33 @@ class TrainingHooks:
         if iterator is not None and self._distribute_strategy is not None:
             iterator, data_batch = None, self.first_batch(iterator)
         super()._maybe_symbolic_build(iterator, data_batch)
+
+
+def through_graph(graph: Any, inputs: Any, operation: Any) -> Any:
+    """The outputs of a functional model for other inputs, with other layers in the place of its
+    own: `_run_through_graph` (3.0). `keras.models.clone_model` does it, and compiles the result.
+    """
+    return graph._run_through_graph(inputs, operation_fn=operation)
+
+
+def layers_before(tensor: Any) -> Iterator[Any]:
+    """The operations that a symbolic tensor is computed by, nearest first: `_keras_history` (3.0).
+
+    In a configuration there are names only.
+    """
+    waiting, seen = [tensor], set()
+    while waiting:
+        operation, node_index, _ = waiting.pop(0)._keras_history
+        node = operation._inbound_nodes[node_index]
+        if id(node) not in seen:
+            seen.add(id(node))
+            yield operation
+            waiting += node.input_tensors
+
+
+def forget_layers(layer: Any) -> None:
+    """Let a layer lose the layers inside it: `_layers`, `_tracker` (3.0). Its attributes stay."""
+    layer._tracker.unlock()
+    stored = layer._tracker.stored_ids["layers"]
+    stored.difference_update(map(id, layer._layers))
+    layer._layers.clear()

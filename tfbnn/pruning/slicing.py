@@ -67,12 +67,14 @@ class _LinearSlice:
             return
         target.kernel.loc_variable.assign(self._part(_array(source.kernel.loc_variable)))
         target.kernel.rho_variable.assign(self._part(_array(source.kernel.rho_variable)))
+        _assign_prior(source.kernel, target.kernel, self._part)
         if target.masked:
             target.kernel.mask_variable.assign(self._mask())
         if source.bias is not None:
             target.bias.loc_variable.assign(self._loc_of_bias(source.bias.loc_variable))
             if source.bias.is_random:
                 target.bias.rho_variable.assign(self._rho_of_bias())
+                _assign_prior(source.bias, target.bias, lambda numbers: numbers[self._columns])
 
     def _mask(self) -> np.ndarray:
         return self._part(mask_of(self._state.layer.kernel) * self._state.live)
@@ -172,3 +174,9 @@ def _copy_variables(source: BayesianModel, target: BayesianModel, slices: dict[A
 
 def _array(variable: keras.Variable) -> np.ndarray:
     return keras.ops.convert_to_numpy(variable)
+
+
+def _assign_prior(source: Any, target: Any, part: Any) -> None:
+    """The numbers of a prior that each weight has for itself."""
+    for old, new in zip(source.prior_variables, target.prior_variables, strict=True):
+        new.assign(part(_array(old)))

@@ -32,7 +32,7 @@ def rebuilt(
     configuration, in place; `prepare` is called with the new model before it is built, if it does
     not build itself.
     """
-    with _named_code(model) as serialized:
+    with named_code(model) as serialized:
         config = serialized(model.get_config())
         change(config)
         copy = type(model).from_config(config)
@@ -51,7 +51,7 @@ def compile_like(source: Any, target: Any, for_training: bool = True) -> None:
     """
     if not source.compiled:
         return
-    with _named_code(source) as serialized:
+    with named_code(source) as serialized:
         if for_training:
             config = serialized(source.get_compile_config())
         else:
@@ -69,7 +69,7 @@ def copy_state(source: Any, target: Any, for_training: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def _named_code(model: Any) -> Iterator[Callable[[Any], Any]]:
+def named_code(model: Any) -> Iterator[Callable[[Any], Any]]:
     """Gives a function that serializes what can be deserialized while the block lasts."""
     with _ONE_AT_A_TIME, contextlib.ExitStack() as stack:
         names = {stack.enter_context(_registered(code)) for code in _code_to_name(model)}
@@ -110,7 +110,8 @@ def _code_to_name(model: Any) -> list[Any]:
     """The functions and classes of a model that Keras would not find, or find others for."""
     found: dict[int, Any] = {}
     seen: dict[int, Any] = {}
-    waiting = [model, model.objective.kl_schedule]
+    # The schedule of a model of tfbnn is in no configuration.
+    waiting = [model, getattr(getattr(model, "objective", None), "kl_schedule", None)]
     while waiting:
         item = waiting.pop()
         if id(item) in seen or isinstance(item, type):

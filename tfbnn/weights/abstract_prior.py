@@ -36,6 +36,12 @@ class AbstractPrior(abc.ABC):
     numbers: tuple[str, ...] = ()
     """Attributes that are numbers, and may be tensors where a KL is computed."""
 
+    of_each_weight: tuple[str, ...] = ()
+    """Those of `numbers` that are another for each weight: a layer keeps them as variables."""
+
+    learns = True
+    """Whether numbers that are tensors are learnt, so that the KL has gradients in them."""
+
     @abc.abstractmethod
     def distribution(self) -> tfd.Distribution:
         """The law as a float32 TFP distribution with scalar events.

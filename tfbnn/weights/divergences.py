@@ -4,7 +4,8 @@
 
 `kl_divergence` takes the first of three ways that exists for the prior:
 
-1. a closed form in the table below (`Normal`, `Laplace`, `AutomaticRelevance`): exact, no noise;
+1. a closed form in the table below (`Normal`, `Informative`, `Laplace`, `AutomaticRelevance`):
+   exact, no noise;
 2. a closed form in TFP's registry, for a `Distribution` prior;
 3. Monte Carlo, one draw `w` from `q`: `-entropy(q) - log(p(w))`. The entropy of a normal is exact,
    so only the prior is sampled; the estimate and its gradient are unbiased.
@@ -125,6 +126,7 @@ def register_closed_form(
 
 
 @register_closed_form(priors.Normal)
+@register_closed_form(priors.Informative)
 def normal_normal(loc: tf.Tensor, scale: tf.Tensor, prior: priors.Normal) -> tf.Tensor:
     """KL between two normals.
 

@@ -12,7 +12,7 @@ pruning and export know of it.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -94,11 +94,15 @@ class NormalWeight(Weight):
         prior: AbstractPrior,
         fan_in: int,
         initial_scale: float,
+        prior_variables: Sequence[keras.Variable] = (),
     ):
         super().__init__(name, loc)
         self.rho_variable = rho
         self.mask_variable = mask
         self.prior = prior.at_fan_in(fan_in)
+        self.prior_variables = list(prior_variables)
+        if self.prior_variables:
+            self.prior = self.prior.with_values(self.prior_variables)
         self.fan_in = fan_in
         self.initial_scale = initial_scale
 
@@ -218,7 +222,11 @@ class Normal:
             scale = _SCALE_TIMES_ROOT / math.sqrt(place.fan_in)
         rho = make("rho", keras.initializers.Constant(scale + math.log(-math.expm1(-scale))))
         mask = make("mask", "ones", trainable=False) if place.masked else None
-        return NormalWeight(name, loc, rho, mask, law.prior, place.fan_in, scale)
+        of_prior = [
+            make(f"prior_{part}", keras.initializers.Constant(value), trainable=False)
+            for part, value in zip(law.prior.of_each_weight, law.prior.values(), strict=False)
+        ]
+        return NormalWeight(name, loc, rho, mask, law.prior, place.fan_in, scale, of_prior)
 
     def get_config(self) -> dict[str, Any]:
         return {"initial_scale": self.initial_scale}

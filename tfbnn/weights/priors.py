@@ -11,6 +11,7 @@ Which prior when:
 | `Cauchy` | `-2 * log(abs(w))` | the same, as far as it goes (`StudentT` with `df=1`) |
 | `FanIn` | `-w**2` | a normal prior that suits layers of every width |
 | `AutomaticRelevance` | `-log(abs(w))`, then `-w**2` | the default: uncertain, and free to prune |
+| `Informative` | `-w**2` | each weight has a law of its own, from training before |
 | `Distribution` | any | TFP has the law you want and this table has not |
 
 Every prior is one law for one scalar weight; a layer applies it to each weight independently.
@@ -37,6 +38,7 @@ import tensorflow_probability as tfp
 from tfbnn import arguments
 from tfbnn.weights.abstract_prior import PACKAGE, float32
 from tfbnn.weights.abstract_prior import AbstractPrior as AbstractPrior
+from tfbnn.weights.informative_prior import Informative as Informative
 from tfbnn.weights.softplus import softplus
 from tfbnn.weights.tfp_distributions import Distribution as Distribution
 
@@ -390,6 +392,7 @@ PRIORS: dict[str, type[AbstractPrior]] = {
     "cauchy": Cauchy,
     "fan_in": FanIn,
     "automatic_relevance": AutomaticRelevance,
+    "informative": Informative,
 }
 """The priors `get` knows by name; each can be made without arguments."""
 

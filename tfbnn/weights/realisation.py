@@ -96,7 +96,7 @@ class Realisation:
         `noise` are standard normals, which the operand or a Monte Carlo KL is made with. `numbers`
         are the `values()` of the prior; the KL has gradients in them if one is a tensor.
         """
-        learnt = any(tf.is_tensor(number) for number in numbers)
+        learnt = self._prior.learns and any(tf.is_tensor(number) for number in numbers)
         numbers = [tf.convert_to_tensor(number, tf.float32) for number in numbers]
         tensors = [loc, rho, noise, mask, *numbers]
         # The gradient is traced where it is first taken, and is another inside XLA.
