@@ -10,6 +10,7 @@ from tfbnn.posterior import files
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.ensemble import Ensemble
 from tfbnn.posterior.gaussian import GaussianPosterior, gaussian
+from tfbnn.posterior.laplace.laplace import Laplace
 from tfbnn.posterior.mc_dropout import MCDropout
 from tfbnn.posterior.mean_field import MeanFieldPosterior
 from tfbnn.posterior.point import MAP
@@ -18,7 +19,7 @@ from tfbnn.training.plain_models import check_bayesian
 
 ROUTES: dict[str, type[AbstractPosterior]] = {
     route.route: route
-    for route in (MeanFieldPosterior, GaussianPosterior, MCDropout, Ensemble, MAP)
+    for route in (MeanFieldPosterior, GaussianPosterior, MCDropout, Ensemble, MAP, Laplace)
 }
 """The routes by name; the tests of all uses run over this table."""
 
