@@ -22,8 +22,8 @@ from tfbnn.training.progress_bar import progress_bar
 from tfbnn.weights import noise
 from tfbnn.weights.tracing import traced
 
-# Rows by whose gradient it is seen whether the weights are near a mode.
-_ROWS_OF_GRADIENT = 2048
+# Rows by which it is seen whether the weights are near a mode, and how far the curvature holds.
+_SOME_ROWS = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Fitted:
         sums: The curvature, as the structure keeps it, by name.
         num_rows: Number of rows.
         log_likelihood: Of all rows at the mode, in nats.
+        some_rows: Some of the batches.
         distance: Length of the gradient of the log likelihood of some rows, in the unit that it has
             by chance at weights that are the right ones.
     """
@@ -42,6 +43,7 @@ class Fitted:
     num_rows: int
     log_likelihood: float
     distance: float
+    some_rows: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Pass:
         totals = {n: np.zeros(s, np.float64) for n, s in self.structure.shapes().items()}
         gradient = [tf.zeros(v.shape) for v in self._variables]
         step, slope = _Traced(self._step), _Traced(self._slope)
+        some_rows: list[tuple[Any, ...]] = []
         num_rows = seen = 0
         log_likelihood = 0.0
         with progress_bar(self.verbose, num_batches(x, self.batch_size), "batch") as bar:
@@ -83,8 +86,9 @@ class Pass:
                 rows = int(tf.nest.flatten(batch[0])[0].shape[0])
                 with clear_errors():
                     sums, log_prob = step(batch, seed)
-                    if seen < _ROWS_OF_GRADIENT:
+                    if seen < _SOME_ROWS:
                         gradient = [a + b for a, b in zip(gradient, slope(batch), strict=True)]
+                        some_rows.append(batch)
                         seen += rows
                 for name, one in sums.items():
                     totals[name] += one.numpy()
@@ -97,7 +101,7 @@ class Pass:
         length = math.sqrt(sum(float(tf.reduce_sum(tf.square(one))) for one in gradient))
         by_chance = self.structure.trace(totals) * seen / num_rows
         distance = length / math.sqrt(max(by_chance, np.finfo(np.float32).tiny))
-        return Fitted(totals, num_rows, log_likelihood, distance)
+        return Fitted(totals, num_rows, log_likelihood, distance, some_rows)
 
     @property
     def _variables(self) -> list[keras.Variable]:

@@ -11,18 +11,19 @@ import tensorflow as tf
 from tfbnn import arguments
 from tfbnn.layers.variational import variational_layers
 from tfbnn.posterior.base import AbstractRandomVariables
-from tfbnn.posterior.laplace import evidence, held_out_prior
+from tfbnn.posterior.laplace import evidence, prior_choice
 from tfbnn.posterior.laplace.coverage import covered
 from tfbnn.posterior.laplace.curvature import CURVATURES
 from tfbnn.posterior.laplace.fitting import Fitted, Pass, batches
 from tfbnn.posterior.laplace.linearised import linearised
 from tfbnn.posterior.laplace.structures import STRUCTURES
+from tfbnn.posterior.point import MAP
 from tfbnn.training.data import check_arrays
 from tfbnn.training.plain_models import likelihoods_of
 from tfbnn.weights import noise
 
 _PREDICTIVES = ("linearised", "sampled")
-_CHOICES = ("marginal_likelihood", "validation")
+_CHOICES = ("consistent", "marginal_likelihood", "validation")
 
 
 class Laplace(AbstractRandomVariables):
@@ -51,8 +52,10 @@ class Laplace(AbstractRandomVariables):
             all, from targets that are drawn from the model. By default the latter for structures
             whose elements are sums over many rows, `"kronecker"` and `"diagonal"`.
         prior_precision: `delta`: `"marginal_likelihood"`, under which the data are most likely;
-            `"validation"`, under which `validation_data` are predicted best; or a number.
-        per_layer: Whether the marginal likelihood chooses one `delta` for each layer.
+            `"consistent"`, from there on the least one with which networks that are drawn fit the
+            training data as well as the approximation says; `"validation"`, under which
+            `validation_data` are predicted best; or a number.
+        per_layer: Whether the marginal likelihood chooses a `delta` for each layer.
         validation_data: `(x, y)`, for `prior_precision="validation"`.
         predictive: What a draw is: `"linearised"`, the network that is linear in its weights around
             `w*`, or `"sampled"`, the network with the weights drawn.
@@ -98,7 +101,7 @@ class Laplace(AbstractRandomVariables):
         y: Any = None,
         structure: str = "last_layer",
         curvature: str | None = None,
-        prior_precision: str | float = "marginal_likelihood",
+        prior_precision: str | float = "consistent",
         per_layer: bool = False,
         validation_data: Any = None,
         predictive: str = "linearised",
@@ -134,6 +137,8 @@ class Laplace(AbstractRandomVariables):
             self.maximise_marginal_likelihood(per_layer)
         if prior_precision == "validation":
             self._minimise_nll(*validation_data, batch_size, seed)
+        elif prior_precision == "consistent":
+            self._raise_until_consistent(fitted, seed)
 
     def _begin(self, model: Any, structure: str, predictive: str, temperature: Any) -> None:
         arguments.instance("model", model, keras.Model, "a Keras model")
@@ -209,14 +214,30 @@ class Laplace(AbstractRandomVariables):
 
     def _minimise_nll(self, x: Any, y: Any, batch_size: int, seed: int) -> None:
         """Take the prior precision under which held-out rows are predicted best."""
-        start = float(np.exp(np.mean(np.log(self.prior_precisions))))
         held_out = list(batches(self.model, x, y, None, batch_size))
 
         def nll(precision: float) -> float:
             self.prior_precisions = [precision] * len(self._blocks)
-            return held_out_prior.nll(self, held_out, seed)
+            return prior_choice.nll(self, held_out, seed)
 
-        self.prior_precisions = [held_out_prior.best_precision(nll, start)] * len(self._blocks)
+        start = float(np.exp(np.mean(np.log(self.prior_precisions))))
+        self.prior_precisions = [prior_choice.predicting_best(nll, start)] * len(self._blocks)
+
+    def _raise_until_consistent(self, fitted: Fitted, seed: int) -> None:
+        """Raise the prior precisions until drawn networks fit the data as well as is said."""
+        start, rows = np.asarray(self.prior_precisions), fitted.some_rows
+        at_mode = prior_choice.mean_log_likelihood(MAP(self.model), rows, seed)
+
+        def loss(factor: float) -> float:
+            self.prior_precisions = factor * start
+            found = prior_choice.mean_log_likelihood(self, rows, seed)
+            return fitted.num_rows * (at_mode - found)
+
+        def said(factor: float) -> float:
+            pairs = zip(self._blocks, factor * start, strict=True)
+            return 0.5 * self.temperature * sum(one.effective(delta) for one, delta in pairs)
+
+        self.prior_precisions = prior_choice.fitting_as_said(loss, said, 1.0) * start
 
     @functools.cached_property
     def variables(self) -> list[keras.Variable]:
@@ -300,9 +321,9 @@ def _check_distance(distance: float) -> None:
     if not distance <= _MOST_DISTANCE:
         warnings.warn(
             "The weights are far from a mode of the likelihood, around which Laplace's "
-            "approximation is made: train the model until its loss does not fall, on the same data. "
+            "approximation is made: train the model on these data until its loss falls no more. "
             f"The gradient of the log likelihood is {distance:.3g} times as long as it is by chance "
-            f"at the right weights; up to {_MOST_DISTANCE:g} is expected.",
+            f"at the right weights; up to {_MOST_DISTANCE:g} times is expected.",
             UserWarning,
             stacklevel=3,
         )

@@ -128,9 +128,8 @@ def not_negative(name: str, values: np.ndarray) -> np.ndarray:
     # Also of NaN.
     if not (np.isfinite(values).all() and -least <= _ROUNDING * most):
         raise ValueError(
-            "The curvature has no posterior: it must be finite, and positive definite together with "
-            "the prior, which that of a likelihood is. Look at the weights, the data and, if it is "
-            f"your own, `likelihood.curvature`. Received: eigenvalues of {name} from {least:.3g} "
-            f"to {most:.3g}"
+            "The curvature must be finite and have no negative eigenvalue, or there is no normal "
+            "law. Look at the weights, the data and, if it is your own, `likelihood.curvature`. "
+            f"Received: eigenvalues of {name} from {least:.3g} to {most:.3g}"
         )
     return np.maximum(values, 0.0)

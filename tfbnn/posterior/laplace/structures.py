@@ -1,10 +1,9 @@
 """Structures: which elements of the curvature are kept, how they are summed, and what they are.
 
-| structure | kept of the curvature | size of it |
+| structure | kept of the curvature | size |
 |---|---|---|
 | `"diagonal"` | its diagonal | as the weights |
-| `"kronecker"` | for each layer, the product of one matrix of inputs and one of outputs | squares of \
-the layers' widths |
+| `"kronecker"` | of each layer a product of two matrices | squares of the layers' widths |
 | `"full"` | all of it | square of the number of weights |
 | `"last_layer"` | all of it, of the last layer | square of the number of its weights |
 """
@@ -170,10 +169,10 @@ class Full(AbstractStructure):
         self._size = sum(part.size for part in parts)
         if self._size > LARGEST_FULL:
             raise ValueError(
-                f"The curvature of all pairs of weights is kept for up to {LARGEST_FULL:,} weights: "
-                f"use `structure='kronecker'` or `'diagonal'`, or `'last_layer'` of a network whose "
-                f"last layer is small enough. Received: structure={self.name!r} with "
-                f"{self._size:,} weights in {[part.layer.name for part in parts]}"
+                f"All elements of the curvature are kept for up to {LARGEST_FULL:,} weights: use "
+                "`structure='kronecker'` or `'diagonal'`, or `'last_layer'` if the last layer is "
+                f"small enough. Received: structure={self.name!r} with {self._size:,} weights in "
+                f"{[part.layer.name for part in parts]}"
             )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
