@@ -133,6 +133,18 @@ def _mixed():
     return ensemble(plain, bayesian)
 
 
+def laplace(structure="last_layer", predictive="linearised", hidden=plain):
+    """Laplace's approximation of a network that was not trained."""
+    x, y = np.random.default_rng(4).normal(size=(60, 5)), np.arange(60) % 3
+    return tfbnn.posteriors.Laplace(
+        hidden(), x, y, structure, "sampled", 1.0, predictive=predictive, verbose=0
+    )
+
+
+def _dense():
+    return _compiled(keras.Sequential([keras.Input((5,)), K.Dense(6, "relu"), K.Dense(3)]))
+
+
 CLASSES, NETWORK = frozenset({"classes"}), frozenset({"mean"})
 LAWS = frozenset({"laws", "layers", "mean", "drawn", "C"})
 
@@ -156,6 +168,13 @@ ROUTES = {
     "ensemble, mixed": Route(_mixed, CLASSES),
     "ensemble, numbers": Route(
         lambda: ensemble(lambda: noisy([0.3, 1.0]), lambda: noisy([2.0, 0.1])), frozenset()
+    ),
+    "laplace, last layer": Route(laplace, CLASSES | {"mean", "drawn", "C", "taught"}),
+    "laplace, kronecker": Route(
+        lambda: laplace("kronecker"), CLASSES | {"mean", "drawn", "C", "taught"}
+    ),
+    "laplace, diagonal": Route(
+        lambda: laplace("diagonal", "sampled", _dense), CLASSES | LAWS
     ),
     "map": Route(
         lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "C", "taught"}

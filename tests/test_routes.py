@@ -93,7 +93,11 @@ def pruned(posterior, x, y, folder):
     model = tfbnn.prune(posterior, sparsity=0.5)
     assert sparsity_of(model) == pytest.approx(0.5, abs=0.02)
     # What is kept has the laws of the posterior, not those of its layers.
-    laws = [law for weight, law in posterior.laws().items() if weight.name.startswith("kernel")]
+    laws = [
+        law
+        for weight, law in posterior.with_laws().laws().items()
+        if weight.name.startswith("kernel")
+    ]
     for kernel, (loc, scale) in zip(prunable_weights(model), laws, strict=True):
         kept = kernel.mask.numpy() == 1
         np.testing.assert_allclose(kernel.loc.numpy()[kept], loc.numpy()[kept], rtol=1e-5)

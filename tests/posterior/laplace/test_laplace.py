@@ -1,4 +1,4 @@
-"""Laplace's approximation is the posterior where there is one in closed form, and holds together."""
+"""Laplace's approximation is the posterior where there is one in closed form."""
 
 import keras
 import numpy as np

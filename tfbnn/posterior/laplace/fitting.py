@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from tfbnn.layers.keras_internals import input_specs
 from tfbnn.likelihoods.base import AbstractLikelihood
+from tfbnn.posterior.laplace.any_rows import AnyRows
 from tfbnn.posterior.laplace.curvature import CURVATURES, judged
 from tfbnn.posterior.laplace.recording import recorded
 from tfbnn.posterior.laplace.structures import AbstractStructure, Pairs
@@ -20,10 +22,11 @@ from tfbnn.training.data_term import counted, log_probs
 from tfbnn.training.outputs import in_order, loss_weights
 from tfbnn.training.progress_bar import progress_bar
 from tfbnn.weights import noise
-from tfbnn.weights.tracing import traced
 
 # Rows by which it is seen whether the weights are near a mode, and how far the curvature holds.
 _SOME_ROWS = 2048
+# How many times as long as by chance their gradient may be.
+_MOST_DISTANCE = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +47,18 @@ class Fitted:
     log_likelihood: float
     distance: float
     some_rows: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
+
+    def check_distance(self) -> None:
+        """Warn if the weights are far from a mode."""
+        if not self.distance <= _MOST_DISTANCE:
+            warnings.warn(
+                "The weights are far from a mode of the likelihood, around which Laplace's "
+                "approximation is made: train the model on these data until its loss falls no "
+                f"more. The gradient of the log likelihood is {self.distance:.3g} times as long as "
+                f"by chance at the right weights; up to {_MOST_DISTANCE:g} times is expected.",
+                UserWarning,
+                stacklevel=3,
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +91,7 @@ class Pass:
         """
         totals = {n: np.zeros(s, np.float64) for n, s in self.structure.shapes().items()}
         gradient = [tf.zeros(v.shape) for v in self._variables]
-        step, slope = _Traced(self._step), _Traced(self._slope)
+        step, slope = AnyRows(self._step), AnyRows(self._slope)
         some_rows: list[tuple[Any, ...]] = []
         num_rows = seen = 0
         log_likelihood = 0.0
@@ -147,24 +162,6 @@ class Pass:
         weights = loss_weights(self.model)
         by_output = log_probs(self.likelihoods, y, outputs, sample_weight)
         return tf.add_n([w * tf.reduce_sum(one) for w, one in zip(weights, by_output, strict=True)])
-
-
-class _Traced:
-    """A function of a batch, traced once for each shape of a row, for any number of rows."""
-
-    def __init__(self, function: Any):
-        self._function = function
-        self._traced: dict[Any, Any] = {}
-
-    def __call__(self, batch: tuple[Any, ...], *others: tf.Tensor) -> Any:
-        specs = tf.nest.map_structure(
-            lambda one: tf.TensorSpec((None, *one.shape[1:]), one.dtype), batch
-        )
-        key = str(specs)
-        if key not in self._traced:
-            signature = [specs, *(tf.TensorSpec(one.shape, one.dtype) for one in others)]
-            self._traced[key] = traced(self._function, input_signature=signature)
-        return self._traced[key](batch, *others)
 
 
 def num_batches(x: Any, batch_size: int) -> int | None:

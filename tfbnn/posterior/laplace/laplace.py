@@ -1,7 +1,6 @@
 """Laplace's approximation: a normal law around the weights that training has found."""
 
 import functools
-import warnings
 from typing import Any, Self
 
 import keras
@@ -15,9 +14,10 @@ from tfbnn.posterior.laplace import evidence, prior_choice
 from tfbnn.posterior.laplace.coverage import covered
 from tfbnn.posterior.laplace.curvature import CURVATURES
 from tfbnn.posterior.laplace.fitting import Fitted, Pass, batches
+from tfbnn.posterior.laplace.laws import independent_weights
 from tfbnn.posterior.laplace.linearised import linearised
-from tfbnn.posterior.laplace.structures import STRUCTURES
-from tfbnn.posterior.point import MAP
+from tfbnn.posterior.laplace.output_moments import output_moments, probit
+from tfbnn.posterior.laplace.structures import STRUCTURES, Diagonal
 from tfbnn.training.data import check_arrays
 from tfbnn.training.plain_models import likelihoods_of
 from tfbnn.weights import noise
@@ -129,16 +129,17 @@ class Laplace(AbstractRandomVariables):
         self._begin(model, structure, predictive, temperature)
         run = Pass(model, self.likelihoods, self._structure, curvature, seed, batch_size, verbose)
         fitted = run.over(x, y, sample_weight)
-        _check_distance(fitted.distance)
+        fitted.check_distance()
         self._take(fitted)
         if isinstance(prior_precision, float):
             self.prior_precisions = [prior_precision] * len(self._spectra)
-        else:
-            self.maximise_marginal_likelihood(per_layer)
+            return
+        self.maximise_marginal_likelihood(per_layer)
         if prior_precision == "validation":
-            self._minimise_nll(*validation_data, batch_size, seed)
+            held_out = list(batches(model, *validation_data, None, batch_size))
+            prior_choice.predict_best(self, held_out, seed)
         elif prior_precision == "consistent":
-            self._raise_until_consistent(fitted, seed)
+            prior_choice.fit_as_said(self, fitted, seed)
 
     def _begin(self, model: Any, structure: str, predictive: str, temperature: Any) -> None:
         arguments.instance("model", model, keras.Model, "a Keras model")
@@ -192,6 +193,12 @@ class Laplace(AbstractRandomVariables):
         self._precisions.assign(values)
 
     @property
+    def effective_weights(self) -> float:
+        """How many weights the data have determined, the others are left to the prior."""
+        pairs = zip(self._blocks, self.prior_precisions, strict=True)
+        return sum(one.effective(delta) for one, delta in pairs)
+
+    @property
     def log_marginal_likelihood(self) -> float:
         """`log p(y | x)` of the training data, all weights integrated out, in nats.
 
@@ -212,33 +219,6 @@ class Laplace(AbstractRandomVariables):
             found = [evidence.best_precision(self._blocks)] * len(self._blocks)
         self.prior_precisions = found
 
-    def _minimise_nll(self, x: Any, y: Any, batch_size: int, seed: int) -> None:
-        """Take the prior precision under which held-out rows are predicted best."""
-        held_out = list(batches(self.model, x, y, None, batch_size))
-
-        def nll(precision: float) -> float:
-            self.prior_precisions = [precision] * len(self._blocks)
-            return prior_choice.nll(self, held_out, seed)
-
-        start = float(np.exp(np.mean(np.log(self.prior_precisions))))
-        self.prior_precisions = [prior_choice.predicting_best(nll, start)] * len(self._blocks)
-
-    def _raise_until_consistent(self, fitted: Fitted, seed: int) -> None:
-        """Raise the prior precisions until drawn networks fit the data as well as is said."""
-        start, rows = np.asarray(self.prior_precisions), fitted.some_rows
-        at_mode = prior_choice.mean_log_likelihood(MAP(self.model), rows, seed)
-
-        def loss(factor: float) -> float:
-            self.prior_precisions = factor * start
-            found = prior_choice.mean_log_likelihood(self, rows, seed)
-            return fitted.num_rows * (at_mode - found)
-
-        def said(factor: float) -> float:
-            pairs = zip(self._blocks, factor * start, strict=True)
-            return 0.5 * self.temperature * sum(one.effective(delta) for one, delta in pairs)
-
-        self.prior_precisions = prior_choice.fitting_as_said(loss, said, 1.0) * start
-
     @functools.cached_property
     def variables(self) -> list[keras.Variable]:
         return [variable for part in self._structure.parts for variable in part.variables]
@@ -247,13 +227,19 @@ class Laplace(AbstractRandomVariables):
         return [tf.convert_to_tensor(variable) for variable in self.variables]
 
     def draw(self, seed: tf.Tensor) -> list[tf.Tensor]:
+        # Noise of each variable by its number, as `GaussianPosterior` has it.
+        seeds = iter(noise.split(seed, len(self.variables)))
         parts, steps = iter(self._structure.parts), []
-        seeds = noise.split(seed, len(self._spectra))
-        for number, (spectrum, one) in enumerate(zip(self._spectra, seeds, strict=True)):
-            normal = noise.standard_normal(spectrum.eigenvalues.shape, one)
-            scale = tf.sqrt(self.temperature / (spectrum.eigenvalues + self._precisions[number]))
-            for matrix in spectrum.weights(scale * normal):
-                steps += next(parts).values(matrix)
+        for number, spectrum in enumerate(self._spectra):
+            mine = [next(parts) for _ in spectrum.shapes]
+            normals = [
+                part.matrix([noise.standard_normal(v.shape, next(seeds)) for v in part.variables])
+                for part in mine
+            ]
+            drawn = spectrum.weights(self._scale(number) * spectrum.joined(normals))
+            steps += [
+                one for part, matrix in zip(mine, drawn, strict=True) for one in part.values(matrix)
+            ]
         return [
             mode + tf.cast(step, mode.dtype) for mode, step in zip(self.mean(), steps, strict=True)
         ]
@@ -262,6 +248,70 @@ class Laplace(AbstractRandomVariables):
         if self.predictive == "sampled":
             return super().network(values, inputs)
         return linearised(self.model, self.variables, values, inputs)
+
+    def with_laws(self) -> Any | None:
+        """With `structure="diagonal"` and `predictive="sampled"` the weights are independent.
+
+        None, too, if a layer that is random has no namesake in `tfbnn.layers`.
+        """
+        if not isinstance(self._structure, Diagonal) or self.predictive != "sampled":
+            return None
+        # The same object as long as it says the same: what is made of it is made once.
+        known, found = self.__dict__.get("_laws", (None, None))
+        if known != (self.prior_precisions, self.temperature):
+            precision = float(np.mean(self.prior_precisions))
+            scales = [self._scale(number) for number in range(len(self._spectra))]
+            parts = self._structure.parts
+            found = independent_weights(
+                self.model, self.likelihoods, parts, scales, precision**-0.5
+            )
+            self.__dict__["_laws"] = (self.prior_precisions, self.temperature), found
+        return found
+
+    def _scale(self, number: int) -> tf.Tensor:
+        """Standard deviations along the eigenvectors of a block."""
+        eigenvalues = self._spectra[number].eigenvalues
+        return tf.sqrt(self.temperature / (eigenvalues + self._precisions[number]))
+
+    def output_moments(self, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance of the outputs of linearised networks, without any draw.
+
+            N(f(x; w*), J(x) Sigma J(x)^T)
+
+        Args:
+            inputs: A batch.
+
+        Returns:
+            Arrays `(rows, outputs)` and `(rows, outputs, outputs)`; what a network says of several
+            steps is one vector.
+
+        Raises:
+            ValueError: If the model has several outputs.
+        """
+        return output_moments(self, self._structure.parts, self._spectra, self._scale, inputs)
+
+    def probit(self, inputs: Any) -> np.ndarray:
+        """Probabilities of classes from `output_moments`, without any draw.
+
+            softmax(m / sqrt(1 + pi / 8 * diag(S)))
+
+        (a sigmoid for yes or no): approximately the mean over networks.
+
+        Args:
+            inputs: A batch.
+
+        Returns:
+            An array `(rows, classes)`.
+
+        Raises:
+            ValueError: If the model has several outputs, or none of logits.
+
+        Reference:
+            MacKay 1992, "The Evidence Framework Applied to Classification Networks", sec. 4; Gibbs
+            1997, "Bayesian Gaussian Processes for Regression and Classification", app. C, for
+            several classes.
+        """
+        return probit(self.likelihoods, *self.output_moments(inputs))
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -311,19 +361,3 @@ def _checked_precision(value: Any) -> str | float:
     except ValueError as error:
         words = " or ".join(map(repr, _CHOICES))
         raise ValueError(f"{words} or a number: {error}") from None
-
-
-# How many times as long as by chance a gradient may be.
-_MOST_DISTANCE = 10.0
-
-
-def _check_distance(distance: float) -> None:
-    if not distance <= _MOST_DISTANCE:
-        warnings.warn(
-            "The weights are far from a mode of the likelihood, around which Laplace's "
-            "approximation is made: train the model on these data until its loss falls no more. "
-            f"The gradient of the log likelihood is {distance:.3g} times as long as it is by chance "
-            f"at the right weights; up to {_MOST_DISTANCE:g} times is expected.",
-            UserWarning,
-            stacklevel=3,
-        )

@@ -27,6 +27,11 @@ class AbstractSpectrum(abc.ABC):
         self.eigenvalues = tf.constant(eigenvalues, tf.float32)
         self.shapes = list(shapes)
 
+    def joined(self, matrices: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Numbers in the shapes of the matrices, in that of the eigenvalues."""
+        flat = tf.concat([tf.reshape(one, [-1]) for one in matrices], axis=0)
+        return tf.reshape(flat, self.eigenvalues.shape)
+
     @abc.abstractmethod
     def along(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         """Gradients `(count, *shape)` of each matrix, by eigenvectors `(count, *eigenvalues)`."""
