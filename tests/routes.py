@@ -24,10 +24,10 @@ class Route:
     Attributes:
         make: Makes it.
         has: Out of `"laws"` (of each weight), `"layers"` (which are a model of tfbnn, with these
-            laws), `"taught"` (its own layers hold them), `"mean"` (a network), `"drawn"` (in a
-            graph, one model, no end of networks), `"classes"`, `"C"` (there is C for every
-            layer).
-
+            laws), `"taught"` (its own layers hold them), `"own"` (so they do the mean), `"mean"`
+            (a network), `"drawn"` (in a graph, one model, no end of networks), `"classes"`, `"C"`
+            (there is C for every layer).
+        shape: Shape of one row.
     """
 
     make: Callable[[], object]
@@ -149,35 +149,35 @@ CLASSES, NETWORK = frozenset({"classes"}), frozenset({"mean"})
 LAWS = frozenset({"laws", "layers", "mean", "drawn", "C"})
 
 ROUTES = {
-    "mean field": Route(lambda: posterior_of(bayesian()), CLASSES | LAWS | {"taught"}),
+    "mean field": Route(lambda: posterior_of(bayesian()), CLASSES | LAWS | {"taught", "own"}),
     "mean field, plain Keras": Route(
         lambda: posterior_of(bayesian(base=keras.Sequential)), CLASSES | (LAWS - {"layers", "C"})
     ),
     "other laws": Route(other_laws, CLASSES | LAWS),
     "dropout": Route(
         lambda: tfbnn.posteriors.MCDropout(with_dropout()),
-        CLASSES | {"mean", "drawn", "C", "taught"},
+        CLASSES | {"mean", "drawn", "C", "taught", "own"},
     ),
     "dropout, sequences": Route(
         lambda: tfbnn.posteriors.MCDropout(sequences()),
-        CLASSES | {"mean", "drawn", "taught"},
+        CLASSES | {"mean", "drawn", "taught", "own"},
         (4, 3),
     ),
-    "dropout, numbers": Route(tied, frozenset({"mean", "drawn", "C", "taught"})),
+    "dropout, numbers": Route(tied, frozenset({"mean", "drawn", "C", "taught", "own"})),
     "ensemble": Route(lambda: ensemble(plain, lambda: plain(4), plain), CLASSES),
     "ensemble, mixed": Route(_mixed, CLASSES),
     "ensemble, numbers": Route(
         lambda: ensemble(lambda: noisy([0.3, 1.0]), lambda: noisy([2.0, 0.1])), frozenset()
     ),
-    "laplace, last layer": Route(laplace, CLASSES | {"mean", "drawn", "C", "taught"}),
+    "laplace, last layer": Route(laplace, CLASSES | {"mean", "drawn", "C", "taught", "own"}),
     "laplace, kronecker": Route(
-        lambda: laplace("kronecker"), CLASSES | {"mean", "drawn", "C", "taught"}
+        lambda: laplace("kronecker"), CLASSES | {"mean", "drawn", "C", "taught", "own"}
     ),
     "laplace, diagonal": Route(
-        lambda: laplace("diagonal", "sampled", _dense), CLASSES | LAWS
+        lambda: laplace("diagonal", "sampled", _dense), CLASSES | LAWS | {"own"}
     ),
     "map": Route(
-        lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "C", "taught"}
+        lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "C", "taught", "own"}
     ),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfbnn
-from tests.posterior.laplace.networks import NETWORKS, made
+from tests.posterior.laplace.networks import made
 from tfbnn.posterior.laplace import evidence
 from tfbnn.weights import noise
 
@@ -67,8 +67,7 @@ def test_the_marginal_likelihood_is_the_evidence():
 def test_the_prior_precision_is_where_the_marginal_likelihood_is_largest(structure, per_layer):
     model, x, y = made("dense")
     options = {"prior_precision": "marginal_likelihood", "per_layer": per_layer, "verbose": 0}
-    with pytest.warns(UserWarning, match="far from a mode"):
-        posterior = Laplace(model, x[[0] * 40], y[[0] * 40], structure, "exact", **options)
+    posterior = Laplace(model, x[[0, 1] * 20], y[[0, 1] * 20], structure, "exact", **options)
     best, value = posterior.prior_precisions, posterior.log_marginal_likelihood
     assert len(best) == (1 if structure == "full" else 2)
     assert len(set(best)) == (2 if per_layer and structure != "full" else 1)
@@ -88,8 +87,7 @@ def test_the_fixed_point_is_that_of_mackay():
     assert precision == pytest.approx(effective / 1.7, rel=1e-9)
 
 
-@pytest.mark.filterwarnings("ignore:The weights are far from a mode")
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["convolution", "residual", "attention", "several", "steps"])
 def test_a_linearised_network_is_its_jacobian(name):
     model, x, y = made(name)
     posterior = Laplace(model, x, y, "diagonal", "sampled", 1.0, verbose=0)
@@ -121,17 +119,8 @@ def test_a_linearised_network_is_its_jacobian(name):
 @pytest.mark.parametrize("structure", ["full", "last_layer", "kronecker", "diagonal"])
 def test_draws_have_the_covariance_that_the_curvature_says(structure):
     model, x, y = made("dense")
-    with pytest.warns(UserWarning, match="far from a mode"):
-        posterior = Laplace(
-            model,
-            x[[0, 1] * 20],
-            y[[0, 1] * 20],
-            structure,
-            "exact",
-            3.0,
-            temperature=0.5,
-            verbose=0,
-        )
+    x, y, options = x[[0, 1] * 20], y[[0, 1] * 20], {"temperature": 0.5, "verbose": 0}
+    posterior = Laplace(model, x, y, structure, "exact", 3.0, **options)
     draws = posterior.draws(noise.as_seed(1), 0, 4000)
     matrix = [one.numpy().reshape(4000, -1) for one in draws]
     if structure == "kronecker":

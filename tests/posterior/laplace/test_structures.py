@@ -10,9 +10,11 @@ import tensorflow as tf
 import tfbnn
 from tests.posterior.laplace.brute_force import curvature
 from tests.posterior.laplace.networks import LOSS, NETWORKS, made
+from tfbnn.posterior.laplace.any_rows import AnyRows
+from tfbnn.posterior.laplace.fitting import Pass, batches
 from tfbnn.posterior.laplace.structures import STRUCTURES
+from tfbnn.weights import noise
 
-pytestmark = pytest.mark.filterwarnings("ignore:The weights are far from a mode")
 K = keras.layers
 network = functools.cache(made)
 
@@ -130,15 +132,18 @@ def test_kronecker_factors_of_a_shared_layer_and_of_an_embedding():
 @pytest.mark.parametrize("name", ["dense", "several", "steps"])
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_the_sampled_curvature_is_the_exact_one_on_average(name, structure):
-    wanted = fitted(name, structure).arrays
-    found = [fitted(name, structure, "sampled", seed=seed).arrays for seed in range(24)]
-    for key, expected in wanted.items():
-        draws = np.array([one[key] for one in found])
+    posterior = fitted(name, structure)
+    model, x, y = network(name)
+    run = Pass(model, posterior.likelihoods, posterior._structure, "sampled", 0, 256, 0)
+    step, (batch,) = AnyRows(run._step), batches(model, x, y, None, 256)
+    drawn = [step(batch, noise.as_seed(seed))[0] for seed in range(200)]
+    for key, expected in posterior.arrays.items():
+        draws = np.array([one[key] for one in drawn], np.float64)
         error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
         floor = 1e-5 * np.abs(expected).max()
-        # One element in a thousand of 24 normal draws is further off than 4 of its errors.
         far = np.abs(draws.mean(axis=0) - expected) > 4 * error + floor
-        assert far.mean() < 0.01, key
+        # Of many elements some are further off, by chance and because squares have long tails.
+        assert far.mean() < 0.005, key
 
 
 def test_sample_weights_are_numbers_of_observations():

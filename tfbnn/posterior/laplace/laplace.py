@@ -167,8 +167,7 @@ class Laplace(AbstractRandomVariables):
             values = spectrum.eigenvalues.numpy().astype(np.float64).ravel()
             blocks.append(evidence.Block(values, square))
         self._blocks = blocks
-        # A variable, so that what was traced with one value has the next one.
-        self._precisions = tf.Variable(tf.ones([len(blocks)]), trainable=False)
+        self.prior_precisions = [1.0] * len(blocks)
 
     def _modes(self) -> list[np.ndarray]:
         """The weights at the mode, a matrix in float64 for each part."""
@@ -190,7 +189,8 @@ class Laplace(AbstractRandomVariables):
 
     @prior_precisions.setter
     def prior_precisions(self, values: Any) -> None:
-        self._precisions.assign(values)
+        # No variable: a file would want to know where it belongs.
+        self._precisions = tf.constant(values, tf.float32)
 
     @property
     def effective_weights(self) -> float:
@@ -227,22 +227,37 @@ class Laplace(AbstractRandomVariables):
         return [tf.convert_to_tensor(variable) for variable in self.variables]
 
     def draw(self, seed: tf.Tensor) -> list[tf.Tensor]:
+        return self._drawn(seed, self._precisions)
+
+    def draws(self, seed: tf.Tensor, first: int, count: int) -> list[tf.Tensor]:
+        numbers = tf.range(first, first + count)
+        return self._cached("draws", self._map_drawn)(seed, numbers, self._precisions)
+
+    def _map_drawn(self, seed: tf.Tensor, numbers: tf.Tensor, precisions: tf.Tensor) -> Any:
+        return tf.map_fn(
+            lambda number: self._drawn(noise.fold_in(seed, number), precisions),
+            numbers,
+            fn_output_signature=self.random,
+        )
+
+    def _drawn(self, seed: tf.Tensor, precisions: tf.Tensor) -> list[tf.Tensor]:
+        """A draw under prior precisions, in any graph."""
         # Noise of each variable by its number, as `GaussianPosterior` has it.
         seeds = iter(noise.split(seed, len(self.variables)))
         parts, steps = iter(self._structure.parts), []
-        for number, spectrum in enumerate(self._spectra):
+        for spectrum, precision in zip(self._spectra, tf.unstack(precisions), strict=True):
             mine = [next(parts) for _ in spectrum.shapes]
             normals = [
                 part.matrix([noise.standard_normal(v.shape, next(seeds)) for v in part.variables])
                 for part in mine
             ]
-            drawn = spectrum.weights(self._scale(number) * spectrum.joined(normals))
-            steps += [
-                one for part, matrix in zip(mine, drawn, strict=True) for one in part.values(matrix)
-            ]
-        return [
-            mode + tf.cast(step, mode.dtype) for mode, step in zip(self.mean(), steps, strict=True)
-        ]
+            scale = spectrum.scale(precision, self.temperature)
+            for part, step in zip(
+                mine, spectrum.weights(scale * spectrum.joined(normals)), strict=True
+            ):
+                steps += part.values(step)
+        pairs = zip(self.mean(), steps, strict=True)
+        return [mode + tf.cast(step, mode.dtype) for mode, step in pairs]
 
     def network(self, values: list[tf.Tensor], inputs: Any) -> Any:
         if self.predictive == "sampled":
@@ -260,18 +275,14 @@ class Laplace(AbstractRandomVariables):
         known, found = self.__dict__.get("_laws", (None, None))
         if known != (self.prior_precisions, self.temperature):
             precision = float(np.mean(self.prior_precisions))
-            scales = [self._scale(number) for number in range(len(self._spectra))]
+            pairs = zip(self._spectra, self.prior_precisions, strict=True)
+            scales = [one.scale(delta, self.temperature) for one, delta in pairs]
             parts = self._structure.parts
             found = independent_weights(
                 self.model, self.likelihoods, parts, scales, precision**-0.5
             )
             self.__dict__["_laws"] = (self.prior_precisions, self.temperature), found
         return found
-
-    def _scale(self, number: int) -> tf.Tensor:
-        """Standard deviations along the eigenvectors of a block."""
-        eigenvalues = self._spectra[number].eigenvalues
-        return tf.sqrt(self.temperature / (eigenvalues + self._precisions[number]))
 
     def output_moments(self, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
         """Mean and covariance of the outputs of linearised networks, without any draw.
@@ -288,7 +299,9 @@ class Laplace(AbstractRandomVariables):
         Raises:
             ValueError: If the model has several outputs.
         """
-        return output_moments(self, self._structure.parts, self._spectra, self._scale, inputs)
+        pairs = zip(self._spectra, self.prior_precisions, strict=True)
+        scales = [one.scale(delta, self.temperature) for one, delta in pairs]
+        return output_moments(self, self._structure.parts, self._spectra, scales, inputs)
 
     def probit(self, inputs: Any) -> np.ndarray:
         """Probabilities of classes from `output_moments`, without any draw.

@@ -10,12 +10,15 @@ Reference:
     sec. 3.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfbnn.layers.keras_internals import mask_of, put_mask, variables_as
+from tfbnn.layers.keras_internals import all_layers, mask_of, put_mask, variables_as
+from tfbnn.layers.overriding import overridden
 
 
 def linearised(
@@ -32,6 +35,7 @@ def linearised(
     modes = [tf.convert_to_tensor(variable) for variable in variables]
     steps = [value - mode for value, mode in zip(values, modes, strict=True)]
     with (
+        _with_plain_slopes(model),
         variables_as(list(zip(variables, modes, strict=True))),
         tf.autodiff.ForwardAccumulator(modes, steps) as accumulator,
     ):
@@ -44,3 +48,24 @@ def linearised(
         return changed
 
     return tf.nest.map_structure(moved, outputs)
+
+
+@contextlib.contextmanager
+def _with_plain_slopes(model: keras.Model) -> Iterator[None]:
+    """The ReLU as the larger of two numbers, whose slope is made of operations that files have."""
+    with contextlib.ExitStack() as stack:
+        for layer in all_layers(model):
+            if getattr(layer, "activation", None) is keras.activations.relu:
+                stack.enter_context(overridden(layer, activation=_larger))
+            elif type(layer) is keras.layers.ReLU and _PLAIN.items() <= layer.get_config().items():
+                stack.enter_context(overridden(layer, call=_larger))
+        yield
+
+
+# What a layer has that is nothing but a ReLU.
+_PLAIN = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}
+
+
+def _larger(inputs: tf.Tensor) -> tf.Tensor:
+    # In this order the slope at zero is 0, as that of a ReLU is.
+    return tf.maximum(tf.zeros([], inputs.dtype), inputs)

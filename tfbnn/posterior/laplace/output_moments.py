@@ -1,7 +1,7 @@
 """The law of the outputs of linearised networks in closed form, and probabilities made of it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ def output_moments(
     posterior: Any,
     parts: Sequence[AbstractLinearPart],
     spectra: Sequence[AbstractSpectrum],
-    scale: Callable[[int], tf.Tensor],
+    scales: Sequence[tf.Tensor],
     inputs: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of the outputs; see `Laplace.output_moments`.
@@ -28,7 +28,7 @@ def output_moments(
         posterior: The posterior.
         parts: Its linear parts.
         spectra: The curvatures of blocks of them, in order.
-        scale: Standard deviations along the eigenvectors of a block.
+        scales: Standard deviations along the eigenvectors of each block.
         inputs: A batch.
     """
     if len(posterior.likelihoods) != 1:
@@ -47,9 +47,9 @@ def output_moments(
             for part in parts
         ]
         count, rest, covariance = tf.shape(by_part[0])[0], iter(by_part), 0.0
-        for number, spectrum in enumerate(spectra):
+        for spectrum, scale in zip(spectra, scales, strict=True):
             found = [_merged(next(rest)) for _ in spectrum.shapes]
-            along = spectrum.along(found) * scale(number)
+            along = spectrum.along(found) * scale
             along = tf.reshape(along, (count, rows, -1))
             covariance += tf.einsum("krp,lrp->rkl", along, along)
         return tf.reshape(tf.cast(output, tf.float32), (rows, -1)), covariance

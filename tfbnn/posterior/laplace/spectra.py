@@ -7,6 +7,7 @@ U^T`, so a draw, a variance, the evidence and the best `delta` are sums over eig
 
 import abc
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +27,10 @@ class AbstractSpectrum(abc.ABC):
     def __init__(self, eigenvalues: np.ndarray, shapes: Sequence[tuple[int, int, int]]):
         self.eigenvalues = tf.constant(eigenvalues, tf.float32)
         self.shapes = list(shapes)
+
+    def scale(self, precision: Any, temperature: float) -> tf.Tensor:
+        """Standard deviations in the directions of the eigenvectors, under a prior precision."""
+        return tf.sqrt(temperature / (self.eigenvalues + precision))
 
     def joined(self, matrices: Sequence[tf.Tensor]) -> tf.Tensor:
         """Numbers in the shapes of the matrices, in that of the eigenvalues."""
