@@ -24,9 +24,9 @@ class Route:
     Attributes:
         make: Makes it.
         has: Out of `"laws"` (of each weight), `"layers"` (which are a model of tfbnn, with these
-            laws), `"taught"` (its own layers hold them), `"mean"` (a network), `"drawn"` (in a
-            graph, one model, no end of networks), `"classes"`, `"C"` (there is C for every
-            layer).
+            laws), `"taught"` (its own layers hold them), `"own"` (so they do the mean), `"mean"`
+            (a network), `"drawn"` (in a graph, one model, no end of networks), `"classes"`, `"C"`
+            (there is C for every layer).
         shape: Shape of one row.
     """
 
@@ -165,12 +165,24 @@ def _mixed():
     return ensemble(plain, bayesian)
 
 
+def laplace(structure="last_layer", predictive="linearised", hidden=plain):
+    """Laplace's approximation of a network that was not trained."""
+    x, y = np.random.default_rng(4).normal(size=(60, 5)), np.arange(60) % 3
+    return tfbnn.posteriors.Laplace(
+        hidden(), x, y, structure, "sampled", 1.0, predictive=predictive, verbose=0
+    )
+
+
+def _dense():
+    return _compiled(keras.Sequential([keras.Input((5,)), K.Dense(6, "relu"), K.Dense(3)]))
+
+
 CLASSES, NETWORK = frozenset({"classes"}), frozenset({"mean"})
 LAWS = frozenset({"laws", "layers", "mean", "drawn", "C"})
 
 ROUTES = {
     "mean field": Route(
-        lambda: posterior_of(bayesian(first=[adapted()])), CLASSES | LAWS | {"taught"}
+        lambda: posterior_of(bayesian(first=[adapted()])), CLASSES | LAWS | {"taught", "own"}
     ),
     "mean field, plain Keras": Route(
         lambda: posterior_of(bayesian(base=keras.Sequential)), CLASSES | (LAWS - {"layers", "C"})
@@ -178,14 +190,14 @@ ROUTES = {
     "other laws": Route(other_laws, CLASSES | LAWS),
     "dropout": Route(
         lambda: tfbnn.posteriors.MCDropout(with_dropout()),
-        CLASSES | {"mean", "drawn", "C", "taught"},
+        CLASSES | {"mean", "drawn", "C", "taught", "own"},
     ),
     "dropout, sequences": Route(
         lambda: tfbnn.posteriors.MCDropout(sequences()),
-        CLASSES | {"mean", "drawn", "taught"},
+        CLASSES | {"mean", "drawn", "taught", "own"},
         (4, 3),
     ),
-    "dropout, numbers": Route(tied, frozenset({"mean", "drawn", "C", "taught"})),
+    "dropout, numbers": Route(tied, frozenset({"mean", "drawn", "C", "taught", "own"})),
     "ensemble": Route(lambda: ensemble(plain, lambda: plain(4), plain), CLASSES),
     "ensemble, mixed": Route(_mixed, CLASSES),
     "ensemble, numbers": Route(
@@ -194,9 +206,16 @@ ROUTES = {
     "swag": Route(swag, CLASSES | {"mean", "drawn", "C"}),
     "swag, diagonal": Route(lambda: swag(0, dense), CLASSES | LAWS),
     "swag, several": Route(lambda: ensemble(swag, swag), CLASSES),
-    "ivon": Route(ivon, CLASSES | LAWS | {"taught"}),
+    "ivon": Route(ivon, CLASSES | LAWS | {"own"}),
+    "laplace, last layer": Route(laplace, CLASSES | {"mean", "drawn", "C", "taught", "own"}),
+    "laplace, kronecker": Route(
+        lambda: laplace("kronecker"), CLASSES | {"mean", "drawn", "C", "taught", "own"}
+    ),
+    "laplace, diagonal": Route(
+        lambda: laplace("diagonal", "sampled", _dense), CLASSES | LAWS | {"own"}
+    ),
     "map": Route(
-        lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "C", "taught"}
+        lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "C", "taught", "own"}
     ),
 }  # fmt: skip
 

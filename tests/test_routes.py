@@ -164,7 +164,7 @@ USES = {
     "pruning curve": Use(curve, LAWS),
     "distill, moments": Use(distilled("moments"), {**LAWS, "taught": NOT_TAUGHT}),
     "distill, none": Use(
-        distilled("none"), {"mean": NOT_TAUGHT, "taught": f"{NOT_TAUGHT}|{NO_LAYERS}"}
+        distilled("none"), {"mean": NOT_TAUGHT, "own": f"{NOT_TAUGHT}|{NO_LAYERS}"}
     ),
     "check_elbo": Use(checked_elbo, {"nothing": "a `tfbnn.Model`.*Received: model of"}),
     "save": Use(saved),

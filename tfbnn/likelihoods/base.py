@@ -91,6 +91,13 @@ class AbstractLikelihood(abc.ABC):
         not enter, as in training.
         """
 
+    @abc.abstractmethod
+    def sample(self, outputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Targets drawn from the law, as `log_prob` takes them; temperatures do not enter.
+
+        `seed` is an integer tensor of shape `(2,)`.
+        """
+
     def targets_shape(self, outputs_shape: Any) -> Any:
         """The shape of the targets for outputs of a shape."""
         return outputs_shape

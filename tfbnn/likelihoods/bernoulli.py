@@ -48,6 +48,11 @@ class Bernoulli(AbstractClasses):
     def inverse_covariance(probabilities: tf.Tensor) -> tf.Tensor:
         return tf.linalg.diag(1.0 / tf.maximum(probabilities * (1.0 - probabilities), UNLIKELY))
 
+    def sample(self, outputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        outputs = tf.cast(outputs, tf.float32)
+        yes = self.probabilities(outputs) if self.from_logits else outputs
+        return tf.cast(tf.random.stateless_uniform(tf.shape(yes), seed) < yes, tf.float32)
+
     def labels(
         self, targets: np.ndarray, outputs_shape: tuple[int, ...], counted: np.ndarray
     ) -> np.ndarray:

@@ -59,6 +59,16 @@ class Categorical(AbstractClasses):
     def inverse_covariance(probabilities: tf.Tensor) -> tf.Tensor:
         return tf.linalg.diag(1.0 / tf.maximum(probabilities, UNLIKELY))
 
+    def sample(self, outputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        outputs = tf.cast(outputs, tf.float32)
+        classes = outputs.shape[-1]
+        logits = outputs if self.from_logits else self.logits_of(outputs)
+        flat = tf.reshape(logits, (-1, classes))
+        drawn = tf.random.stateless_categorical(flat, 1, seed, dtype=tf.int32)
+        labels = tf.reshape(drawn, tf.shape(outputs)[:-1])
+        labels = tf.ensure_shape(labels, outputs.shape[:-1])
+        return labels if self.sparse else tf.one_hot(labels, classes)
+
     def num_classes(self, outputs_shape: Sequence[int | None]) -> int | None:
         return outputs_shape[-1]
 

@@ -216,6 +216,10 @@ class Normal(AbstractRealNumbers):
         of_rho = 2.0 * tf.square(self.loss.unit() * tf.sigmoid(rho) / scale)
         return tf.linalg.diag(tf.concat([of_loc, of_rho], axis=-1))
 
+    def sample(self, outputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        loc, scale = self.loss.loc_and_scale(outputs)
+        return loc + scale * tf.random.stateless_normal(tf.shape(loc), seed)
+
     def targets_shape(self, outputs_shape: Any) -> Any:
         if self.loss.scale != "head" or outputs_shape[-1] is None:
             return outputs_shape

@@ -82,6 +82,10 @@ class Poisson(AbstractRealNumbers):
         slope = 1.0 / (1.0 + tf.nn.relu(outputs - _LARGEST_LOG_RATE))
         return tf.linalg.diag(tf.exp(log_rate(outputs)) * tf.square(slope))
 
+    def sample(self, outputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        (rate,) = self.parameters(outputs)
+        return tf.random.stateless_poisson(tf.shape(rate), seed, rate)
+
     def mean_and_deviation(self, rate: Any) -> tuple[Any, Any]:
         return rate, tf.sqrt(rate)
 

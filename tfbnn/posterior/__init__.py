@@ -7,6 +7,7 @@
 | `MCDropout` | one mask for each layer of dropout | `fit` of a Keras model with dropout |
 | `Ensemble` | one of its members, or a draw of it | several models or posteriors |
 | `SWAG` | every weight, from one normal law of all | `fit` of a Keras model, with a callback |
+| `Laplace` | weights from a normal law around a mode | `fit` of any Keras model |
 | `MAP` | always the same network | `fit` of any Keras model |
 
 * `base`: the waist. A posterior gives draws of networks and runs them; all else sees only this.
@@ -24,6 +25,7 @@ from tfbnn.posterior.base import AbstractPosterior as AbstractPosterior
 from tfbnn.posterior.ensemble import Ensemble as Ensemble
 from tfbnn.posterior.gaussian import AbstractGaussianPosterior as AbstractGaussianPosterior
 from tfbnn.posterior.gaussian import GaussianPosterior as GaussianPosterior
+from tfbnn.posterior.laplace.laplace import Laplace as Laplace
 from tfbnn.posterior.mc_dropout import MCDropout as MCDropout
 from tfbnn.posterior.mean_field import MeanFieldPosterior as MeanFieldPosterior
 from tfbnn.posterior.point import MAP as MAP

@@ -20,6 +20,7 @@ from tfbnn.layers.keras_internals import (
     input_specs,
     variables_as,
 )
+from tfbnn.layers.overriding import overridden
 from tfbnn.weights import noise
 from tfbnn.weights.tracing import traced
 
@@ -92,7 +93,7 @@ class NoisyLayer(AbstractNoisyPlace):
             del kwargs
             return inputs * tf.cast(factor, inputs.dtype) + tf.cast(offset, inputs.dtype)
 
-        with _replaced(self._layer, call=call):
+        with overridden(self._layer, call=call):
             yield
 
     def _used(self, factor: tf.Tensor, offset: tf.Tensor) -> list[tf.Tensor]:
@@ -136,7 +137,10 @@ class NoisyCell(AbstractNoisyPlace):
         values = [tf.cast(value, self._cell.compute_dtype) for value in values]
         masks = tf.nest.pack_sequence_as(self._structure, values)
         getters = {name: lambda inputs, mask=mask: mask for name, mask in masks.items()}
-        with _replaced(self._cell, **getters), _replaced(self._layer, call=_training(self._layer)):
+        with (
+            overridden(self._cell, **getters),
+            overridden(self._layer, call=_training(self._layer)),
+        ):
             yield
 
     def _masks(self, seed: tf.Tensor) -> dict[str, Any]:
@@ -207,13 +211,13 @@ def _seen_shapes(
 
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(_replaced(layer, call=noting(layer, "call", layer.call)))
+            stack.enter_context(overridden(layer, call=noting(layer, "call", layer.call)))
         for layer, cell in cells:
             methods = {
                 n: noting(cell, n, getattr(cell, n)) for n, r in _RATES.items() if getattr(cell, r)
             }
-            stack.enter_context(_replaced(cell, **methods))
-            stack.enter_context(_replaced(layer, call=_training(layer)))
+            stack.enter_context(overridden(cell, **methods))
+            stack.enter_context(overridden(layer, call=_training(layer)))
         traced(lambda inputs: model(inputs, training=False)).get_concrete_function(
             input_specs(model)
         )
@@ -247,16 +251,3 @@ def _seeded(owner: Any, seed: tf.Tensor) -> Iterator[None]:
     state = owner.seed_generator.state
     with variables_as([(state, tf.cast(seed, state.dtype))]):
         yield
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, **functions: Callable) -> Iterator[None]:
-    """An object with other methods, by Python's own means: Keras would take them for state."""
-    before = {name: vars(owner)[name] for name in functions if name in vars(owner)}
-    vars(owner).update(functions)
-    try:
-        yield
-    finally:
-        for name in functions:
-            del vars(owner)[name]
-        vars(owner).update(before)

@@ -11,6 +11,7 @@ from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.ensemble import Ensemble
 from tfbnn.posterior.gaussian import GaussianPosterior, gaussian
 from tfbnn.posterior.ivon import IVON
+from tfbnn.posterior.laplace.laplace import Laplace
 from tfbnn.posterior.mc_dropout import MCDropout
 from tfbnn.posterior.mean_field import MeanFieldPosterior
 from tfbnn.posterior.point import MAP
@@ -21,7 +22,16 @@ from tfbnn.training.plain_models import check_bayesian
 
 ROUTES: dict[str, type[AbstractPosterior]] = {
     route.route: route
-    for route in (MeanFieldPosterior, GaussianPosterior, MCDropout, Ensemble, SWAG, IVON, MAP)
+    for route in (
+        MeanFieldPosterior,
+        GaussianPosterior,
+        MCDropout,
+        Ensemble,
+        SWAG,
+        IVON,
+        Laplace,
+        MAP,
+    )
 }
 """The routes by name; the tests of all uses run over this table."""
 

@@ -1,6 +1,5 @@
 """Sampling: what networks drawn from a posterior say of rows, a block of rows at a time."""
 
-import contextlib
 import dataclasses
 import functools
 import random
@@ -10,7 +9,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from tfbnn import arguments
 from tfbnn.layers.keras_internals import mask_of
@@ -20,6 +18,7 @@ from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.requirements import reason_of
 from tfbnn.training.data import check_arrays, is_arrays, slices
 from tfbnn.training.feeding import without_autotuning
+from tfbnn.training.progress_bar import progress_bar
 from tfbnn.weights import noise
 
 # What may be held at once, in bytes: drawn weights with what they compute, and samples of a block
@@ -92,7 +91,7 @@ def sampled_blocks(
     seed_tensor, verbose = noise.as_seed(seed), arguments.verbosity("verbose", verbose)
     total = _num_batches(x, batch_size)
     data = _batches(x, y, sample_weight, batch_size)
-    with _progress(verbose, total and total * num_samples) as bar:
+    with progress_bar(verbose, total and total * num_samples, "network batch") as bar:
         for batches in _blocks(posterior, data, num_samples):
             inputs = [batch[0] for batch in batches]
             arrays, masks = None, []
@@ -115,12 +114,6 @@ def num_networks(posterior: AbstractPosterior, num_samples: int) -> int:
     if posterior.num_draws is None:
         return num_samples
     return min(num_samples, posterior.num_draws)
-
-
-def _progress(verbose: Any, total: int | None) -> Any:
-    if verbose == 0:
-        return contextlib.nullcontext()
-    return tqdm.tqdm(total=total, delay=2.0 if verbose == "auto" else 0.0, unit="network batch")
 
 
 def num_rows(x: Any) -> int:
