@@ -177,7 +177,7 @@ class BayesianModel(CheckedCalls, SavedState, TrainingHooks):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        step = step_of(self)
+        step = step_of(self, x)
         with tf.GradientTape() as tape:
             losses = []
             for _ in range(self.num_draws):

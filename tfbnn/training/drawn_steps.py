@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfbnn.layers.keras_internals import variables_as
+from tfbnn.layers.keras_internals import call_without_noise, variables_as
 from tfbnn.layers.variational import variational_layers
 from tfbnn.training import distribution
 from tfbnn.training.updates import apply_gradients
@@ -53,7 +53,11 @@ class PlainStep:
 
     def __init__(self, model: Any):
         self._model = model
-        self._variables = model.trainable_weights
+
+    @property
+    def _variables(self) -> list[keras.Variable]:
+        # Asked when they are needed: a subclassed model makes them in its first pass.
+        return self._model.trainable_weights
 
     @contextlib.contextmanager
     def pass_of(self, tape: tf.GradientTape) -> Iterator[None]:
@@ -73,9 +77,13 @@ class PlainStep:
 class DrawnStep(PlainStep):
     """A step at draws from the law that the optimizer keeps, one for each pass."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, x: Any):
         super().__init__(model)
         optimizer = model.optimizer
+        if not model.built:
+            # There is nothing to draw before the first pass.
+            call_without_noise(model, x)
+            optimizer.follow(model)
         if not optimizer.built:
             optimizer.build(self._variables)
         self._scales = optimizer.scales(self._variables)
@@ -119,10 +127,10 @@ class DrawnStep(PlainStep):
         self._model.optimizer.apply_drawn(gradients, self._products, self._variables)
 
 
-def step_of(model: Any) -> PlainStep:
-    """The step that the optimizer of a model takes."""
+def step_of(model: Any, x: Any) -> PlainStep:
+    """The step that the optimizer of a model takes on a batch of inputs."""
     drawn = isinstance(model.optimizer, AbstractVariationalOptimizer)
-    return DrawnStep(model) if drawn else PlainStep(model)
+    return DrawnStep(model, x) if drawn else PlainStep(model)
 
 
 def follow(model: Any) -> None:
