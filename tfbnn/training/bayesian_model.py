@@ -15,7 +15,7 @@ from tfbnn.training import beta_choice, distribution, observation, outputs, reci
 from tfbnn.training.checked_calls import CheckedCalls
 from tfbnn.training.data_term import global_batch_size
 from tfbnn.training.decay import spare_random_weights
-from tfbnn.training.drawn_steps import follow, step_of
+from tfbnn.training.drawn_steps import checked_optimizer, follow, step_of
 from tfbnn.training.objective import Objective
 from tfbnn.training.resuming import forget_resuming
 from tfbnn.training.saved_state import SavedState
@@ -107,7 +107,8 @@ class BayesianModel(CheckedCalls, SavedState, TrainingHooks):
         plan = recipes.plan(optimizer, recipe, beta, kl_schedule)
         # All checks come first: a model must not be left half compiled.
         likelihoods, loss = self.objective.interpreted(self, loss)
-        super().compile(plan.optimizer, loss, loss_weights, *args, **kwargs)
+        chosen = checked_optimizer(self, plan, likelihoods)
+        super().compile(chosen, loss, loss_weights, *args, **kwargs)
         self.objective.follow(self, plan, likelihoods)
         self.num_draws = num_draws
         follow(self)
@@ -177,7 +178,7 @@ class BayesianModel(CheckedCalls, SavedState, TrainingHooks):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        step = step_of(self)
+        step = step_of(self, x)
         with tf.GradientTape() as tape:
             losses = []
             for _ in range(self.num_draws):
@@ -191,8 +192,7 @@ class BayesianModel(CheckedCalls, SavedState, TrainingHooks):
         rows = global_batch_size(y_pred)
         record_loss(self, loss, rows)
         gradients = step.gradients(tape, scaled_loss)
-        found = dict(zip(map(id, self.trainable_weights), gradients, strict=True))
-        observation.observe(self, found, (y, y_pred, sample_weight), rows)
+        observation.observe(self, step.by_variable(gradients), (y, y_pred, sample_weight), rows)
         step.apply(gradients)
         results = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         return distribution.worker_results(results)

@@ -13,9 +13,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfbnn.layers.keras_internals import variables_as
+from tfbnn.layers.keras_internals import call_without_noise, inner_of, variables_as
 from tfbnn.layers.variational import variational_layers
+from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.training import distribution
+from tfbnn.training.recipes import Plan
 from tfbnn.training.updates import apply_gradients
 from tfbnn.weights import noise
 
@@ -25,7 +27,7 @@ class AbstractVariationalOptimizer(keras.optimizers.Optimizer):
 
     @abc.abstractmethod
     def follow(self, model: Any) -> None:
-        """Take on the objective of the model that is compiled with it, or refuse the model."""
+        """Take on the objective of the model that is compiled with it."""
 
     @abc.abstractmethod
     def seed_of_step(self) -> tf.Tensor:
@@ -53,7 +55,11 @@ class PlainStep:
 
     def __init__(self, model: Any):
         self._model = model
-        self._variables = model.trainable_weights
+
+    @property
+    def _variables(self) -> list[keras.Variable]:
+        # Asked when they are needed: a subclassed model makes them in its first pass.
+        return self._model.trainable_weights
 
     @contextlib.contextmanager
     def pass_of(self, tape: tf.GradientTape) -> Iterator[None]:
@@ -65,6 +71,10 @@ class PlainStep:
         """The gradients of a loss in the variables."""
         return tape.gradient(loss, self._variables)
 
+    def by_variable(self, gradients: list[Any]) -> dict[int, Any]:
+        """Gradients by the `id` of their variable."""
+        return dict(zip(map(id, self._variables), gradients, strict=True))
+
     def apply(self, gradients: list[Any]) -> None:
         """Update the variables."""
         apply_gradients(self._model.optimizer, gradients, self._variables)
@@ -73,9 +83,13 @@ class PlainStep:
 class DrawnStep(PlainStep):
     """A step at draws from the law that the optimizer keeps, one for each pass."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, x: Any):
         super().__init__(model)
         optimizer = model.optimizer
+        if not model.built:
+            # There is nothing to draw before the first pass.
+            call_without_noise(model, x)
+            _check_plain(model, type(optimizer).__name__)
         if not optimizer.built:
             optimizer.build(self._variables)
         self._scales = optimizer.scales(self._variables)
@@ -119,19 +133,65 @@ class DrawnStep(PlainStep):
         self._model.optimizer.apply_drawn(gradients, self._products, self._variables)
 
 
-def step_of(model: Any) -> PlainStep:
-    """The step that the optimizer of a model takes."""
+def step_of(model: Any, x: Any) -> PlainStep:
+    """The step that the optimizer of a model takes on a batch of inputs."""
     drawn = isinstance(model.optimizer, AbstractVariationalOptimizer)
-    return DrawnStep(model) if drawn else PlainStep(model)
+    return DrawnStep(model, x) if drawn else PlainStep(model)
 
 
 def follow(model: Any) -> None:
     """Let a variational optimizer know the model that was compiled with it."""
-    if isinstance(model.optimizer, AbstractVariationalOptimizer):
-        model.optimizer.follow(model)
+    if isinstance(inner_of(model.optimizer), AbstractVariationalOptimizer):
+        inner_of(model.optimizer).follow(model)
+        _check_not_scaled(model.optimizer)
 
 
-def check_plain(model: keras.Model, name: str) -> None:
+def checked_optimizer(model: Any, plan: Plan, likelihoods: list[AbstractLikelihood]) -> Any:
+    """The optimizer of a plan, if a model can be trained with it as the plan says.
+
+    Raises:
+        ValueError: If it keeps a law of the weights, and something has another law, or none.
+    """
+    optimizer = plan.optimizer
+    if isinstance(optimizer, dict):
+        optimizer = keras.optimizers.get(optimizer)
+    if isinstance(inner_of(optimizer), AbstractVariationalOptimizer):
+        name = type(inner_of(optimizer)).__name__
+        _check_not_scaled(optimizer)
+        _check_plain(model, name)
+        _check_objective(plan, likelihoods, name)
+    return optimizer
+
+
+def _check_not_scaled(optimizer: Any) -> None:
+    inner = inner_of(optimizer)
+    if inner is not optimizer:
+        raise ValueError(
+            f"{type(inner).__name__} takes no scaled losses: compile with `auto_scale_loss=False`, "
+            f"or compute in bfloat16. Received: optimizer of type {type(optimizer).__name__}"
+        )
+
+
+def _check_objective(plan: Plan, likelihoods: list[AbstractLikelihood], name: str) -> None:
+    if plan.kl_schedule is not None:
+        raise ValueError(
+            f"{name} has no KL in its loss that a schedule could weigh; `beta` tempers it. "
+            f"Received: kl_schedule={plan.kl_schedule!r}"
+        )
+    if not plan.beta:
+        raise ValueError(
+            f"{name} draws from a law that `beta` makes narrow, and 0 leaves nothing of: take a "
+            f"positive one, or another optimizer. Received: beta={plan.beta}"
+        )
+    if any(one.noise_is_learned for one in likelihoods):
+        raise ValueError(
+            f"{name} learns a law of all that is trained, which the noise has not: give it, "
+            "`NormalNLL(scale=0.1)`, or let the network say it, `NormalNLL(scale='head')`. "
+            "Received: scale='learned'"
+        )
+
+
+def _check_plain(model: keras.Model, name: str) -> None:
     """Raise a `ValueError` if a model has random weights of its own, or penalties on weights."""
     random = [layer.name for layer in variational_layers(model)]
     if random:

@@ -8,13 +8,15 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.layers.keras_internals import index_in
-from tfbnn.training.drawn_steps import AbstractVariationalOptimizer, check_plain
+from tfbnn.training.drawn_steps import AbstractVariationalOptimizer
 from tfbnn.weights import noise
 from tfbnn.weights.tracing import LARGE, compiled, inside_xla
 
 # How many times the memory of the Hessian fades over a `fit`: with less it stays at its start, with
 # more it is that of few batches.
 _FADINGS = 6.5
+# Of the gradient: with more, the first steps are lost in float32.
+_LONGEST_MEMORY = 0.9999
 # Of a `fit` whose steps are not known.
 _MEMORY_IN_STEPS = 1000
 
@@ -41,7 +43,7 @@ class IVON(AbstractVariationalOptimizer):
         learning_rate: As in Keras; a hundredth of it is the largest step that a weight takes.
         prior_scale: Standard deviation of the prior of every weight.
         initial_hessian: `h` at the start, positive; too large, and it is felt to the end.
-        beta_1: Memory of the gradient, from 0 up to 1.
+        beta_1: Memory of the gradient, from 0 up to 0.9999.
         beta_2: Memory of the Hessian, from 0 up to 1; None: that which fades 6.5 times over a
             `fit`, `1 - 6.5 / steps`.
         clip: Largest step of a weight, over `learning_rate`.
@@ -50,7 +52,7 @@ class IVON(AbstractVariationalOptimizer):
 
     Raises:
         ValueError: If an argument is out of its range; in `compile`, if the model has layers with
-            random weights of their own or with regularizers.
+            random weights of their own or with regularizers, or learns the noise of real numbers.
 
     Example:
 
@@ -77,12 +79,13 @@ class IVON(AbstractVariationalOptimizer):
         clip: float = 0.01,
         seed: int | None = None,
         name: str = "ivon",
-        **kwargs: Any,
     ):
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        # Without Keras' other options: each would make another algorithm of this one.
+        super().__init__(learning_rate=learning_rate, name=name)
         self.prior_scale = arguments.standard_deviation("prior_scale", prior_scale)
         self.initial_hessian = arguments.positive("initial_hessian", initial_hessian)
-        self.beta_1 = arguments.share("beta_1", beta_1)
+        # At 1 nothing would ever be learnt.
+        self.beta_1 = arguments.real_number("beta_1", beta_1, 0, _LONGEST_MEMORY)
         self.beta_2 = None if beta_2 is None else arguments.share("beta_2", beta_2)
         self.clip = arguments.positive("clip", clip)
         if seed is None:
@@ -91,29 +94,24 @@ class IVON(AbstractVariationalOptimizer):
         self.__dict__["_objective"] = None
 
     def follow(self, model: Any) -> None:
-        check_plain(model, "IVON")
-        if model.objective.kl_schedule is not None:
-            raise ValueError(
-                "IVON has no KL in its loss that a schedule could weigh; `beta` tempers it. "
-                f"Received: kl_schedule={model.objective.kl_schedule!r}"
-            )
         self.__dict__["_objective"] = model.objective
 
     def build(self, variables: list[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
-        self._momentums, self._hessians = self.add_optimizer_variables(
-            variables, ["momentum", "hessian"]
+        # Of `h + delta`, which is positive whatever `num_examples` and `beta` are later.
+        self._momentums, self._precisions = self.add_optimizer_variables(
+            variables, ["momentum", "precision"]
         )
 
     def seed_of_step(self) -> tf.Tensor:
         return noise.fold_in(noise.as_seed(self.seed), tf.cast(self.iterations, tf.int32))
 
     def scales(self, variables: list[keras.Variable]) -> list[tf.Tensor]:
-        hessians = [tf.convert_to_tensor(self._slots(v)[1].value) for v in variables]
-        numbers = self._law()
-        return [_pass(_scale, one.shape)(one, *numbers) for one in hessians]
+        precisions = [tf.convert_to_tensor(self._slots(v)[1].value) for v in variables]
+        n, _, start = self._law()
+        return [_pass(_scale, one.shape)(one, n, start) for one in precisions]
 
     def apply_drawn(
         self, gradients: list[tf.Tensor], products: list[tf.Tensor], variables: list[Any]
@@ -133,15 +131,16 @@ class IVON(AbstractVariationalOptimizer):
             self.assign(slot, new)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("prior_scale", "initial_hessian", "beta_1", "beta_2", "clip", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        names = ("name", "prior_scale", "initial_hessian", "beta_1", "beta_2", "clip", "seed")
+        rate = super().get_config()["learning_rate"]
+        return {"learning_rate": rate, **{name: getattr(self, name) for name in names}}
 
     def _slots(self, variable: Any) -> tuple[keras.Variable, keras.Variable]:
         index = index_in(self, variable)
-        return self._momentums[index], self._hessians[index]
+        return self._momentums[index], self._precisions[index]
 
     def _law(self) -> list[tf.Tensor]:
-        """`n`, `delta`, and what is added to the Hessian, which is zero, before the first step."""
+        """`n`, `delta`, and what is added to the slot of `h + delta`, which is 0 at first."""
         if self._objective is None:
             raise TypeError(
                 "IVON needs a model of tfbnn, which steps at draws of the weights: take "
@@ -149,7 +148,7 @@ class IVON(AbstractVariationalOptimizer):
             )
         n = self._objective.tempered_num_examples()
         delta = 1.0 / (n * self.prior_scale**2)
-        return [n, delta, tf.where(self.iterations == 0, self.initial_hessian, 0.0)]
+        return [n, delta, tf.where(self.iterations == 0, self.initial_hessian + delta, 0.0)]
 
     def _beta_2(self) -> Any:
         if self.beta_2 is not None:
@@ -159,26 +158,26 @@ class IVON(AbstractVariationalOptimizer):
         return 1.0 - tf.minimum(_FADINGS / steps, 0.5)
 
 
-def _scale(hessian: Any, n: Any, delta: Any, start: Any) -> tf.Tensor:
-    return tf.math.rsqrt(n * (hessian + start + delta))
+def _scale(precision: Any, n: Any, start: Any) -> tf.Tensor:
+    return tf.math.rsqrt(n * (precision + start))
 
 
 def _updated(
-    pair: Any, value: Any, momentum: Any, hessian: Any, law: list[Any], rates: list[Any]
+    pair: Any, value: Any, momentum: Any, precision: Any, law: list[Any], rates: list[Any]
 ) -> tuple[tf.Tensor, ...]:
-    """Mean, momentum and Hessian after a step."""
+    """Mean, momentum and `h + delta` after a step."""
     n, delta, start = law
     learning_rate, clip, beta_1, beta_2, step = rates
     gradient, product = tf.unstack(pair)
-    hessian += start
-    found = product * tf.sqrt(n * (hessian + delta))
+    precision += start
+    found = product * tf.sqrt(n * precision)
     momentum = beta_1 * momentum + (1.0 - beta_1) * gradient
-    # With the last term `h + delta` stays positive, whatever is found.
-    correction = 0.5 * tf.square((1.0 - beta_2) * (hessian - found)) / (hessian + delta)
-    hessian = beta_2 * hessian + (1.0 - beta_2) * found + correction
-    direction = (momentum / (1.0 - tf.pow(beta_1, step)) + delta * value) / (hessian + delta)
+    # The update of `h`, by its ratio to `h + delta`: at least a half is left, whatever is found.
+    change = (1.0 - beta_2) * ((found + delta) / precision - 1.0)
+    precision *= 1.0 + change + 0.5 * tf.square(change)
+    direction = (momentum / (1.0 - tf.pow(beta_1, step)) + delta * value) / precision
     value -= learning_rate * tf.clip_by_value(direction, -clip, clip)
-    return value, momentum, hessian
+    return value, momentum, precision
 
 
 def _pass(formula: Any, shape: Any) -> Any:
