@@ -7,6 +7,7 @@ of a factor of the curvature, or for each output.
 import abc
 import math
 
+import numpy as np
 import tensorflow as tf
 
 # Gradients of single examples that are held at once, in numbers: 64 MB.
@@ -74,14 +75,25 @@ class Rows(AbstractOperand):
         groups, inputs, outputs = self.shape
 
         def of_one_place() -> tf.Tensor:
-            # Columns first: they are as many as outputs, and there are more inputs.
+            # Columns first: they are as many as outputs, and there are more inputs. The matrix of
+            # a row's outputs is symmetric, and half of it is enough.
             by_row = tf.einsum("kno,knp->nop", left[:, :, 0, 0], right[:, :, 0, 0])
-            rows = self._places[:, 0, 0]
-            pairs = tf.einsum("ni,nop->niop", rows, by_row)
-            pairs = tf.reshape(pairs, (-1, inputs * outputs * outputs))
-            found = tf.reshape(tf.matmul(pairs, rows, transpose_a=True), (inputs, outputs, -1))
-            found = tf.reshape(found, (inputs, outputs, outputs, inputs))
-            return tf.reshape(tf.transpose(found, (0, 1, 3, 2)), [inputs * outputs] * 2)
+            rows, half = self._places[:, 0, 0], np.stack(np.triu_indices(outputs), axis=1)
+            pairs = (
+                rows[:, :, tf.newaxis]
+                * tf.gather(tf.reshape(by_row, (-1, outputs**2)), half @ [outputs, 1], axis=1)[
+                    :, tf.newaxis
+                ]
+            )
+            pairs = tf.reshape(pairs, (-1, inputs * len(half)))
+            found = tf.matmul(pairs, rows, transpose_a=True)
+            found = tf.reshape(found, (inputs, len(half), inputs))
+            number = np.zeros((outputs, outputs), int)
+            number[tuple(half.T)] = number[tuple(half.T[::-1])] = np.arange(len(half))
+            whole = tf.reshape(
+                tf.gather(found, number.ravel(), axis=1), (inputs, outputs, outputs, inputs)
+            )
+            return tf.reshape(tf.transpose(whole, (0, 1, 3, 2)), [inputs * outputs] * 2)
 
         def of_rows() -> tf.Tensor:
             return super(Rows, self).outer(left, right)
