@@ -535,7 +535,7 @@ def _training(made: World) -> list[Entry]:
 
 def _moments(model: keras.Model) -> Any:
     arrays = [np.array(variable) for variable in model.trainable_variables]
-    return WeightMoments(arrays, [0 * a for a in arrays], [a[:0] for a in arrays])
+    return WeightMoments(arrays, [0 * a for a in arrays], [np.zeros((0, *a.shape)) for a in arrays])
 
 
 def _posteriors(made: World) -> list[Entry]:
@@ -603,6 +603,27 @@ def _posteriors(made: World) -> list[Entry]:
                 "weight_decay": sound,
             },
             of_base,
+        ),
+        Entry(
+            "tfbnn.posteriors.Laplace",
+            posteriors.Laplace,
+            lambda: {"model": made.plain, "x": made.x, "y": made.y, "verbose": 0},
+            {
+                "model": values.thing(),
+                "x": values.rows(),
+                "y": values.array(),
+                "structure": values.choice("diagonal", "kronecker", "full", "last_layer"),
+                "curvature": values.optional(values.choice("exact", "sampled")),
+                # `"validation"` asks for data, which are tried elsewhere.
+                "prior_precision": values.any_of(
+                    values.choice("consistent", "marginal_likelihood"), values.real(1e-10, 1e10)
+                ),
+                "predictive": values.choice("linearised", "sampled"),
+                "temperature": positive,
+                "verbose": values.verbosity(),
+            },
+            ("validation_data", *of_base),
+            slow=True,
         ),
         Entry(
             "tfbnn.load_posterior",

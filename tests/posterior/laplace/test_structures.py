@@ -21,7 +21,7 @@ network = functools.cache(made)
 
 def fitted(name, structure, curvature="exact", **options):
     model, x, y = network(name)
-    options = {"batch_size": 4, "prior_precision": 1.0, "verbose": 0, **options}
+    options = {"prior_precision": 1.0, "verbose": 0, **options}
     return tfbnn.posteriors.Laplace(model, x, y, structure, curvature, **options)
 
 
@@ -134,8 +134,8 @@ def test_kronecker_factors_of_a_shared_layer_and_of_an_embedding():
 def test_the_sampled_curvature_is_the_exact_one_on_average(name, structure):
     posterior = fitted(name, structure)
     model, x, y = network(name)
-    run = Pass(model, posterior.likelihoods, posterior._structure, "sampled", 0, 256, 0)
-    step, (batch,) = AnyRows(run._step), batches(model, x, y, None, 256)
+    run = Pass(model, posterior.likelihoods, posterior._structure, "sampled", 0)
+    step, (batch,) = AnyRows(run._step), batches(model, x, y)
     drawn = [step(batch, noise.as_seed(seed))[0] for seed in range(200)]
     for key, expected in posterior.arrays.items():
         draws = np.array([one[key] for one in drawn], np.float64)
@@ -148,26 +148,21 @@ def test_the_sampled_curvature_is_the_exact_one_on_average(name, structure):
 
 def test_sample_weights_are_numbers_of_observations():
     model, x, y = network("dense")
-    twice, weighted = (
-        tfbnn.posteriors.Laplace(
-            model, *data, curvature="exact", prior_precision=1.0, verbose=0, **o
-        )
-        for data, o in (
-            ((np.concatenate([x, x]), np.concatenate([y, y])), {}),
-            ((x, y), {"sample_weight": np.full(len(x), 2.0)}),
-        )
+    options = {"curvature": "exact", "prior_precision": 1.0, "verbose": 0}
+    twice = tfbnn.posteriors.Laplace(
+        model, np.concatenate([x, x]), np.concatenate([y, y]), **options
     )
+    data = tf.data.Dataset.from_tensor_slices((x, y, np.full(len(x), 2.0))).batch(4)
+    weighted = tfbnn.posteriors.Laplace(model, data, **options)
     close(twice.arrays["full"], weighted.arrays["full"])
-    np.testing.assert_allclose(
-        twice._fitted.log_likelihood, weighted._fitted.log_likelihood, rtol=1e-5
-    )
+    found, expected = (one._fitted.log_likelihood for one in (weighted, twice))
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_data_sets_give_what_arrays_give():
     model, x, y = network("several")
     data = tf.data.Dataset.from_tensor_slices((x, tuple(y))).batch(4)
     options = {"curvature": "exact", "prior_precision": 1.0, "verbose": 0}
-    one = tfbnn.posteriors.Laplace(model, x, y, batch_size=3, **options)
-    other = tfbnn.posteriors.Laplace(model, data, **options)
+    one, other = (tfbnn.posteriors.Laplace(model, *d, **options) for d in ((x, y), (data,)))
     close(one.arrays["full"], other.arrays["full"])
     assert one._fitted.num_rows == other._fitted.num_rows == len(x)

@@ -25,6 +25,10 @@ from tfbnn.weights import noise
 
 # Rows by which it is seen whether the weights are near a mode, and how far the curvature holds.
 _SOME_ROWS = 2048
+# Of arrays at a time.
+_BATCH_SIZE = 256
+# Any draws serve: each row has targets of its own.
+_SEED = 0
 # How many times as long as by chance their gradient may be.
 _MOST_DISTANCE = 10.0
 
@@ -70,8 +74,6 @@ class Pass:
         likelihoods: One for each output.
         structure: What is kept.
         curvature: `"exact"` or `"sampled"`.
-        seed: Of the targets that are drawn.
-        batch_size: Rows at a time, for arrays.
         verbose: 0 for no progress bar.
     """
 
@@ -79,11 +81,9 @@ class Pass:
     likelihoods: list[AbstractLikelihood]
     structure: AbstractStructure
     curvature: str
-    seed: int
-    batch_size: int
     verbose: Any
 
-    def over(self, x: Any, y: Any, sample_weight: Any) -> Fitted:
+    def over(self, x: Any, y: Any) -> Fitted:
         """The sums over all rows.
 
         Raises:
@@ -95,9 +95,9 @@ class Pass:
         some_rows: list[tuple[Any, ...]] = []
         num_rows = seen = 0
         log_likelihood = 0.0
-        with progress_bar(self.verbose, num_batches(x, self.batch_size), "batch") as bar:
-            for batch in batches(self.model, x, y, sample_weight, self.batch_size):
-                seed = noise.fold_in(noise.as_seed(self.seed), num_rows)
+        with progress_bar(self.verbose, num_batches(x), "batch") as bar:
+            for batch in batches(self.model, x, y):
+                seed = noise.fold_in(noise.as_seed(_SEED), num_rows)
                 rows = int(tf.nest.flatten(batch[0])[0].shape[0])
                 with clear_errors():
                     sums, log_prob = step(batch, seed)
@@ -164,17 +164,15 @@ class Pass:
         return tf.add_n([w * tf.reduce_sum(one) for w, one in zip(weights, by_output, strict=True)])
 
 
-def num_batches(x: Any, batch_size: int) -> int | None:
+def num_batches(x: Any) -> int | None:
     """Number of batches, where it is known without reading them."""
     if is_arrays(x):
-        return -(-len(tf.nest.flatten(x)[0]) // batch_size)
+        return -(-len(tf.nest.flatten(x)[0]) // _BATCH_SIZE)
     known = int(x.cardinality()) if isinstance(x, tf.data.Dataset) else -1
     return known if known >= 0 else None
 
 
-def batches(
-    model: keras.Model, x: Any, y: Any, sample_weight: Any, batch_size: int
-) -> Iterator[tuple[Any, ...]]:
+def batches(model: keras.Model, x: Any, y: Any) -> Iterator[tuple[Any, ...]]:
     """`(x, y)` or `(x, y, sample_weight)`, batch by batch, targets in the order of the outputs.
 
     Raises:
@@ -189,7 +187,7 @@ def batches(
                 f"`x` and `y` must have the same number of rows. Received: {sorted(counts)} rows"
             )
     specs = input_specs(model)
-    for inputs, targets, weights in in_batches(x, y, sample_weight, batch_size):
+    for inputs, targets, weights in in_batches(x, y, None, _BATCH_SIZE):
         if targets is None:
             raise ValueError(
                 "The curvature is that of the data a model was trained on: pass arrays `x` and "

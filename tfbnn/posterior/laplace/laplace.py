@@ -45,7 +45,8 @@ class Laplace(AbstractRandomVariables):
     Args:
         model: A built Keras model, compiled with a likelihood and trained.
         x: The training inputs: an array, a structure of arrays, or a batched `tf.data.Dataset` that
-            has the targets, too.
+            has the targets, too, and weights of rows if there are any. Of arrays, 256 rows are read
+            at a time.
         y: The targets, for arrays.
         structure: See above.
         curvature: `"exact"`, with a backward pass for each output, or `"sampled"`, with one for
@@ -55,14 +56,10 @@ class Laplace(AbstractRandomVariables):
             `"consistent"`, from there on the least one with which networks that are drawn fit the
             training data as well as the approximation says; `"validation"`, under which
             `validation_data` are predicted best; or a number.
-        per_layer: Whether the marginal likelihood chooses a `delta` for each layer.
         validation_data: `(x, y)`, for `prior_precision="validation"`.
         predictive: What a draw is: `"linearised"`, the network that is linear in its weights around
             `w*`, or `"sampled"`, the network with the weights drawn.
         temperature: Factor of the covariance.
-        sample_weight: How many observations each row counts as, for arrays.
-        batch_size: Rows at a time, for arrays.
-        seed: Of the targets that are drawn.
         verbose: 0 for no progress bar, 1 for one, `"auto"` for one on work of more than 2 s.
 
     Raises:
@@ -102,13 +99,9 @@ class Laplace(AbstractRandomVariables):
         structure: str = "last_layer",
         curvature: str | None = None,
         prior_precision: str | float = "consistent",
-        per_layer: bool = False,
         validation_data: Any = None,
         predictive: str = "linearised",
         temperature: float = 1.0,
-        sample_weight: Any = None,
-        batch_size: int = 256,
-        seed: int = 0,
         verbose: Any = "auto",
     ):
         structure = arguments.one_of("structure", structure, tuple(STRUCTURES))
@@ -122,24 +115,21 @@ class Laplace(AbstractRandomVariables):
                 f"nothing else. Received: prior_precision={prior_precision!r}, validation_data of "
                 f"type {type(validation_data).__name__}"
             )
-        batch_size = arguments.count("batch_size", batch_size)
-        seed = arguments.seed("seed", seed)
         verbose = arguments.verbosity("verbose", verbose)
-        per_layer = arguments.boolean("per_layer", per_layer)
         self._begin(model, structure, predictive, temperature)
-        run = Pass(model, self.likelihoods, self._structure, curvature, seed, batch_size, verbose)
-        fitted = run.over(x, y, sample_weight)
+        run = Pass(model, self.likelihoods, self._structure, curvature, verbose)
+        fitted = run.over(x, y)
         fitted.check_distance()
         self._take(fitted)
         if isinstance(prior_precision, float):
             self.prior_precisions = [prior_precision] * len(self._spectra)
             return
-        self.maximise_marginal_likelihood(per_layer)
+        self.maximise_marginal_likelihood()
         if prior_precision == "validation":
-            held_out = list(batches(model, *validation_data, None, batch_size))
-            prior_choice.predict_best(self, held_out, seed)
+            held_out = list(batches(model, *validation_data))
+            prior_choice.predict_best(self, held_out)
         elif prior_precision == "consistent":
-            prior_choice.fit_as_said(self, fitted, seed)
+            prior_choice.fit_as_said(self, fitted)
 
     def _begin(self, model: Any, structure: str, predictive: str, temperature: Any) -> None:
         arguments.instance("model", model, keras.Model, "a Keras model")
@@ -213,6 +203,7 @@ class Laplace(AbstractRandomVariables):
         Args:
             per_layer: Whether each block of weights gets one of its own.
         """
+        per_layer = arguments.boolean("per_layer", per_layer)
         if per_layer:
             found = [evidence.best_precision([block]) for block in self._blocks]
         else:

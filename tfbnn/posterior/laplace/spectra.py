@@ -79,8 +79,10 @@ class Products(AbstractSpectrum):
 
     def along(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         (found,) = gradients
-        found = tf.matmul(found, self._outputs)
-        return found if self._inputs is None else tf.matmul(self._inputs, found, transpose_a=True)
+        found = tf.einsum("ngio,gop->ngip", found, self._outputs)
+        if self._inputs is None:
+            return found
+        return tf.einsum("gij,ngio->ngjo", self._inputs, found)
 
     def weights(self, coordinates: tf.Tensor) -> list[tf.Tensor]:
         found = tf.matmul(coordinates, self._outputs, transpose_b=True)
