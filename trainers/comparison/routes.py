@@ -3,6 +3,7 @@
 To add one: a function `(build, task, settings) -> posterior`, and a row in `ROUTES`.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -111,8 +112,8 @@ ROUTES: dict[str, Callable[[Build, Task, Any], Posterior]] = {
     "mc_dropout": mc_dropout,
     "ensemble": ensemble,
     "swag": swag,
-    # "laplace_last_layer": functools.partial(laplace, "last_layer"),
-    # "laplace_kronecker": functools.partial(laplace, "kronecker"),
-    # "laplace_diagonal": functools.partial(laplace, "diagonal"),
+    "laplace_last_layer": functools.partial(laplace, "last_layer"),
+    "laplace_kronecker": functools.partial(laplace, "kronecker"),
+    "laplace_diagonal": functools.partial(laplace, "diagonal"),
     "ivon": ivon,
 }
