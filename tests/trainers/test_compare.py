@@ -94,7 +94,7 @@ def test_every_route_is_measured(route, tmp_path):
     posterior = tfbnn.load_posterior(tmp_path / "run" / measuring.FILE)
     task = tasks.load("moons", smoke=True)
     again = scores.scores(posterior, task, settings.num_samples)
-    assert again["nll"] == pytest.approx(metrics["scores"]["nll"], rel=1e-4)
+    assert again["nll"] == pytest.approx(metrics["scores"]["nll"], rel=1e-2)
 
 
 def metrics_of(error, seconds, own=0.8):
