@@ -21,8 +21,8 @@ from trainers import command, runs
 from trainers.comparison import measuring, page, pictures
 from trainers.comparison.settings import BY_DATASET, CompareSettings
 
-# What may differ between runs of one comparison.
-_OWN = (*runs.PLACES, "letters", "routes", "seeds")
+# What may differ between runs of one comparison, beside the settings of other routes.
+_MAY_DIFFER = (*runs.PLACES, "letters", "routes", "seeds")
 
 
 def main(settings: CompareSettings) -> dict[str, Any]:
@@ -64,7 +64,9 @@ def _metrics(
         print(f"{path}: running", flush=True)
         measuring.measured_apart(settings, route, seed, path)
     metrics = runs.read_json(path / runs.METRICS)
-    runs.refuse_other_settings(path, metrics["settings"], settings, _OWN)
+    runs.refuse_other_settings(
+        path, metrics["settings"], settings, (*_MAY_DIFFER, *settings.of_others(route))
+    )
     return metrics
 
 

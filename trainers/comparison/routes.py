@@ -3,6 +3,7 @@
 To add one: a function `(build, task, settings) -> posterior`, and a row in `ROUTES`.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,13 +32,13 @@ def mean_field(build: Build, task: Task, settings: Any) -> Posterior:
 
 def mc_dropout(build: Build, task: Task, settings: Any) -> Posterior:
     """The networks that dropout leaves."""
-    return tfbnn.posteriors.MCDropout(_trained(build(settings.dropout), task, settings))
+    return tfbnn.posteriors.MCDropout(_trained(build(settings.mc_dropout_rate), task, settings))
 
 
 def ensemble(build: Build, task: Task, settings: Any) -> Posterior:
     """Several networks, one after the other from the random state where the last one ended."""
     return tfbnn.posteriors.Ensemble(
-        [_trained(build(), task, settings) for _ in range(settings.members)]
+        [_trained(build(), task, settings) for _ in range(settings.ensemble_members)]
     )
 
 
@@ -65,7 +66,7 @@ def ivon(build: Build, task: Task, settings: Any) -> Posterior:
     model = tfbnn.Sequential([keras.Input(task.train[0].shape[1:]), *build().layers])
     steps = settings.epochs * _steps_per_epoch(task, settings)
     rate = keras.optimizers.schedules.CosineDecay(settings.ivon_learning_rate, steps)
-    model.compile(tfbnn.optimizers.IVON(rate), loss=LOSS)
+    model.compile(tfbnn.optimizers.IVON(rate), loss=LOSS, beta=settings.ivon_beta)
     return posterior_of(_fitted(model, task, settings))
 
 
@@ -111,8 +112,8 @@ ROUTES: dict[str, Callable[[Build, Task, Any], Posterior]] = {
     "mc_dropout": mc_dropout,
     "ensemble": ensemble,
     "swag": swag,
-    # "laplace_last_layer": functools.partial(laplace, "last_layer"),
-    # "laplace_kronecker": functools.partial(laplace, "kronecker"),
-    # "laplace_diagonal": functools.partial(laplace, "diagonal"),
-    # "ivon": ivon,
+    "laplace_last_layer": functools.partial(laplace, "last_layer"),
+    "laplace_kronecker": functools.partial(laplace, "kronecker"),
+    "laplace_diagonal": functools.partial(laplace, "diagonal"),
+    "ivon": ivon,
 }

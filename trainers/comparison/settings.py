@@ -19,6 +19,8 @@ from trainers.settings import (
 class CompareSettings:
     """Settings of `trainers.compare`; `BY_DATASET` has those for each data set.
 
+    Those that begin with the name of a route are its alone.
+
     Raises:
         ValueError: If a value is out of its range.
     """
@@ -32,10 +34,11 @@ class CompareSettings:
     batch_size: int = option(32, "rows in a training step")
     learning_rate: float = option(3e-3, "of AdamW at the start, from which it falls to 0")
     weight_decay: float = option(0.1, "of AdamW, for plain networks")
-    dropout: float = option(0.1, "share of units that MC dropout drops")
-    members: int = option(5, "networks of an ensemble")
+    mc_dropout_rate: float = option(0.1, "share of units that MC dropout drops")
+    ensemble_members: int = option(5, "networks of an ensemble")
     swag_learning_rate: float = option(3e-3, "of SWAG, constant in the second half of its epochs")
-    ivon_learning_rate: float = option(0.1, "of IVON at the start, from which it falls to 0")
+    ivon_learning_rate: float = option(0.3, "of IVON at the start, from which it falls to 0")
+    ivon_beta: float = option(0.03, "factor of the KL of IVON; 1 is the ELBO")
     num_samples: int = option(32, "networks drawn for a prediction")
     output: str = option("saved_models", "folder that runs are written to")
     name: str | None = option(None, "folder of the comparison in it; else <dataset>-compare")
@@ -44,7 +47,7 @@ class CompareSettings:
     def __post_init__(self) -> None:
         check_types(self)
         check_at_least(self, 1, "batch_size", "num_samples")
-        check_at_least(self, 2, "members")
+        check_at_least(self, 2, "ensemble_members")
         # SWAG collects in the second half, two networks or more.
         check_at_least(self, 4, "epochs")
         check_seeds(self, "seeds")
@@ -54,11 +57,17 @@ class CompareSettings:
             different = len(set(values)) == len(values) > 0
             check(self, name, different, "one or more, all different")
         check(self, "routes", set(self.routes) <= set(ROUTES), f"some of {tuple(ROUTES)}")
-        for name in ("learning_rate", "swag_learning_rate", "ivon_learning_rate"):
+        for name in ("learning_rate", "swag_learning_rate", "ivon_learning_rate", "ivon_beta"):
             check(self, name, getattr(self, name) > 0, "positive")
         check(self, "weight_decay", self.weight_decay >= 0, "at least 0")
-        check(self, "dropout", 0 < self.dropout < 1, "between 0 and 1")
+        check(self, "mc_dropout_rate", 0 < self.mc_dropout_rate < 1, "between 0 and 1")
         check(self, "name", is_folder_name(self.name), "a folder name")
+
+    def of_others(self, route: str) -> tuple[str, ...]:
+        """The names of settings that are of other routes alone."""
+        names = [field.name for field in dataclasses.fields(self)]
+        others = tuple(f"{other}_" for other in ROUTES if other != route)
+        return tuple(name for name in names if name.startswith(others))
 
     def effective(self) -> "CompareSettings":
         """These settings, cut down if they ask for a smoke run."""
@@ -68,7 +77,11 @@ class CompareSettings:
 BY_DATASET = {
     "digits": CompareSettings(),
     "moons": CompareSettings(
-        dataset="moons", epochs=200, learning_rate=1e-2, swag_learning_rate=3e-2
+        dataset="moons",
+        epochs=200,
+        learning_rate=1e-2,
+        swag_learning_rate=3e-2,
+        ivon_beta=0.1,
     ),
     "mnist": CompareSettings(
         dataset="mnist",
@@ -76,6 +89,8 @@ BY_DATASET = {
         batch_size=128,
         learning_rate=1e-3,
         swag_learning_rate=1e-3,
-        dropout=0.5,
+        mc_dropout_rate=0.5,
+        ivon_learning_rate=0.1,
+        ivon_beta=0.1,
     ),
 }
