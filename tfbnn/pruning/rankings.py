@@ -92,10 +92,8 @@ class BlockRanking(AbstractRanking):
         return [k.reshape(s) for k, s in zip(np.split(kept, ends), shapes, strict=True)]
 
     def _selection(self, kept: list[np.ndarray]) -> Selection:
-        kernels = [
-            mask * np.repeat(keep, self._block_size, axis=-2)[..., : mask.shape[-2], :]
-            for mask, keep in zip(self._masks, kept, strict=True)
-        ]
+        pairs = zip(self._masks, kept, strict=True)
+        kernels = [mask * self._of_weights(keep, mask.shape) for mask, keep in pairs]
         return Selection(kernels, [np.ones(mask.shape[-1]) for mask in self._masks])
 
     def _score(self, kernel: NormalWeight, mask: np.ndarray, criterion: str) -> np.ndarray:
@@ -105,8 +103,17 @@ class BlockRanking(AbstractRanking):
         group = GROUP_CRITERIA[criterion]
         return group.of_sums(*[self._sums(mask * term) for term in group.terms(kernel)])
 
+    def _of_weights(self, of_blocks: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """What is said of the blocks, for each weight of a kernel."""
+        if self._block_size == 1:
+            return of_blocks
+        return np.repeat(of_blocks, self._block_size, axis=-2)[..., : shape[-2], :]
+
     def _sums(self, values: np.ndarray) -> np.ndarray:
         """Sums over the blocks, shape `(..., blocks, outputs)`."""
+        if self._block_size == 1:
+            # Also of a kernel with one axis, which has no other blocks.
+            return values.astype(np.float64)
         *space, inputs, outputs = values.shape
         blocks = math.ceil(inputs / self._block_size)
         short = blocks * self._block_size - inputs
