@@ -45,7 +45,7 @@ class IVON(AbstractRandomVariables):
 
     def __init__(self, model: keras.Model):
         arguments.instance("model", model, keras.Model, "a Keras model")
-        optimizer = model.optimizer
+        optimizer = getattr(model, "optimizer", None)
         if not isinstance(optimizer, AbstractVariationalOptimizer) or not optimizer.built:
             raise ValueError(
                 "The law of the weights is that of the optimizer: compile the model with "

@@ -76,7 +76,7 @@ def _(model: keras.Model) -> AbstractPosterior:
     # does not track the posterior's variables a second time.
     known, known_layers, posterior = model.__dict__.get("_posterior", (None, None, None))
     if posterior is None or known is not compiled or known_layers != layers:
-        optimized = isinstance(model.optimizer, AbstractVariationalOptimizer)
+        optimized = isinstance(getattr(model, "optimizer", None), AbstractVariationalOptimizer)
         posterior = (IVON if optimized else MeanFieldPosterior)(model)
         model.__dict__["_posterior"] = (compiled, layers, posterior)
     return posterior
