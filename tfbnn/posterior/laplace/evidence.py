@@ -10,7 +10,7 @@ It is stationary where `delta |w|^2` is the effective number of weights, `sum of
 delta)` (MacKay). One side grows with `delta` and the other falls, so there is one such place.
 
 Reference:
-    MacKay 1992, "A Practical Bayesian Framework for Backpropagation Networks", sec. 2 and 3.
+    MacKay 1992, "A Practical Bayesian Framework for Backpropagation Networks".
 """
 
 import math

@@ -1,6 +1,5 @@
 """Laplace's approximation: a normal law around the weights that training has found."""
 
-import functools
 from typing import Any, Self
 
 import keras
@@ -9,24 +8,22 @@ import tensorflow as tf
 
 from tfbnn import arguments
 from tfbnn.layers.variational import variational_layers
-from tfbnn.posterior.base import AbstractRandomVariables
 from tfbnn.posterior.laplace import evidence, prior_choice
+from tfbnn.posterior.laplace.around_mode import AbstractAroundMode
 from tfbnn.posterior.laplace.coverage import covered
 from tfbnn.posterior.laplace.curvature import CURVATURES
 from tfbnn.posterior.laplace.fitting import Fitted, Pass, batches
 from tfbnn.posterior.laplace.laws import independent_weights
 from tfbnn.posterior.laplace.linearised import linearised
-from tfbnn.posterior.laplace.output_moments import output_moments, probit
 from tfbnn.posterior.laplace.structures import STRUCTURES, Diagonal
 from tfbnn.training.data import check_arrays
 from tfbnn.training.plain_models import likelihoods_of
-from tfbnn.weights import noise
 
 _PREDICTIVES = ("linearised", "sampled")
 _CHOICES = ("consistent", "marginal_likelihood", "validation")
 
 
-class Laplace(AbstractRandomVariables):
+class Laplace(AbstractAroundMode):
     """A normal law around the weights of a trained Keras model.
 
         w ~ N(w*, temperature * (H + delta)^-1)
@@ -145,42 +142,32 @@ class Laplace(AbstractRandomVariables):
         self.temperature = arguments.positive("temperature", temperature)
         kind = STRUCTURES[structure]
         parts, self.coverage = covered(model, kind.last_alone)
-        self._structure = kind(parts)
+        self._structure, self._parts = kind(parts), parts
 
     def _take(self, fitted: Fitted) -> None:
         self._fitted = fitted
         self._spectra = self._structure.spectra(fitted.sums)
-        modes = iter(self._modes())
-        blocks = []
-        for spectrum in self._spectra:
-            square = sum(float(np.square(next(modes)).sum()) for _ in spectrum.shapes)
-            values = spectrum.eigenvalues.numpy().astype(np.float64).ravel()
-            blocks.append(evidence.Block(values, square))
-        self._blocks = blocks
-        self.prior_precisions = [1.0] * len(blocks)
+        squares = iter(self._squares())
+        self._blocks = [
+            evidence.Block(
+                spectrum.eigenvalues.numpy().astype(np.float64).ravel(),
+                sum(next(squares) for _ in spectrum.shapes),
+            )
+            for spectrum in self._spectra
+        ]
+        self.prior_precisions = [1.0] * len(self._blocks)
 
-    def _modes(self) -> list[np.ndarray]:
-        """The weights at the mode, a matrix in float64 for each part."""
+    def _squares(self) -> list[float]:
+        """Sums of the squares of the weights at the mode, one for each part."""
         return [
-            part.matrix([tf.convert_to_tensor(one) for one in part.variables]).numpy().astype(float)
-            for part in self._structure.parts
+            sum(float(np.square(variable.numpy().astype(np.float64)).sum()) for variable in one)
+            for one in (part.variables for part in self._parts)
         ]
 
     @property
     def structure(self) -> str:
         """What is kept of the curvature."""
         return self._structure.name
-
-    @property
-    def prior_precisions(self) -> list[float]:
-        """`delta` of each block of weights: of each layer, or of all together where they depend on
-        each other."""
-        return [float(one) for one in self._precisions.numpy()]
-
-    @prior_precisions.setter
-    def prior_precisions(self, values: Any) -> None:
-        # No variable: a file would want to know where it belongs.
-        self._precisions = tf.constant(values, tf.float32)
 
     @property
     def effective_weights(self) -> float:
@@ -210,46 +197,6 @@ class Laplace(AbstractRandomVariables):
             found = [evidence.best_precision(self._blocks)] * len(self._blocks)
         self.prior_precisions = found
 
-    @functools.cached_property
-    def variables(self) -> list[keras.Variable]:
-        return [variable for part in self._structure.parts for variable in part.variables]
-
-    def mean(self) -> list[tf.Tensor]:
-        return [tf.convert_to_tensor(variable) for variable in self.variables]
-
-    def draw(self, seed: tf.Tensor) -> list[tf.Tensor]:
-        return self._drawn(seed, self._precisions)
-
-    def draws(self, seed: tf.Tensor, first: int, count: int) -> list[tf.Tensor]:
-        numbers = tf.range(first, first + count)
-        return self._cached("draws", self._map_drawn)(seed, numbers, self._precisions)
-
-    def _map_drawn(self, seed: tf.Tensor, numbers: tf.Tensor, precisions: tf.Tensor) -> Any:
-        return tf.map_fn(
-            lambda number: self._drawn(noise.fold_in(seed, number), precisions),
-            numbers,
-            fn_output_signature=self.random,
-        )
-
-    def _drawn(self, seed: tf.Tensor, precisions: tf.Tensor) -> list[tf.Tensor]:
-        """A draw under prior precisions, in any graph."""
-        # Noise of each variable by its number, as `GaussianPosterior` has it.
-        seeds = iter(noise.split(seed, len(self.variables)))
-        parts, steps = iter(self._structure.parts), []
-        for spectrum, precision in zip(self._spectra, tf.unstack(precisions), strict=True):
-            mine = [next(parts) for _ in spectrum.shapes]
-            normals = [
-                part.matrix([noise.standard_normal(v.shape, next(seeds)) for v in part.variables])
-                for part in mine
-            ]
-            scale = spectrum.scale(precision, self.temperature)
-            for part, step in zip(
-                mine, spectrum.weights(scale * spectrum.joined(normals)), strict=True
-            ):
-                steps += part.values(step)
-        pairs = zip(self.mean(), steps, strict=True)
-        return [mode + tf.cast(step, mode.dtype) for mode, step in pairs]
-
     def network(self, values: list[tf.Tensor], inputs: Any) -> Any:
         if self.predictive == "sampled":
             return super().network(values, inputs)
@@ -266,56 +213,10 @@ class Laplace(AbstractRandomVariables):
         known, found = self.__dict__.get("_laws", (None, None))
         if known != (self.prior_precisions, self.temperature):
             precision = float(np.mean(self.prior_precisions))
-            pairs = zip(self._spectra, self.prior_precisions, strict=True)
-            scales = [one.scale(delta, self.temperature) for one, delta in pairs]
-            parts = self._structure.parts
-            found = independent_weights(
-                self.model, self.likelihoods, parts, scales, precision**-0.5
-            )
+            given = self.model, self.likelihoods, self._parts, self.scales
+            found = independent_weights(*given, precision**-0.5)
             self.__dict__["_laws"] = (self.prior_precisions, self.temperature), found
         return found
-
-    def output_moments(self, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and covariance of the outputs of linearised networks, without any draw.
-
-            N(f(x; w*), J(x) Sigma J(x)^T)
-
-        Args:
-            inputs: A batch.
-
-        Returns:
-            Arrays `(rows, outputs)` and `(rows, outputs, outputs)`; what a network says of several
-            steps is one vector.
-
-        Raises:
-            ValueError: If the model has several outputs.
-        """
-        pairs = zip(self._spectra, self.prior_precisions, strict=True)
-        scales = [one.scale(delta, self.temperature) for one, delta in pairs]
-        return output_moments(self, self._structure.parts, self._spectra, scales, inputs)
-
-    def probit(self, inputs: Any) -> np.ndarray:
-        """Probabilities of classes from `output_moments`, without any draw.
-
-            softmax(m / sqrt(1 + pi / 8 * diag(S)))
-
-        (a sigmoid for yes or no): approximately the mean over networks.
-
-        Args:
-            inputs: A batch.
-
-        Returns:
-            An array `(rows, classes)`.
-
-        Raises:
-            ValueError: If the model has several outputs, or none of logits.
-
-        Reference:
-            MacKay 1992, "The Evidence Framework Applied to Classification Networks", sec. 4; Gibbs
-            1997, "Bayesian Gaussian Processes for Regression and Classification", app. C, for
-            several classes.
-        """
-        return probit(self.likelihoods, *self.output_moments(inputs))
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -6,8 +6,7 @@ The curvature is that of this network, not of the one with weights `w`, so its d
 that fit it.
 
 Reference:
-    Immer et al. 2021, "Improving predictions of Bayesian neural nets via local linearization",
-    sec. 3.
+    Immer et al. 2021, "Improving predictions of Bayesian neural nets via local linearization".
 """
 
 import contextlib

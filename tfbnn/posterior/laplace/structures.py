@@ -109,9 +109,9 @@ class Kronecker(AbstractStructure):
 
     References:
         Martens and Grosse 2015, "Optimizing Neural Networks with Kronecker-factored Approximate
-        Curvature", sec. 3; Grosse and Martens 2016, "A Kronecker-factored Approximate Fisher Matrix
-        for Convolution Layers", sec. 3; Eschenhagen et al. 2023, "Kronecker-Factored Approximate
-        Curvature for Modern Neural Network Architectures", sec. 3.1 ("expand").
+        Curvature"; Grosse and Martens 2016, "A Kronecker-factored Approximate Fisher Matrix for
+        Convolution Layers"; Eschenhagen et al. 2023, "Kronecker-Factored Approximate Curvature for
+        Modern Neural Network Architectures" ("expand").
     """
 
     name = "kronecker"
