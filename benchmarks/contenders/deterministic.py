@@ -26,7 +26,7 @@ class Contender:
         with strategy.scope():
             self.model = self.model_class()([keras.Input(shape), *layers])
             self.model.compile(
-                keras.optimizers.Adam(1e-3),
+                self.optimizer(),
                 loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
                 jit_compile={"on": True, "off": False, "default": "auto"}[case["jit"]],
             )
@@ -61,6 +61,9 @@ class Contender:
                 return self.compute_metrics(x, y, outputs)
 
         return FastUpdate
+
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        return keras.optimizers.Adam(1e-3)
 
     def prepare_training(self) -> None:
         """Whatever must be set before the first step."""
