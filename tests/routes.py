@@ -173,10 +173,6 @@ def laplace(structure="last_layer", predictive="linearised", hidden=plain):
     )
 
 
-def _dense():
-    return _compiled(keras.Sequential([keras.Input((5,)), K.Dense(6, "relu"), K.Dense(3)]))
-
-
 CLASSES, NETWORK = frozenset({"classes"}), frozenset({"mean"})
 LAWS = frozenset({"laws", "layers", "mean", "drawn", "C"})
 
@@ -212,7 +208,7 @@ ROUTES = {
         lambda: laplace("kronecker"), CLASSES | {"mean", "drawn", "C", "taught", "own"}
     ),
     "laplace, diagonal": Route(
-        lambda: laplace("diagonal", "sampled", _dense), CLASSES | LAWS | {"own"}
+        lambda: laplace("diagonal", "sampled", dense), CLASSES | LAWS | {"own"}
     ),
     "map": Route(
         lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "C", "taught", "own"}

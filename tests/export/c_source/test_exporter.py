@@ -429,7 +429,7 @@ def test_without_a_compiler_it_says_so(tmp_path, monkeypatch):
     [
         (
             {"uncertainty": "monte_carlo"},
-            r"the modes \['moments', 'none'\].*='monte_carlo'",
+            r"'c' `uncertainty` must be one of \('moments', 'none'\).*='monte_carlo'",
         ),
         ({"precision": "float16"}, "format 'c' `storage` must be one of.*storage='float16'"),
         ({"scale": "half"}, "`standard_deviations` must be one of.*'half'"),
