@@ -52,6 +52,9 @@ def predicted(posterior, x, y, folder):
     (one,) = answers(posterior, x[:1], keep_samples=True).samples[:1]
     (four,) = answers(posterior, np.repeat(x[:1], 4, axis=0), keep_samples=True).samples[:1]
     np.testing.assert_allclose(four, np.repeat(one, 4, axis=1), **CLOSE)
+    # A network alone is the first of several.
+    (alone,) = answers(posterior, x[:1], num_samples=1, keep_samples=True).samples[:1]
+    np.testing.assert_allclose(alone[0], one[0], **CLOSE)
     other = answers(posterior, x, seed=4)
     assert np.allclose(first.prediction, other.prediction) == (posterior.num_draws is not None)
 

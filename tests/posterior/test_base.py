@@ -227,3 +227,17 @@ def test_nothing_keeps_a_model_alive(use):
     gc.collect()
     gc.unfreeze()
     assert kept() is None
+
+
+def test_a_network_alone_is_the_first_of_several_also_with_convolutions():
+    layers = [keras.layers.Conv2D(3, 2, activation="relu"), keras.layers.Flatten()]
+    model = tfbnn.Sequential([keras.Input((4, 4, 2)), *layers, keras.layers.Dense(2)])
+    model.compile(tfbnn.optimizers.IVON(0.1, seed=0), loss=LOSS)
+    x = np.random.default_rng(0).normal(size=(5, 4, 4, 2)).astype("float32")
+    model.fit(x, np.arange(5) % 2, verbose=0)
+    options = {"seed": 0, "keep_samples": True, "verbose": 0}
+    # Of several numbers, so that what is traced is for any number.
+    several = [tfbnn.predict(model, x, num_samples=n, **options).samples[0] for n in (2, 3)]
+    (alone,) = tfbnn.predict(model, x, num_samples=1, **options).samples[0]
+    for networks in several:
+        np.testing.assert_allclose(alone, networks[0], rtol=1e-5, atol=1e-6)

@@ -227,7 +227,9 @@ class AbstractRandomNetwork(AbstractPosterior):
         return self._cached("draws", self._map_draw)(seed, tf.range(first, first + count))
 
     def outputs(self, draws: list[tf.Tensor], inputs: Any) -> Any:
-        outputs, masks = self._cached("outputs", self._map_network)(draws, inputs)
+        # TensorFlow's map takes one network alone for a constant, and adds biases to wrong axes.
+        mapped = self._one_network if len(draws[0]) == 1 else self._map_network
+        outputs, masks = self._cached(mapped.__name__, mapped)(draws, inputs)
         for output, mask in zip(tf.nest.flatten(outputs), masks, strict=True):
             put_mask(output, mask)
         return outputs
@@ -241,6 +243,12 @@ class AbstractRandomNetwork(AbstractPosterior):
             numbers,
             fn_output_signature=self.random,
         )
+
+    def _one_network(self, draws: list[tf.Tensor], inputs: Any) -> tuple[Any, list[Any]]:
+        outputs = self.network([one[0] for one in draws], inputs)
+        masks = [mask_of(output) for output in tf.nest.flatten(outputs)]
+        outputs = tf.nest.map_structure(lambda output: output[tf.newaxis], outputs)
+        return outputs, [None if mask is None else mask[tf.newaxis] for mask in masks]
 
     def _map_network(self, draws: list[tf.Tensor], inputs: Any) -> tuple[Any, list[Any]]:
         """The outputs, and the mask of each or None: the map would drop what hangs on a tensor."""

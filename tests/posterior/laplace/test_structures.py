@@ -13,7 +13,6 @@ from tests.posterior.laplace.networks import LOSS, NETWORKS, made
 from tfbnn.posterior.laplace.any_rows import AnyRows
 from tfbnn.posterior.laplace.fitting import Pass, batches
 from tfbnn.posterior.laplace.structures import STRUCTURES
-from tfbnn.weights import noise
 
 K = keras.layers
 network = functools.cache(made)
@@ -129,6 +128,25 @@ def test_kronecker_factors_of_a_shared_layer_and_of_an_embedding():
     close(found["1.inputs"][0], rows.T @ rows)
 
 
+def test_kronecker_takes_the_inputs_of_some_rows_where_they_have_many_places(monkeypatch):
+    model = keras.Sequential([keras.Input((4, 4, 2)), K.Conv2D(3, 2), K.Flatten(), K.Dense(2)])
+    model.compile(loss=LOSS)
+    x = np.random.default_rng(0).normal(size=(5, 4, 4, 2)).astype("float32")
+
+    def arrays(x):
+        y = np.zeros(len(x), int)
+        return tfbnn.posteriors.Laplace(model, x, y, "kronecker", "exact", 1.0, verbose=0).arrays
+
+    some, whole = arrays(x[:2]), arrays(x)
+    # Nine places a row.
+    monkeypatch.setattr(STRUCTURES["kronecker"], "most_places", 20)
+    found = arrays(x)
+    assert (found["0.places"], found["1.places"]) == (18, 5)
+    close(found["0.inputs"], some["0.inputs"])
+    for name in ("0.outputs", "1.inputs", "1.outputs"):
+        close(found[name], whole[name])
+
+
 @pytest.mark.parametrize("name", ["dense", "several", "steps"])
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_the_sampled_curvature_is_the_exact_one_on_average(name, structure):
@@ -136,7 +154,7 @@ def test_the_sampled_curvature_is_the_exact_one_on_average(name, structure):
     model, x, y = network(name)
     run = Pass(model, posterior.likelihoods, posterior._structure, "sampled", 0)
     step, (batch,) = AnyRows(run._step), batches(model, x, y)
-    drawn = [step(batch, noise.as_seed(seed))[0] for seed in range(200)]
+    drawn = [step(batch, tf.constant(seed))[0] for seed in range(200)]
     for key, expected in posterior.arrays.items():
         draws = np.array([one[key] for one in drawn], np.float64)
         error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))

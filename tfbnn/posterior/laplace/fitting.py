@@ -25,8 +25,8 @@ from tfbnn.weights import noise
 
 # Rows by which it is seen whether the weights are near a mode, and how far the curvature holds.
 _SOME_ROWS = 2048
-# Of arrays at a time.
-_BATCH_SIZE = 256
+# Of arrays at a time: rows, and numbers of their inputs.
+_MOST_ROWS, _MOST_NUMBERS = 1024, 2**20
 # Any draws serve: each row has targets of its own.
 _SEED = 0
 # How many times as long as by chance their gradient may be.
@@ -97,10 +97,9 @@ class Pass:
         log_likelihood = 0.0
         with progress_bar(self.verbose, num_batches(x), "batch") as bar:
             for batch in batches(self.model, x, y):
-                seed = noise.fold_in(noise.as_seed(_SEED), num_rows)
                 rows = int(tf.nest.flatten(batch[0])[0].shape[0])
                 with clear_errors():
-                    sums, log_prob = step(batch, seed)
+                    sums, log_prob = step(batch, tf.constant(num_rows))
                     if seen < _SOME_ROWS:
                         gradient = [a + b for a, b in zip(gradient, slope(batch), strict=True)]
                         some_rows.append(batch)
@@ -122,8 +121,9 @@ class Pass:
     def _variables(self) -> list[keras.Variable]:
         return [variable for part in self.structure.parts for variable in part.variables]
 
-    def _step(self, batch: tuple[Any, ...], seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], Any]:
-        """The sums over a batch, and its log likelihood."""
+    def _step(self, batch: tuple[Any, ...], first: tf.Tensor) -> tuple[dict[str, tf.Tensor], Any]:
+        """The sums over a batch that begins with a row, and its log likelihood."""
+        seed = noise.fold_in(noise.as_seed(_SEED), first)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         rows = tf.shape(tf.nest.flatten(x)[0])[0]
         with (
@@ -142,11 +142,10 @@ class Pass:
         log_prob = self._log_prob(y, outputs, sample_weight)
         return self.structure.sums(by_part), log_prob
 
-    @staticmethod
-    def _pairs(recording: Any, part: Any, left: Any, right: Any, rows: tf.Tensor) -> Pairs:
+    def _pairs(self, recording: Any, part: Any, left: Any, right: Any, rows: tf.Tensor) -> Pairs:
         one = recording.gradients(part, left, rows)
         other = one if right is left else recording.gradients(part, right, rows)
-        return Pairs(recording.operand(part, rows), one, other)
+        return Pairs(recording.operand(part, rows, self.structure.most_places), one, other)
 
     def _slope(self, batch: tuple[Any, ...]) -> list[tf.Tensor]:
         """The gradient of the log likelihood of a batch."""
@@ -167,7 +166,7 @@ class Pass:
 def num_batches(x: Any) -> int | None:
     """Number of batches, where it is known without reading them."""
     if is_arrays(x):
-        return -(-len(tf.nest.flatten(x)[0]) // _BATCH_SIZE)
+        return -(-len(tf.nest.flatten(x)[0]) // _batch_size(x))
     known = int(x.cardinality()) if isinstance(x, tf.data.Dataset) else -1
     return known if known >= 0 else None
 
@@ -187,7 +186,8 @@ def batches(model: keras.Model, x: Any, y: Any) -> Iterator[tuple[Any, ...]]:
                 f"`x` and `y` must have the same number of rows. Received: {sorted(counts)} rows"
             )
     specs = input_specs(model)
-    for inputs, targets, weights in in_batches(x, y, None, _BATCH_SIZE):
+    num_rows = _batch_size(x) if is_arrays(x) else 0
+    for inputs, targets, weights in in_batches(x, y, None, num_rows):
         if targets is None:
             raise ValueError(
                 "The curvature is that of the data a model was trained on: pass arrays `x` and "
@@ -205,6 +205,11 @@ def batches(model: keras.Model, x: Any, y: Any) -> Iterator[tuple[Any, ...]]:
                 tf.nest.flatten(in_order(model, weights)),
             )
         )
+
+
+def _batch_size(x: Any) -> int:
+    numbers = sum(math.prod(np.shape(one)[1:]) for one in tf.nest.flatten(x))
+    return min(_MOST_ROWS, max(1, _MOST_NUMBERS // max(1, numbers)))
 
 
 def _as_numpy(one: Any) -> Any:

@@ -42,8 +42,8 @@ class Laplace(AbstractAroundMode):
     Args:
         model: A built Keras model, compiled with a likelihood and trained.
         x: The training inputs: an array, a structure of arrays, or a batched `tf.data.Dataset` that
-            has the targets, too, and weights of rows if there are any. Of arrays, 256 rows are read
-            at a time.
+            has the targets, too, and weights of rows if there are any. Of arrays, some are
+            read at a time: at most 1024, with about a million numbers.
         y: The targets, for arrays.
         structure: See above.
         curvature: `"exact"`, with a backward pass for each output, or `"sampled"`, with one for

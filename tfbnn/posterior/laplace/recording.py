@@ -20,12 +20,12 @@ class Call(NamedTuple):
 
     Attributes:
         part: Its linear part.
-        places: What the weights are multiplied with.
+        inputs: What it was called with.
         outputs: What comes out before the activation; a tape watches it.
     """
 
     part: AbstractLinearPart
-    places: tf.Tensor
+    inputs: tf.Tensor
     outputs: tf.Tensor
 
 
@@ -51,19 +51,32 @@ class Recording:
         """The numbers of the calls of a part."""
         return [number for number, call in enumerate(self.calls) if call.part is part]
 
-    def add(self, part: AbstractLinearPart, places: tf.Tensor, outputs: tf.Tensor) -> None:
+    def add(self, part: AbstractLinearPart, inputs: tf.Tensor, outputs: tf.Tensor) -> None:
         """Note a call."""
         if tf.compat.v1.get_default_graph() is self._graph:
-            self.calls.append(Call(part, places, outputs))
+            self.calls.append(Call(part, inputs, outputs))
         else:
             self.in_loops.append(part)
 
-    def operand(self, part: AbstractLinearPart, num_rows: tf.Tensor) -> AbstractOperand:
-        """What the weights of a part are multiplied with, in all its calls."""
-        found = [self.calls[number].places for number in self.of(part)]
+    def operand(
+        self, part: AbstractLinearPart, num_rows: tf.Tensor, most_places: int | None = None
+    ) -> AbstractOperand:
+        """What the weights of a part are multiplied with, in all its calls.
+
+        Args:
+            part: The part.
+            num_rows: Number of rows.
+            most_places: How many places are enough, which are those of the first rows; None: all.
+        """
+        calls = [self.calls[number] for number in self.of(part)]
         if isinstance(part, EmbeddingPart):
-            flat = [tf.reshape(one, (num_rows, -1)) for one in found]
+            flat = [tf.reshape(part.places(call.inputs), (num_rows, -1)) for call in calls]
             return OneHot(part.shape, tf.concat(flat, axis=1))
+        if most_places is not None:
+            numbers = tf.add_n([tf.size(call.outputs) for call in calls])
+            places = numbers // (num_rows * part.shape[0] * part.shape[2])
+            num_rows = tf.clip_by_value(most_places // places, 1, num_rows)
+        found = [part.places(call.inputs[:num_rows]) for call in calls]
         tail = found[0].shape[-2:]
         flat = [tf.reshape(one, (num_rows, -1, *tail)) for one in found]
         return Rows(part.shape, tf.concat(flat, axis=1))
@@ -111,7 +124,7 @@ def _recording_call(
         # An operation of its own, so that the last one before an output can be told from others.
         outputs = tf.identity(part.before_activation(inputs, *args, **kwargs))
         tape.watch(outputs)
-        recording.add(part, part.places(inputs), outputs)
+        recording.add(part, inputs, outputs)
         return part.activated(outputs)
 
     return call

@@ -52,11 +52,13 @@ class AbstractStructure(abc.ABC):
         name: Its name.
         last_alone: Whether it is of the last layer alone.
         curvature: How the curvature is summed by default.
+        most_places: How many places of a batch are enough to sum over its inputs; None: all.
     """
 
     name: ClassVar[str]
     last_alone: ClassVar[bool] = False
     curvature: ClassVar[str] = "sampled"
+    most_places: ClassVar[int | None] = None
 
     def __init__(self, parts: Sequence[AbstractLinearPart]):
         self.parts = list(parts)
@@ -105,7 +107,8 @@ class Kronecker(AbstractStructure):
 
         curvature = mean over places of a a^T  x  sum over places of g g^T
 
-    A place of an example (a pixel, a step, a call of a shared layer) counts as an example.
+    A place of an example (a pixel, a step, a call of a shared layer) counts as an example. The mean
+    is over enough of them: the places of an image are many, and much alike.
 
     References:
         Martens and Grosse 2015, "Optimizing Neural Networks with Kronecker-factored Approximate
@@ -115,6 +118,7 @@ class Kronecker(AbstractStructure):
     """
 
     name = "kronecker"
+    most_places = 8192
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {}
