@@ -40,6 +40,17 @@ def linear(beta=1.0, num_draws=1, **options):
     return model
 
 
+@pytest.mark.parametrize(("given", "counted"), [(0, 24), (1, 34), (2, 68)])
+def test_few_rows_count_as_a_number_of_examples_for_each_weight(given, counted):
+    """24 rows, and 34 weights that are trained."""
+    model = network(optimizer(examples_per_weight=given, prior_scale=0.5), beta=0.5)
+    model.fit(X, Y, epochs=0, verbose=0)
+    model.optimizer.build(model.trainable_variables)
+    delta = 1 / (counted / 0.5 * 0.5**2)
+    for scale in model.optimizer.scales(model.trainable_variables):
+        np.testing.assert_allclose(scale, 1 / np.sqrt(counted / 0.5 * (0.1 + delta)), rtol=1e-5)
+
+
 @pytest.mark.parametrize("num_draws", [1, 3])
 def test_steps_by_hand(num_draws):
     """Algorithm 1 of the paper in NumPy, at the draws of the optimizer, whose loss has a gradient

@@ -1,6 +1,8 @@
 """IVON: variational inference at the cost of Adam, for plain Keras layers."""
 
 import functools
+import inspect
+import math
 from typing import Any
 
 import keras
@@ -34,10 +36,12 @@ class IVON(AbstractVariationalOptimizer):
         m = m - learning_rate * clip((g / (1 - beta_1**t) + delta * m) / (h + delta))
         sigma = 1 / sqrt(n * (h + delta))
 
-    with `n = num_examples / beta` of the model and `delta = 1 / (n * prior_scale**2)`: the prior is
-    `N(0, prior_scale**2)`. `h` starts at `initial_hessian`. A step is clipped, element
-    by element: where `h` is small, it would be far too long. `fit`, validation and checkpoints see
-    the mean; `tfbnn.predict` draws.
+    with `n = max(num_examples, examples_per_weight * weights) / beta`, of the model, and
+    `delta = 1 / (n * prior_scale**2)`: the prior is `N(0, prior_scale**2)`. Where there are more
+    weights than rows, the law of each weight alone cannot do justice to the ELBO, whose best one is
+    the prior; the rows then count as more of them. `h` starts at `initial_hessian`. A step is
+    clipped, element by element: where `h` is small, it would be far too long. `fit`, validation and
+    checkpoints see the mean; `tfbnn.predict` draws.
 
     Args:
         learning_rate: As in Keras; a hundredth of it is the largest step that a weight takes.
@@ -47,6 +51,8 @@ class IVON(AbstractVariationalOptimizer):
         beta_2: Memory of the Hessian, from 0 up to 1; None: that which fades 6.5 times over a
             `fit`, `1 - 6.5 / steps`.
         clip: Largest step of a weight, over `learning_rate`.
+        examples_per_weight: As how many examples the rows count at least, for each weight. 0 is the
+            ELBO of `beta`, however few they are.
         seed: Seed of the draws; None: another one for each optimizer.
         name: As in Keras.
 
@@ -77,6 +83,7 @@ class IVON(AbstractVariationalOptimizer):
         beta_1: float = 0.9,
         beta_2: float | None = None,
         clip: float = 0.01,
+        examples_per_weight: float = 1.0,
         seed: int | None = None,
         name: str = "ivon",
     ):
@@ -88,6 +95,9 @@ class IVON(AbstractVariationalOptimizer):
         self.beta_1 = arguments.real_number("beta_1", beta_1, 0, _LONGEST_MEMORY)
         self.beta_2 = None if beta_2 is None else arguments.share("beta_2", beta_2)
         self.clip = arguments.positive("clip", clip)
+        self.examples_per_weight = arguments.not_negative(
+            "examples_per_weight", examples_per_weight
+        )
         if seed is None:
             seed = int(keras.random.SeedGenerator().state.numpy()[0])
         self.seed = arguments.seed("seed", seed)
@@ -100,6 +110,7 @@ class IVON(AbstractVariationalOptimizer):
         if self.built:
             return
         super().build(variables)
+        self._num_weights = sum(math.prod(variable.shape) for variable in variables)
         # Of `h + delta`, which is positive whatever `num_examples` and `beta` are later.
         self._momentums, self._precisions = self.add_optimizer_variables(
             variables, ["momentum", "precision"]
@@ -131,7 +142,8 @@ class IVON(AbstractVariationalOptimizer):
             self.assign(slot, new)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("name", "prior_scale", "initial_hessian", "beta_1", "beta_2", "clip", "seed")
+        names = [*inspect.signature(IVON).parameters]
+        names.remove("learning_rate")
         rate = super().get_config()["learning_rate"]
         return {"learning_rate": rate, **{name: getattr(self, name) for name in names}}
 
@@ -146,7 +158,8 @@ class IVON(AbstractVariationalOptimizer):
                 "IVON needs a model of tfbnn, which steps at draws of the weights: take "
                 "`tfbnn.Sequential` or `tfbnn.Model`. Received: another Keras model"
             )
-        n = self._objective.tempered_num_examples()
+        least = self.examples_per_weight * self._num_weights
+        n = self._objective.tempered_num_examples(least)
         delta = 1.0 / (n * self.prior_scale**2)
         return [n, delta, tf.where(self.iterations == 0, self.initial_hessian + delta, 0.0)]
 

@@ -172,10 +172,10 @@ class Objective:
             factor *= self.recipe.kl_factor(self.progress, step)
         return values["beta"] * factor / values["num_examples"]
 
-    def tempered_num_examples(self) -> tf.Tensor:
-        """`num_examples / beta`, a scalar: how many examples the likelihood counts as."""
+    def tempered_num_examples(self, least: float = 0.0) -> tf.Tensor:
+        """`max(num_examples, least) / beta`, a scalar: as how many examples the rows count."""
         values = {name: tf.convert_to_tensor(v.value) for name, v in self._variables.items()}
-        return values["num_examples"] / values["beta"]
+        return tf.maximum(values["num_examples"], least) / values["beta"]
 
     def weighted_kl(self, model: keras.Model) -> list[tf.Tensor]:
         """The KL of a model times its weight; none where there is nothing random, or to train."""
