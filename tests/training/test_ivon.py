@@ -51,6 +51,20 @@ def test_few_rows_count_as_a_number_of_examples_for_each_weight(given, counted):
         np.testing.assert_allclose(scale, 1 / np.sqrt(counted / 0.5 * (0.1 + delta)), rtol=1e-5)
 
 
+def test_by_default_the_prior_is_that_of_the_fan_in():
+    model = network()
+    model.optimizer.build(model.trainable_variables)
+    model.objective.set_num_examples(100)
+    for variable, scale in zip(
+        model.trainable_variables,
+        model.optimizer.scales(model.trainable_variables),
+        strict=True,
+    ):
+        fan_in = np.prod(variable.shape[:-1])
+        prior = tfbnn.priors.FanIn().at_fan_in(int(fan_in)).scale
+        np.testing.assert_allclose(scale, 1 / np.sqrt(100 * 0.1 + prior**-2), rtol=1e-5)
+
+
 @pytest.mark.parametrize("num_draws", [1, 3])
 def test_steps_by_hand(num_draws):
     """Algorithm 1 of the paper in NumPy, at the draws of the optimizer, whose loss has a gradient

@@ -12,6 +12,7 @@ from tfbnn import arguments
 from tfbnn.layers.keras_internals import index_in
 from tfbnn.training.drawn_steps import AbstractVariationalOptimizer
 from tfbnn.weights import noise
+from tfbnn.weights.fan_in_priors import FanIn
 from tfbnn.weights.tracing import LARGE, compiled, inside_xla
 
 # How many times the memory of the Hessian fades over a `fit`: with less it stays at its start, with
@@ -37,7 +38,8 @@ class IVON(AbstractVariationalOptimizer):
         sigma = 1 / sqrt(n * (h + delta))
 
     with `n = max(num_examples, examples_per_weight * weights) / beta`, of the model, and
-    `delta = 1 / (n * prior_scale**2)`: the prior is `N(0, prior_scale**2)`. Where there are more
+    `delta = 1 / (n * prior_scale**2)`: the prior is `N(0, prior_scale**2)`, or that of
+    `tfbnn.priors.FanIn()`. Where there are more
     weights than rows, the law of each weight alone cannot do justice to the ELBO, whose best one is
     the prior; the rows then count as more of them. `h` starts at `initial_hessian`. A step is
     clipped, element by element: where `h` is small, it would be far too long. `fit`, validation and
@@ -45,7 +47,8 @@ class IVON(AbstractVariationalOptimizer):
 
     Args:
         learning_rate: As in Keras; a hundredth of it is the largest step that a weight takes.
-        prior_scale: Standard deviation of the prior of every weight.
+        prior_scale: Standard deviation of the prior of every weight, or `"fan_in"`:
+            `sqrt(10 / fan_in)`, with the product of all axes of a variable but the last.
         initial_hessian: `h` at the start, positive; too large, and it is felt to the end.
         beta_1: Memory of the gradient, from 0 up to 0.9999.
         beta_2: Memory of the Hessian, from 0 up to 1; None: that which fades 6.5 times over a
@@ -78,7 +81,7 @@ class IVON(AbstractVariationalOptimizer):
     def __init__(
         self,
         learning_rate: Any = 0.1,
-        prior_scale: float = 0.3,
+        prior_scale: float | str = "fan_in",
         initial_hessian: float = 0.1,
         beta_1: float = 0.9,
         beta_2: float | None = None,
@@ -89,7 +92,7 @@ class IVON(AbstractVariationalOptimizer):
     ):
         # Without Keras' other options: each would make another algorithm of this one.
         super().__init__(learning_rate=learning_rate, name=name)
-        self.prior_scale = arguments.standard_deviation("prior_scale", prior_scale)
+        self.prior_scale = arguments.standard_deviation_or_fan_in("prior_scale", prior_scale)
         self.initial_hessian = arguments.positive("initial_hessian", initial_hessian)
         # At 1 nothing would ever be learnt.
         self.beta_1 = arguments.real_number("beta_1", beta_1, 0, _LONGEST_MEMORY)
@@ -120,9 +123,12 @@ class IVON(AbstractVariationalOptimizer):
         return noise.fold_in(noise.as_seed(self.seed), tf.cast(self.iterations, tf.int32))
 
     def scales(self, variables: list[keras.Variable]) -> list[tf.Tensor]:
-        precisions = [tf.convert_to_tensor(self._slots(v)[1].value) for v in variables]
-        n, _, start = self._law()
-        return [_pass(_scale, one.shape)(one, n, start) for one in precisions]
+        found = []
+        for variable in variables:
+            n, _, start = self._law(variable)
+            precision = tf.convert_to_tensor(self._slots(variable)[1].value)
+            found.append(_pass(_scale, precision.shape)(precision, n, start))
+        return found
 
     def apply_drawn(
         self, gradients: list[tf.Tensor], products: list[tf.Tensor], variables: list[Any]
@@ -133,7 +139,7 @@ class IVON(AbstractVariationalOptimizer):
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: Any) -> None:
         """The update of one variable, from the gradient and its product with the noise."""
-        law, slots = self._law(), [variable, *self._slots(variable)]
+        law, slots = self._law(variable), [variable, *self._slots(variable)]
         values = [tf.convert_to_tensor(slot) for slot in slots]
         rates = [learning_rate, self.clip, self.beta_1, self._beta_2(), self.iterations + 1]
         rates = [tf.cast(rate, tf.float32) for rate in rates]
@@ -151,7 +157,7 @@ class IVON(AbstractVariationalOptimizer):
         index = index_in(self, variable)
         return self._momentums[index], self._precisions[index]
 
-    def _law(self) -> list[tf.Tensor]:
+    def _law(self, variable: Any) -> list[tf.Tensor]:
         """`n`, `delta`, and what is added to the slot of `h + delta`, which is 0 at first."""
         if self._objective is None:
             raise TypeError(
@@ -160,8 +166,13 @@ class IVON(AbstractVariationalOptimizer):
             )
         least = self.examples_per_weight * self._num_weights
         n = self._objective.tempered_num_examples(least)
-        delta = 1.0 / (n * self.prior_scale**2)
+        delta = 1.0 / (n * self._prior_scale_of(variable) ** 2)
         return [n, delta, tf.where(self.iterations == 0, self.initial_hessian + delta, 0.0)]
+
+    def _prior_scale_of(self, variable: Any) -> float:
+        if self.prior_scale == "fan_in":
+            return FanIn().at_fan_in(math.prod(variable.shape[:-1])).scale
+        return self.prior_scale
 
     def _beta_2(self) -> Any:
         if self.beta_2 is not None:

@@ -66,7 +66,7 @@ def ivon(build: Build, task: Task, settings: Any) -> Posterior:
     model = tfbnn.Sequential([keras.Input(task.train[0].shape[1:]), *build().layers])
     steps = settings.epochs * _steps_per_epoch(task, settings)
     rate = keras.optimizers.schedules.CosineDecay(settings.ivon_learning_rate, steps)
-    model.compile(tfbnn.optimizers.IVON(rate), loss=LOSS, beta=settings.ivon_beta)
+    model.compile(tfbnn.optimizers.IVON(rate), loss=LOSS)
     return posterior_of(_fitted(model, task, settings))
 
 

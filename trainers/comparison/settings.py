@@ -37,8 +37,7 @@ class CompareSettings:
     mc_dropout_rate: float = option(0.1, "share of units that MC dropout drops")
     ensemble_members: int = option(5, "networks of an ensemble")
     swag_learning_rate: float = option(3e-3, "of SWAG, constant in the second half of its epochs")
-    ivon_learning_rate: float = option(0.3, "of IVON at the start, from which it falls to 0")
-    ivon_beta: float = option(0.03, "factor of the KL of IVON; 1 is the ELBO")
+    ivon_learning_rate: float = option(0.1, "of IVON at the start, from which it falls to 0")
     num_samples: int = option(32, "networks drawn for a prediction")
     output: str = option("saved_models", "folder that runs are written to")
     name: str | None = option(None, "folder of the comparison in it; else <dataset>-compare")
@@ -57,7 +56,7 @@ class CompareSettings:
             different = len(set(values)) == len(values) > 0
             check(self, name, different, "one or more, all different")
         check(self, "routes", set(self.routes) <= set(ROUTES), f"some of {tuple(ROUTES)}")
-        for name in ("learning_rate", "swag_learning_rate", "ivon_learning_rate", "ivon_beta"):
+        for name in ("learning_rate", "swag_learning_rate", "ivon_learning_rate"):
             check(self, name, getattr(self, name) > 0, "positive")
         check(self, "weight_decay", self.weight_decay >= 0, "at least 0")
         check(self, "mc_dropout_rate", 0 < self.mc_dropout_rate < 1, "between 0 and 1")
@@ -81,16 +80,13 @@ BY_DATASET = {
         epochs=200,
         learning_rate=1e-2,
         swag_learning_rate=3e-2,
-        ivon_beta=0.1,
     ),
     "mnist": CompareSettings(
         dataset="mnist",
-        epochs=10,
+        epochs=5,
         batch_size=128,
         learning_rate=1e-3,
         swag_learning_rate=1e-3,
         mc_dropout_rate=0.5,
-        ivon_learning_rate=0.1,
-        ivon_beta=0.1,
     ),
 }

@@ -205,7 +205,8 @@ class Laplace(AbstractAroundMode):
     def with_laws(self) -> Any | None:
         """With `structure="diagonal"` and `predictive="sampled"` the weights are independent.
 
-        None, too, if a layer that is random has no namesake in `tfbnn.layers`.
+        None, too, if a layer that is random has no namesake in `tfbnn.layers`: with
+        `trainable = False` such a layer (BatchNormalization) stays as it is.
         """
         if not isinstance(self._structure, Diagonal) or self.predictive != "sampled":
             return None
