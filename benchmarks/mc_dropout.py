@@ -29,6 +29,7 @@ from trainers.comparison import networks, tasks
 from trainers.comparison.routes import LOSS
 from trainers.comparison.tasks import Task
 
+LENET = networks.Architecture(filters=(20, 50), window=5, padding="valid", widths=(500,))
 _COLUMNS = {"standard": "standard pass, %", "dropout": "MC dropout, %", "change": "change, %"}
 
 
@@ -72,7 +73,7 @@ def _result(settings: argparse.Namespace, seed: int) -> dict[str, Any]:
 def _trained(settings: argparse.Namespace, seed: int) -> dict[str, Any]:
     task = tasks.load("mnist", settings.data_dir, smoke=settings.smoke)
     keras.utils.set_random_seed(seed)
-    model = networks.builder(task)(settings.dropout)
+    model = networks.builder(task, LENET)(settings.dropout)
     _fit(model, task, settings.epochs)
     draws = {"seed": seed, "verbose": 0}
     posterior = tfbnn.posteriors.MCDropout(model)

@@ -29,16 +29,16 @@ class Architecture:
 ARCHITECTURES = {
     "digits": Architecture(filters=(16, 32), widths=(64,)),
     "moons": Architecture(widths=(50, 50)),
-    # The LeNet of Gal and Ghahramani 2015, sec. 4.
-    "mnist": Architecture(filters=(20, 50), window=5, padding="valid", widths=(500,)),
+    # LeNet-5.
+    "mnist": Architecture(filters=(6, 16), window=5, padding="valid", widths=(120, 84)),
 }
 
 Build = Callable[..., keras.Sequential]
 
 
-def builder(task: Task) -> Build:
-    """A function that makes the untrained network of a task; `dropout` is its only argument."""
-    return functools.partial(_network, ARCHITECTURES[task.name], task)
+def builder(task: Task, architecture: Architecture | None = None) -> Build:
+    """A function that makes an untrained network for a task; `dropout` is its only argument."""
+    return functools.partial(_network, architecture or ARCHITECTURES[task.name], task)
 
 
 def _network(architecture: Architecture, task: Task, dropout: float = 0.0) -> keras.Sequential:

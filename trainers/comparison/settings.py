@@ -87,6 +87,5 @@ BY_DATASET = {
         batch_size=128,
         learning_rate=1e-3,
         swag_learning_rate=1e-3,
-        mc_dropout_rate=0.5,
     ),
 }
