@@ -28,6 +28,7 @@ from tfbnn.scores import (
     diagrams,
     number_scores,
     number_uncertainty,
+    risk_coverage,
     temperature,
 )
 from tfbnn.training import strategies
@@ -678,6 +679,7 @@ def _prediction(made: World) -> list[Entry]:
             ),
             slow=True,
         ),
+        *_decisions(made, drawing, y),
         *(
             Entry(
                 f"{type(answer).__name__}.{name}",
@@ -702,6 +704,39 @@ def _prediction(made: World) -> list[Entry]:
             tfbnn.lite.Model(made.file).predict,
             lambda: {"x": made.x},
             {"x": values.array()},
+        ),
+    ]
+
+
+def _decisions(made: World, drawing: dict[str, Kind], y: Kind) -> list[Entry]:
+    x = np.tile(made.x, (20, 1))
+    right = {"x": x, "y": np.tile(made.said, 20), "num_samples": 1, "seed": 0}
+    common = {"x": values.rows(), "y": _unless_none(y), **drawing}
+    del common["verbose"]
+    # How many rows a number asks for is another thing.
+    share = Kind(_PROBABILITY.name, lambda value: _PROBABILITY.fits(value) and None)
+    aliases = ("labels", "y")
+    sets = {
+        "coverage": share,
+        "penalty": values.real(0, 1),
+        "num_unpenalised": values.whole(0),
+        "randomised": values.boolean(),
+    }
+    acceptance = {
+        "risk": share,
+        "confidence": share,
+        # Of classes there is none.
+        "tolerance": Kind("None", lambda value: value is None),
+    }
+    return [
+        _of_model("tfbnn.conformal", tfbnn.conformal, made, right, common | sets, aliases=aliases),
+        _of_model(
+            "tfbnn.selective",
+            tfbnn.selective,
+            made,
+            {**right, "risk": 0.5},
+            common | acceptance,
+            aliases=aliases,
         ),
     ]
 
@@ -753,6 +788,23 @@ def _scores(made: World) -> list[Entry]:
                 ("reliability_diagram",),
                 {**labelled},
                 {**bins, "path": values.optional(values.path()), "title": _TITLE},
+            ),
+            (
+                ("risk_coverage_diagram",),
+                {"wrong": made.y, "uncertainty": made.x[:, 0]},
+                {
+                    "path": values.optional(values.path()),
+                    "title": _TITLE,
+                    "risk": values.optional(values.real(0, 1)),
+                    "coverage": values.optional(values.real(0, 1)),
+                },
+            ),
+        ),
+        risk_coverage: (
+            (
+                ("risk_coverage", "area_under_risk_coverage"),
+                {"wrong": made.y, "uncertainty": made.x[:, 0]},
+                {},
             ),
         ),
     }
