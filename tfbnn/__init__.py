@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tfbnn.conversion.to_deterministic import to_deterministic as to_deterministic
     from tfbnn.decisions.conformal import conformal as conformal
     from tfbnn.decisions.selective import selective as selective
+    from tfbnn.export.deciding import decide as decide
     from tfbnn.posterior.routes import load_posterior as load_posterior
     from tfbnn.prediction.calibration import calibrate as calibrate
     from tfbnn.prediction.evaluation import evaluate as evaluate
@@ -66,6 +67,7 @@ _HOMES = {
     "calibrate": "tfbnn.prediction.calibration",
     "conformal": "tfbnn.decisions.conformal",
     "selective": "tfbnn.decisions.selective",
+    "decide": "tfbnn.export.deciding",
     "prune": "tfbnn.pruning.prune",
     "compact": "tfbnn.pruning.compaction",
     "distill": "tfbnn.pruning.distillation",

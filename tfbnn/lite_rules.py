@@ -159,3 +159,17 @@ def rule_of(config: dict[str, Any]) -> Rule:
             f"newer version ({error}). Received: {config!r}"
         ) from error
     return rule
+
+
+def rules_of(manifest: dict[str, Any]) -> list[Rule]:
+    """The rules in a manifest, or a `ValueError` if they are damaged or about another file."""
+    decisions = manifest.get("decisions", {"rules": [], "sha256": manifest.get("sha256")})
+    if not isinstance(decisions, dict) or not isinstance(decisions.get("rules"), list):
+        raise ValueError(f"The decisions in the manifest are damaged. Received: {decisions!r}")
+    if decisions.get("sha256") != manifest.get("sha256"):
+        raise ValueError(
+            "The decisions in the manifest are about another file, one that was written before: "
+            "call `tfbnn.decide` for this one. "
+            f"Received: decisions of a file with the checksum {decisions.get('sha256')!r}"
+        )
+    return [rule_of(config) for config in decisions["rules"]]
