@@ -35,8 +35,7 @@ class Answer(tuple):
             under one name for both, and what is left, are `epistemic` and `aleatoric`. A file of a
             model with a temperature of the mean has `"expected_entropy"` too, the `aleatoric`: the
             parts are then of the draws before that, and do not add up to the uncertainty. After
-            `tfbnn.decide` there are `"set"`, booleans `(rows, classes)`, or `"interval"`, lower and
-            upper `(2, rows, targets)`; and `"accepted"`, booleans `(rows,)`.
+            `tfbnn.decide` there are `"set"` or `"interval"`, and `"accepted"`, too; see there.
     """
 
     outputs: dict[str, np.ndarray]

@@ -90,6 +90,8 @@ class World:
         )
         self.file = self.folder / "model.tflite"
         tfbnn.export.tflite(self.model, self.file, "moments", check_data=self.x)
+        self.decided = self.folder / "decided.tflite"
+        tfbnn.export.tflite(self.model, self.decided, "moments", check_data=self.x)
         self.plain = _plain()
         self.optimized = _optimized()
         self.posterior_file = self.folder / "posterior"
@@ -730,6 +732,20 @@ def _decisions(made: World, drawing: dict[str, Kind], y: Kind) -> list[Entry]:
     }
     return [
         _of_model("tfbnn.conformal", tfbnn.conformal, made, right, common | sets, aliases=aliases),
+        Entry(
+            "tfbnn.decide",
+            tfbnn.decide,
+            lambda: {"path": made.decided, "x": x, "y": right["y"], "coverage": 0.5, "risk": 0.5},
+            {
+                "path": values.path(),
+                "x": values.array(),
+                "y": values.array(),
+                **{name: values.optional(share) for name in ("coverage", "risk")},
+                **{name: sets[name] for name in ("penalty", "num_unpenalised")},
+                **{name: acceptance[name] for name in ("confidence", "tolerance")},
+            },
+            aliases=("labels",),
+        ),
         _of_model(
             "tfbnn.selective",
             tfbnn.selective,

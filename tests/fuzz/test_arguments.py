@@ -31,7 +31,7 @@ NOT_CALLED = {
     "tfbnn.layers.RandomMap",
     *("tfbnn.posteriors.AbstractPosterior", "tfbnn.posteriors.AbstractGaussianPosterior"),
     *("tfbnn.lite.Answer", "tfbnn.scores.class_scores.Reliability"),
-    "tfbnn.scores.risk_coverage.RiskCoverage",
+    *("tfbnn.lite.read_manifest", "tfbnn.scores.risk_coverage.RiskCoverage"),
     *("tfbnn.scores.class_scores.calibration_error", "tfbnn.scores.temperature.examples_of"),
     *("tfbnn.scores.temperature.Temperature", "tfbnn.scores.temperature.Examples"),
     *("tfbnn.scores.temperature.fitted", "tfbnn.scores.temperature.chosen"),

@@ -2,8 +2,10 @@
 
 import functools
 import json
+import pathlib
 import shutil
 import subprocess
+import tempfile
 
 import keras
 import numpy as np
@@ -22,7 +24,7 @@ LOSSES = {
     "number": (tfbnn.losses.NormalNLL("head"), 2),
     "numbers": (tfbnn.losses.NormalNLL(0.5), 3),
 }
-FLAGS = ["-std=c99", "-O3", "-Wall", "-Wextra", "-Werror", "-pedantic", "-march=native"]
+FLAGS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-march=native"]
 COMPILERS = [one for one in ("gcc", "clang") if shutil.which(one)]
 
 PROGRAM = """\
@@ -83,10 +85,17 @@ def labels_of(name, x):
     return mean.argmax(axis=-1) if name == "classes" else (mean > 0.5).astype(int)
 
 
+@functools.cache
+def written(name):
+    """A folder of code, which every test copies."""
+    folder = pathlib.Path(tempfile.mkdtemp()) / "net"
+    tfbnn.export.c(model_of(name), folder, check_data=rows_of(0))
+    return folder
+
+
 def decided(name, folder, **settings):
-    """The folder of code with decisions, and its manifest."""
-    options = {"check_data": rows_of(0), "overwrite": True}
-    tfbnn.export.c(model_of(name), folder / "net", **options)
+    """The manifest of code with decisions, in a folder `net`."""
+    shutil.copytree(written(name), folder / "net")
     x = rows_of(1)
     return tfbnn.decide(folder / "net", x, labels_of(name, x), **settings)
 
@@ -102,8 +111,8 @@ def answered(folder, described, compiler="cc"):
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if ended.returncode:
         raise RuntimeError(ended.stderr)
-    written = rows_of(2).tobytes()
-    return subprocess.run([folder / "main"], input=written, capture_output=True).stdout
+    rows = rows_of(2).tobytes()
+    return subprocess.run([folder / "main"], input=rows, capture_output=True).stdout
 
 
 def table_of(described, name, prediction_size, uncertainty_size):
@@ -133,11 +142,11 @@ SETTINGS = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_code_decides_as_the_rules_do(name, compiler, tmp_path):
     described = decided(name, tmp_path, **SETTINGS[name])
-    written = answered(tmp_path, described, compiler)
+    answers = answered(tmp_path, described, compiler)
     uncertainty_size = 1 if name == "classes" else model_of(name).output_shape[-1]
     uncertainty_size = 1 if name == "number" else uncertainty_size
     size = 1 if name == "number" else model_of(name).output_shape[-1]
-    found = np.frombuffer(written, table_of(described, name, size, uncertainty_size))
+    found = np.frombuffer(answers, table_of(described, name, size, uncertainty_size))
     assert len(found) == ROWS
     for config in described["decisions"]["rules"]:
         rule = lite_rules.rule_of(config)
@@ -152,21 +161,21 @@ def test_the_code_decides_as_the_rules_do(name, compiler, tmp_path):
             assert described["decisions"]["num_kept"] > 0
 
 
-@pytest.mark.parametrize("num_unpenalised", [0, 1, 2])
+@pytest.mark.parametrize("num_unpenalised", [0, 2])
 def test_penalised_sets(num_unpenalised, tmp_path):
     settings = {"coverage": 0.9, "penalty": 0.07, "num_unpenalised": num_unpenalised}
     described = decided("classes", tmp_path, **settings)
     found = np.frombuffer(answered(tmp_path, described), table_of(described, "classes", 5, 1))
     (rule,) = map(lite_rules.rule_of, described["decisions"]["rules"])
-    assert rule.penalty == np.float32(0.07) or rule.penalty == 0.07
     np.testing.assert_array_equal(found["set"], rule(found["prediction"], None))
 
 
 def test_thresholds_of_another_network_do_not_compile(tmp_path):
     described = decided("classes", tmp_path, coverage=0.9)
-    kernel = model_of("classes").layers[0].kernel.loc_variable
+    other = tfbnn.clone_model(model_of("classes"))
+    kernel = other.layers[0].kernel.loc_variable
     kernel.assign(kernel * 1.1)
-    tfbnn.export.c(model_of("classes"), tmp_path / "net", check_data=rows_of(0), overwrite=True)
+    tfbnn.export.c(other, tmp_path / "net", check_data=rows_of(0), overwrite=True)
     with pytest.raises(RuntimeError, match="the thresholds are of another network than net.h"):
         answered(tmp_path, described)
     manifest = json.loads((tmp_path / "net" / "net.json").read_text())
@@ -183,14 +192,14 @@ def test_thresholds_of_another_network_do_not_compile(tmp_path):
     ],
 )
 def test_bad_inputs(x, message, tmp_path):
-    tfbnn.export.c(model_of("classes"), tmp_path / "net", check_data=rows_of(0))
+    shutil.copytree(written("classes"), tmp_path / "net")
     with pytest.raises(ValueError, match=message):
         tfbnn.decide(tmp_path / "net", x, np.zeros(len(x), int), coverage=0.5)
     assert not (tmp_path / "net" / "net_decisions.h").exists()
 
 
 def test_code_that_changed_is_an_error(tmp_path):
-    tfbnn.export.c(model_of("classes"), tmp_path / "net", check_data=rows_of(0))
+    shutil.copytree(written("classes"), tmp_path / "net")
     with open(tmp_path / "net" / "net.c", "a") as file:
         file.write("\n")
     with pytest.raises(ValueError, match="net.c is not the file that its manifest net.json desc"):
