@@ -131,9 +131,13 @@ def test_a_data_set_and_a_posterior_will_do():
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(7)
     settings = {"num_samples": 3, "seed": 1, "coverage": 0.8}
     found = tfbnn.conformal(model, data, **settings)
-    other = tfbnn.conformal(tfbnn.posteriors.Ensemble([model, model]), x, y, **settings)
+    ensemble = tfbnn.posteriors.Ensemble([model, make_model("classes", 0, 0.1)])
+    other = tfbnn.conformal(ensemble, x, y, **settings)
     assert found.threshold == tfbnn.conformal(model, x, y, **settings).threshold
     assert other.predict(x).region.shape == (60, 3)
+    model.likelihood.take_temperatures(model.likelihood.at(2.0))
+    with pytest.raises(ValueError, match="the network has changed since"):
+        other.predict(x)
 
 
 def test_randomised_sets_repeat_with_a_seed():

@@ -2,7 +2,10 @@
 
 import functools
 import json
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -173,6 +176,17 @@ def test_a_network_that_changed_after_calibration_is_an_error(decided, tmp_path)
     manifest.write_text(json.dumps({**new, "decisions": old["decisions"]}))
     with pytest.raises(ValueError, match="are about another file.*call `tfbnn.decide`"):
         tfbnn.lite.Model(decided)
+
+
+def test_two_files_copied_beside_it_are_enough(decided):
+    for name in ("lite.py", "lite_rules.py"):
+        shutil.copy(pathlib.Path(tfbnn.__file__).with_name(name), decided.parent)
+    np.save(decided.parent / "x.npy", rows_of(3))
+    code = "import lite, sys, numpy as np; model = lite.Model('m.tflite'); x = np.load('x.npy')"
+    code += "; np.save('set.npy', model.predict(x).set); assert 'tfbnn' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=decided.parent, check=True)
+    expected = tfbnn.lite.Model(decided).predict(rows_of(3)).set
+    np.testing.assert_array_equal(np.load(decided.parent / "set.npy"), expected)
 
 
 @pytest.mark.parametrize("decisions", [1, {}, {"rules": [{}]}, {"rules": 1}])

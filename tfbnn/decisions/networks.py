@@ -62,6 +62,5 @@ def digest_of(posterior: AbstractPosterior) -> str:
     for model in posterior.models:
         for weight in model.weights:
             found.update(np.ascontiguousarray(weight.numpy()).tobytes())
-    for one in posterior.likelihoods:
-        found.update(repr((one.temperature, one.mean_temperature)).encode())
+    found.update(repr(posterior.temperatures).encode())
     return found.hexdigest()
