@@ -100,6 +100,7 @@ def test_a_rule_comes_back_from_its_configuration(rule):
 @pytest.mark.parametrize(
     "config",
     [{}, {"rule": "Other"}, {"rule": "Accepted"}, {"rule": "Accepted", "threshold": "a"}, None]
+    + [{"rule": "ClassSet", "threshold": 0.5, "penalty": 0.1, "num_unpenalised": "1"}]
     + [{"rule": "Accepted", "threshold": float("nan")}, {"rule": ["Accepted"], "threshold": 1.0}],
 )
 def test_a_damaged_configuration_is_an_error(config):

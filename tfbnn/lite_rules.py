@@ -151,8 +151,9 @@ def rule_of(config: dict[str, Any]) -> Rule:
     try:
         settings = dict(config)
         rule = RULES[settings.pop("rule")](**settings)
-        if not np.isfinite(rule.thresholds).all():
-            raise ValueError("a threshold that is no number")
+        values = [np.asarray(value) for value in settings.values()]
+        if not all(one.dtype.kind in "if" and np.isfinite(one).all() for one in values):
+            raise ValueError("what should be a number is none")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"A rule must be one of {sorted(RULES)} with its numbers; this one is damaged, or of a "
