@@ -28,7 +28,7 @@ class Regions(NamedTuple):
     region: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Conformal:
     """Sets or intervals that hold the truth with the probability `coverage` or more.
 

@@ -29,7 +29,7 @@ class Selected(NamedTuple):
     accepted: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Selective:
     """Acceptance of predictions, of which at most the share `risk` is wrong.
 
