@@ -12,7 +12,7 @@ import tfbnn
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "tfbnn"
 FLOW = ["weights", "layers", "scores", "likelihoods", "training", "conversion", "posterior"]
-FLOW += ["prediction", "pruning", "export"]
+FLOW += ["prediction", "decisions", "pruning", "export"]
 STAGES = [*FLOW, "search"]
 FILES = sorted(path for stage in STAGES for path in (PACKAGE / stage).rglob("*.py"))
 
@@ -41,8 +41,9 @@ def test_the_check_sees_an_import():
     assert "weights" in set(_imported_stages(PACKAGE / "layers" / "variational.py"))
 
 
-def test_lite_imports_nothing_of_the_package():
-    tree = ast.parse((PACKAGE / "lite.py").read_text())
+@pytest.mark.parametrize("name", ["lite.py", "lite_rules.py"])
+def test_lite_imports_nothing_of_the_package(name):
+    tree = ast.parse((PACKAGE / name).read_text())
     modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     modules |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     assert not {m for m in modules if m.startswith(("tfbnn", "tensorflow", "keras"))}

@@ -69,13 +69,19 @@ def evaluated(posterior, x, y, folder):
     assert found.nll == pytest.approx(-mean.sum(-1).mean(), rel=1e-4)
 
 
+def right_in_two_of_three(posterior, x, y):
+    """Labels of which neither the surest nor the least sure answers are best; numbers as they
+    are."""
+    if y.ndim > 1:
+        return y
+    said = answers(posterior, x).prediction.argmax(axis=-1)
+    return np.where(np.arange(ROWS) % 3, said, (said + 1) % 3)
+
+
 def calibrated(posterior, x, y, folder):
     (likelihood,) = posterior.likelihoods
     options = {"num_samples": COUNT, "seed": 3, "verbose": 0}
-    # Two in three are right, so that neither the surest nor the least sure answers are best.
-    if y.ndim == 1:
-        said = answers(posterior, x).prediction.argmax(axis=-1)
-        y = np.where(np.arange(ROWS) % 3, said, (said + 1) % 3)
+    y = right_in_two_of_three(posterior, x, y)
     before = tfbnn.evaluate(posterior, x, y, **options).nll
     try:
         found = tfbnn.calibrate(posterior, x, y, **options)
@@ -90,6 +96,28 @@ def calibrated(posterior, x, y, folder):
         assert tfbnn.evaluate(posterior, x, y, **options).nll < before
     finally:
         likelihood.take_temperatures(likelihood.at())
+
+
+def covered(posterior, x, y, folder):
+    # Of 12 rows ceil(13 * 0.8) = 11 are held, or more where scores are equal.
+    found = tfbnn.conformal(posterior, x, y, coverage=0.8, num_samples=COUNT, seed=3)
+    prediction, uncertainty, region = found.predict(x)
+    same({"prediction": prediction}, {"prediction": answers(posterior, x).prediction})
+    if y.ndim == 1:
+        held = region[np.arange(ROWS), y]
+    else:
+        held = (region[0] <= y + 1e-5) & (y - 1e-5 <= region[1])
+    assert (held.sum(axis=0) >= 11).all()
+
+
+def selected(posterior, x, y, folder):
+    # ceil(log(0.5) / log(0.1)) = 1 row that is right shows a risk of 0.9.
+    settings = {"risk": 0.9, "confidence": 0.5, "num_samples": COUNT, "seed": 3}
+    y = right_in_two_of_three(posterior, x, y)
+    found = tfbnn.selective(posterior, x, y, **settings)
+    np.testing.assert_array_equal(
+        found.accepted(x), answers(posterior, x).uncertainty <= np.float32(found.threshold)
+    )
 
 
 def pruned(posterior, x, y, folder):
@@ -162,6 +190,8 @@ USES = {
     "predict": Use(predicted),
     "evaluate": Use(evaluated),
     "calibrate": Use(calibrated, {"classes": "Temperature scaling is for classes"}),
+    "conformal": Use(covered),
+    "selective": Use(selected, {"classes": "decided by one answer a row|pass `tolerance=`"}),
     "prune": Use(pruned, LAWS),
     "compact": Use(compacted, LAWS),
     "pruning curve": Use(curve, LAWS),

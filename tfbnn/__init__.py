@@ -3,7 +3,7 @@
 The flow is the layout:
 
     weights -> layers -> scores -> likelihoods -> training -> conversion -> posterior -> prediction
-    -> pruning -> export
+    -> decisions -> pruning -> export
 
 with `search`, which needs keras-tuner, and the trainers on top. Names are loaded when they are
 first used, so that `import tfbnn.lite` works on a device without TensorFlow.
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from tfbnn import search as search
     from tfbnn.conversion.to_bayesian import to_bayesian as to_bayesian
     from tfbnn.conversion.to_deterministic import to_deterministic as to_deterministic
+    from tfbnn.decisions.conformal import conformal as conformal
+    from tfbnn.decisions.selective import selective as selective
+    from tfbnn.export.deciding import decide as decide
     from tfbnn.posterior.routes import load_posterior as load_posterior
     from tfbnn.prediction.calibration import calibrate as calibrate
     from tfbnn.prediction.evaluation import evaluate as evaluate
@@ -62,6 +65,9 @@ _HOMES = {
     "predict": "tfbnn.prediction.predictive",
     "evaluate": "tfbnn.prediction.evaluation",
     "calibrate": "tfbnn.prediction.calibration",
+    "conformal": "tfbnn.decisions.conformal",
+    "selective": "tfbnn.decisions.selective",
+    "decide": "tfbnn.export.deciding",
     "prune": "tfbnn.pruning.prune",
     "compact": "tfbnn.pruning.compaction",
     "distill": "tfbnn.pruning.distillation",

@@ -113,6 +113,11 @@ def share(name: str, value: Any) -> float:
     return real_number(name, value, 0, 1)
 
 
+def probability(name: str, value: Any) -> float:
+    """`real_number`, strictly between 0 and 1."""
+    return real_number(name, value, 0, 1, exclusive=True, single=False)
+
+
 def standard_deviation(name: str, value: Any) -> float:
     """`real_number`, of a size that float32 can square and divide by."""
     return real_number(name, value, SMALLEST_SCALE, LARGEST_SCALE)

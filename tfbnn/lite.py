@@ -2,11 +2,12 @@
 
 On a device nothing else has to be installed. Either `pip install --no-deps tfbnn` and
 `pip install numpy ai-edge-litert`, then `import tfbnn.lite`; or copy this one file beside the model
-and `import lite`.
+and `import lite`; for a file with decisions (`tfbnn.decide`) copy `lite_rules.py` too.
 """
 
 import contextlib
 import hashlib
+import importlib
 import json
 import operator
 import os
@@ -33,7 +34,8 @@ class Answer(tuple):
             numbers: the standard deviation that is about the weights, `(rows, targets)`). The same
             under one name for both, and what is left, are `epistemic` and `aleatoric`. A file of a
             model with a temperature of the mean has `"expected_entropy"` too, the `aleatoric`: the
-            parts are then of the draws before that, and do not add up to the uncertainty.
+            parts are then of the draws before that, and do not add up to the uncertainty. After
+            `tfbnn.decide` there are `"set"` or `"interval"`, and `"accepted"`, too; see there.
     """
 
     outputs: dict[str, np.ndarray]
@@ -100,6 +102,7 @@ class Model:
             raise TypeError(f"`path` must be that of a file. Received: path={path!r}")
         self.path = pathlib.Path(path)
         self.manifest = _checked_manifest(self.path)
+        self._rules = _rules_of(self.manifest)
         with self._blamed_on_the_file("read"):
             self._interpreter = Interpreter(str(self.path), num_threads=num_threads)
             signatures = self._interpreter.get_signature_list()
@@ -151,7 +154,8 @@ class Model:
         """
         found = self.outputs(x)
         if self.output_names == [""]:
-            return Answer(found)
+            pair = found["prediction"], found["uncertainty"]
+            return Answer({**found, **{rule.name: rule(*pair) for rule in self._rules}})
         return {
             output: Answer(
                 {n.removeprefix(f"{output}_"): v for n, v in found.items() if _is_of(output, n)}
@@ -160,7 +164,7 @@ class Model:
         }
 
     def outputs(self, x: Any) -> dict[str, np.ndarray]:
-        """All that the file says, by the names in it; `x` as in `predict`."""
+        """All that the file itself says, by the names in it; `x` as in `predict`."""
         x, size = self._checked_inputs(x), self.batch_size
         answers = [
             self._run({name: one[start : start + size] for name, one in x.items()})
@@ -265,7 +269,7 @@ def _checked_manifest(path: pathlib.Path) -> dict[str, Any] | None:
         beside = whole / beside.name
     if not os.path.lexists(beside):
         return None
-    manifest = _read_manifest(beside)
+    manifest = read_manifest(beside)
     expected = manifest.get("sha256")
     if not isinstance(expected, str):
         raise ValueError(
@@ -283,7 +287,16 @@ def _checked_manifest(path: pathlib.Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
+def _rules_of(manifest: dict[str, Any] | None) -> list[Any]:
+    if "decisions" not in (manifest or {}):
+        return []
+    # It lies beside this file, in the package or where both were copied to.
+    name = f"{__package__}.lite_rules" if __package__ else "lite_rules"
+    return importlib.import_module(name).rules_of(manifest)
+
+
+def read_manifest(path: pathlib.Path) -> dict[str, Any]:
+    """What a manifest says, or a `ValueError` if it is damaged."""
     try:
         # A pipe would keep the reader waiting.
         if not path.is_file():

@@ -28,6 +28,7 @@ from tfbnn.scores import (
     diagrams,
     number_scores,
     number_uncertainty,
+    risk_coverage,
     temperature,
 )
 from tfbnn.training import strategies
@@ -89,6 +90,8 @@ class World:
         )
         self.file = self.folder / "model.tflite"
         tfbnn.export.tflite(self.model, self.file, "moments", check_data=self.x)
+        self.decided = self.folder / "decided.tflite"
+        tfbnn.export.tflite(self.model, self.decided, "moments", check_data=self.x)
         self.plain = _plain()
         self.optimized = _optimized()
         self.posterior_file = self.folder / "posterior"
@@ -678,6 +681,7 @@ def _prediction(made: World) -> list[Entry]:
             ),
             slow=True,
         ),
+        *_decisions(made, drawing, y),
         *(
             Entry(
                 f"{type(answer).__name__}.{name}",
@@ -702,6 +706,53 @@ def _prediction(made: World) -> list[Entry]:
             tfbnn.lite.Model(made.file).predict,
             lambda: {"x": made.x},
             {"x": values.array()},
+        ),
+    ]
+
+
+def _decisions(made: World, drawing: dict[str, Kind], y: Kind) -> list[Entry]:
+    x = np.tile(made.x, (20, 1))
+    right = {"x": x, "y": np.tile(made.said, 20), "num_samples": 1, "seed": 0}
+    common = {"x": values.rows(), "y": _unless_none(y), **drawing}
+    del common["verbose"]
+    # How many rows a number asks for is another thing.
+    share = Kind(_PROBABILITY.name, lambda value: _PROBABILITY.fits(value) and None)
+    aliases = ("labels", "y")
+    sets = {
+        "coverage": share,
+        "penalty": values.real(0, 1),
+        "num_unpenalised": values.whole(0),
+        "randomised": values.boolean(),
+    }
+    acceptance = {
+        "risk": share,
+        "confidence": share,
+        # Of classes there is none.
+        "tolerance": Kind("None", lambda value: value is None),
+    }
+    return [
+        _of_model("tfbnn.conformal", tfbnn.conformal, made, right, common | sets, aliases=aliases),
+        Entry(
+            "tfbnn.decide",
+            tfbnn.decide,
+            lambda: {"path": made.decided, "x": x, "y": right["y"], "coverage": 0.5, "risk": 0.5},
+            {
+                "path": values.path(),
+                "x": values.array(),
+                "y": values.array(),
+                **{name: values.optional(share) for name in ("coverage", "risk")},
+                **{name: sets[name] for name in ("penalty", "num_unpenalised")},
+                **{name: acceptance[name] for name in ("confidence", "tolerance")},
+            },
+            aliases=("labels",),
+        ),
+        _of_model(
+            "tfbnn.selective",
+            tfbnn.selective,
+            made,
+            {**right, "risk": 0.5},
+            common | acceptance,
+            aliases=aliases,
         ),
     ]
 
@@ -753,6 +804,23 @@ def _scores(made: World) -> list[Entry]:
                 ("reliability_diagram",),
                 {**labelled},
                 {**bins, "path": values.optional(values.path()), "title": _TITLE},
+            ),
+            (
+                ("risk_coverage_diagram",),
+                {"wrong": made.y, "uncertainty": made.x[:, 0]},
+                {
+                    "path": values.optional(values.path()),
+                    "title": _TITLE,
+                    "risk": values.optional(values.real(0, 1)),
+                    "coverage": values.optional(values.real(0, 1)),
+                },
+            ),
+        ),
+        risk_coverage: (
+            (
+                ("risk_coverage", "area_under_risk_coverage"),
+                {"wrong": made.y, "uncertainty": made.x[:, 0]},
+                {},
             ),
         ),
     }

@@ -13,6 +13,7 @@ from tfbnn.scores import (
     diagrams,
     number_scores,
     number_uncertainty,
+    risk_coverage,
     temperature,
 )
 from tfbnn.training import strategies
@@ -21,7 +22,7 @@ SEED, COUNT = 0, 200
 MODULES = [
     *(getattr(tfbnn, name) for name in tfbnn._MODULES),
     *(class_scores, class_uncertainty, number_scores, number_uncertainty, temperature),
-    *(diagrams, strategies),
+    *(diagrams, risk_coverage, strategies),
 ]
 # What nobody calls: abstract, made by others, or a helper of other files.
 NOT_CALLED = {
@@ -30,6 +31,7 @@ NOT_CALLED = {
     "tfbnn.layers.RandomMap",
     *("tfbnn.posteriors.AbstractPosterior", "tfbnn.posteriors.AbstractGaussianPosterior"),
     *("tfbnn.lite.Answer", "tfbnn.scores.class_scores.Reliability"),
+    *("tfbnn.lite.read_manifest", "tfbnn.scores.risk_coverage.RiskCoverage"),
     *("tfbnn.scores.class_scores.calibration_error", "tfbnn.scores.temperature.examples_of"),
     *("tfbnn.scores.temperature.Temperature", "tfbnn.scores.temperature.Examples"),
     *("tfbnn.scores.temperature.fitted", "tfbnn.scores.temperature.chosen"),

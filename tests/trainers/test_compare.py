@@ -1,7 +1,6 @@
 """The comparison of routes: scores by hand, every route on a few rows, runs that are there."""
 
 import dataclasses
-import itertools
 import json
 
 import numpy as np
@@ -22,18 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Sigma never left its start")
 def moons(output, **changes):
     settings = dataclasses.replace(BY_DATASET["moons"], output=str(output), smoke=True, **changes)
     return settings.effective()
-
-
-def test_risk_coverage_is_the_mean_over_orders_of_ties():
-    wrong = np.array([True, False, True, False, True])
-    uncertainty = np.array([0.3, 0.1, 0.1, 0.1, 0.9])
-    areas = [
-        np.mean([wrong[list(order[:k])].mean() for k in range(1, 6)])
-        for order in itertools.permutations(range(5))
-        if (np.diff(uncertainty[list(order)]) >= 0).all()
-    ]
-    found = scores.area_under_risk_coverage(wrong, uncertainty)
-    assert found == pytest.approx(np.mean(areas))
 
 
 def test_the_area_under_the_roc_curve_counts_pairs():

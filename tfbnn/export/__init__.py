@@ -23,6 +23,7 @@ and raise, leaving nothing behind, if the two disagree. They write a manifest in
 * `sparse`: kept weights and their positions, for the SavedModel.
 * `conversion`, `flatbuffer`: to the bytes of a LiteRT file, and what they say of themselves.
 * `manifest`: what is in the file.
+* `deciding`: `tfbnn.decide`, thresholds of a file that was written.
 * `files`: writing all or nothing.
 
 To add a target: one file with a subclass of `AbstractTarget`, and a row in `targets.TARGETS`.

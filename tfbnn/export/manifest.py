@@ -8,6 +8,7 @@ from typing import Any
 
 from tfbnn.export.files import num_bytes, num_gzip_bytes
 from tfbnn.pruning.masks import num_weights, prunable_weights, sparsity_of
+from tfbnn.whole_files import whole_file
 
 _PACKAGES = ("tfbnn", "tensorflow", "keras", "tensorflow-probability", "ai-edge-litert", "numpy")
 
@@ -46,7 +47,7 @@ def describe(
         **_pruned(shipment.posterior.model),
         "bytes": num_bytes(path),
         "gzip_bytes": num_gzip_bytes(path),
-        "sha256": _digest(path),
+        "sha256": digest(path),
         "versions": {name: _version(name) for name in _PACKAGES},
         **facts,
     }
@@ -54,7 +55,22 @@ def describe(
 
 def write(manifest: dict[str, Any], path: pathlib.Path) -> None:
     """Write a manifest as JSON."""
-    path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    path.write_text(_text(manifest))
+
+
+def replace(manifest: dict[str, Any], path: pathlib.Path) -> None:
+    """Write a manifest in the place of another one, which is there until the new one is whole."""
+    with whole_file(path) as file:
+        file.write(_text(manifest).encode())
+
+
+def digest(path: pathlib.Path) -> str | None:
+    """The checksum of a file; None of a folder."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _text(manifest: dict[str, Any]) -> str:
+    return json.dumps(manifest, indent=2, sort_keys=True) + "\n"
 
 
 def _pruned(model: Any) -> dict[str, Any]:
@@ -70,10 +86,6 @@ def _likelihood(likelihood: Any) -> dict[str, Any]:
         "temperature": likelihood.temperature,
         "mean_temperature": likelihood.mean_temperature,
     }
-
-
-def _digest(path: pathlib.Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _version(package: str) -> str | None:

@@ -23,6 +23,7 @@ from tfbnn.export.rows import Signature
 from tfbnn.layers.keras_internals import all_layers, variables_as
 from tfbnn.layers.precision import in_float32
 from tfbnn.layers.steps import steps_of
+from tfbnn.lite_rules import Rule
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.gaussian import gaussian
 from tfbnn.posterior.routes import posterior_of
@@ -177,6 +178,22 @@ class AbstractTarget(abc.ABC):
             shipment: What to write.
             paths: Where to, without the manifest.
         """
+
+    def answers(self, path: pathlib.Path, described: dict[str, Any], x: Any) -> Answers:
+        """The answers of a file that was written, by name, for inputs as it takes them.
+
+        `described` is its manifest. Raises a `ValueError` if it no longer describes the file.
+        """
+        raise ValueError(
+            "Thresholds are kept for `.tflite` files and for C, whose readers are tfbnn's; apply "
+            "those of `tfbnn.conformal` or `tfbnn.selective` to the answers of others by hand. "
+            f"Received: path={str(path)!r}, of format {self.name!r}"
+        )
+
+    def write_rules(  # noqa: B027 (most have them in the manifest alone)
+        self, path: pathlib.Path, described: dict[str, Any], rules: Sequence[Rule]
+    ) -> None:
+        """Write what a file needs beside its manifest to decide by rules."""
 
     def tolerance(self, posterior: AbstractPosterior, mode: Any, storage: Storage) -> float:
         """The largest accepted difference where the caller gives none."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfbnn import lite
 from tfbnn.export import bits, flatbuffer
-from tfbnn.export.agreement import Agreement
+from tfbnn.export.agreement import Agreement, Answers
 from tfbnn.export.bits import UNROUNDED, WIDTHS, Bits
 from tfbnn.export.conversion import convert
 from tfbnn.export.encoding import can_round, smaller
@@ -157,6 +157,9 @@ class LiteRT(AbstractTarget):
             "operations": flatbuffer.operations(path),
             "minimum_runtime": f"LiteRT (TensorFlow Lite) {flatbuffer.minimum_runtime(path)}",
         }
+
+    def answers(self, path: pathlib.Path, described: dict[str, Any], x: Any) -> Answers:
+        return lite.Model(path).outputs(x)
 
     def _representative(self, shipment: Shipment) -> list[np.ndarray]:
         data, rows = shipment.storage.representative_data, shipment.rows

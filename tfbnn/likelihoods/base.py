@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfbnn.likelihoods.results import Evaluation, Prediction
 from tfbnn.likelihoods.targets import matched, spread
+from tfbnn.lite_rules import Rule
 
 
 class AbstractLikelihood(abc.ABC):
@@ -27,6 +28,8 @@ class AbstractLikelihood(abc.ABC):
     # What `tfbnn.predict` and `tfbnn.evaluate` give.
     prediction_type: type[Prediction]
     evaluation_type: type[Evaluation]
+    # What holds a label with a given probability, a set or an interval.
+    region_type: type[Rule]
     # Whether the noise is learned as a variable of the model, an output of the network, or in a
     # unit that is a variable too.
     noise_is_learned = noise_is_predicted = noise_has_unit = False
@@ -192,6 +195,16 @@ class AbstractLikelihood(abc.ABC):
     @abc.abstractmethod
     def judged(self, prediction: Prediction, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
         """What `evaluation_type` takes of a prediction with samples, for labels of a shape."""
+
+    @classmethod
+    @abc.abstractmethod
+    def mistakes(
+        cls, prediction: np.ndarray, labels: np.ndarray, tolerance: float | None
+    ) -> np.ndarray:
+        """Which mean predictions are wrong, booleans in the shape of `labels`.
+
+        `tolerance` is how far a right one may be off where there are distances, and None elsewhere.
+        """
 
     @abc.abstractmethod
     def difference(self, prediction: np.ndarray, other: Prediction) -> np.ndarray:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfbnn.likelihoods.classes import SMALLEST, UNLIKELY, AbstractClasses
 from tfbnn.likelihoods.targets import in_shape, matched, value_range
+from tfbnn.lite_rules import YesNoSet
 from tfbnn.requirements import require
 from tfbnn.scores.arrays import whole_labels
 
@@ -21,6 +22,7 @@ class Bernoulli(AbstractClasses):
     name = "bernoulli"
     usage = "for yes or no `keras.losses.BinaryCrossentropy(from_logits=True)`"
     each = "yes"
+    region_type = YesNoSet
     probabilities = staticmethod(tf.nn.sigmoid)
 
     @staticmethod

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.likelihoods.class_results import ClassEvaluation, ClassPrediction
 from tfbnn.likelihoods.results import Prediction, float32
+from tfbnn.lite_rules import ClassSet
 from tfbnn.scores import class_uncertainty
 
 # Under the logarithm of a probability in float32.
@@ -26,6 +27,7 @@ class AbstractClasses(AbstractLikelihood):
 
     prediction_type = ClassPrediction
     evaluation_type = ClassEvaluation
+    region_type = ClassSet
     # What has a probability, in words.
     each: str
 
@@ -164,6 +166,18 @@ class AbstractClasses(AbstractLikelihood):
 
     def judged(self, prediction: Prediction, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
         return (np.reshape(self.categories(prediction.prediction), (*shape, -1)),)
+
+    @classmethod
+    def mistakes(
+        cls, prediction: np.ndarray, labels: np.ndarray, tolerance: float | None
+    ) -> np.ndarray:
+        if tolerance is not None:
+            raise ValueError(
+                "A class is right or wrong: `tolerance` is for real numbers. "
+                f"Received: tolerance={tolerance}"
+            )
+        shares = np.asarray(cls.categories(prediction))
+        return shares.argmax(axis=-1).reshape(labels.shape) != labels
 
     def difference(self, prediction: np.ndarray, other: Prediction) -> np.ndarray:
         distance = self.categories(prediction) - self.categories(other.prediction)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.likelihoods.results import Evaluation, Prediction, float32
+from tfbnn.lite_rules import Interval
 from tfbnn.scores import number_scores, number_uncertainty
 from tfbnn.scores.arrays import as_shape
 
@@ -78,6 +79,7 @@ class AbstractRealNumbers(AbstractLikelihood):
 
     prediction_type: type[NumberPrediction]
     evaluation_type = NumberEvaluation
+    region_type = Interval
 
     @abc.abstractmethod
     def mean_and_deviation(self, *parameters: Any) -> tuple[Any, Any]:
@@ -126,6 +128,17 @@ class AbstractRealNumbers(AbstractLikelihood):
     def judged(self, prediction: Prediction, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
         del shape
         return (*prediction.credible_interval(0.95), *prediction)
+
+    @classmethod
+    def mistakes(
+        cls, prediction: np.ndarray, labels: np.ndarray, tolerance: float | None
+    ) -> np.ndarray:
+        if tolerance is None:
+            raise ValueError(
+                "A prediction of a real number is wrong if it is off by more than a tolerance, in "
+                "the unit of the targets: pass `tolerance=`. Received: tolerance=None"
+            )
+        return np.abs(prediction - labels) > tolerance
 
     def difference(self, prediction: np.ndarray, other: Prediction) -> np.ndarray:
         return np.abs(prediction - other.prediction) / np.maximum(other.uncertainty, _TINY)

@@ -131,6 +131,11 @@ class AbstractPosterior(abc.ABC):
         return {"model": self.model.name, "posterior": self.route}
 
     @property
+    def temperatures(self) -> list[tuple[float, float]]:
+        """Of the draws and of the mean, for each likelihood that predictions are made by."""
+        return [(one.temperature, one.mean_temperature) for one in self.likelihoods]
+
+    @property
     def models(self) -> list[keras.Model]:
         """The Keras models that compute its networks."""
         return [self.model]

@@ -78,6 +78,10 @@ class Ensemble(AbstractPosterior):
         return [model for member in self.members for model in member.models]
 
     @property
+    def temperatures(self) -> list[tuple[float, float]]:
+        return [*super().temperatures, *(one for m in self.members for one in m.temperatures)]
+
+    @property
     def parts(self) -> list[AbstractPosterior]:
         return self.members
 

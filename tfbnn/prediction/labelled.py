@@ -139,7 +139,7 @@ def _checked(
                     f"With a `tf.data.Dataset` the {name} come from it. Received: {received}"
                 )
         return x, None, None
-    if y is None:
+    if any(one is None for one in tf.nest.flatten(y)):
         raise ValueError(
             "There are no targets to score against: pass arrays `x` and `y`, or a batched "
             f"`tf.data.Dataset` that has them. Received: y=None, x of type {type(x).__name__}"

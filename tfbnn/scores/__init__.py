@@ -5,5 +5,6 @@
 * `number_uncertainty`: epistemic and aleatoric variance, quantiles: where does a real number lie?
 * `number_scores`: NLL, error and coverage of real numbers against targets.
 * `temperature`: the number that makes predictions of classes most likely.
-* `diagrams`: pictures of calibration.
+* `risk_coverage`: the risk of the most certain answers.
+* `diagrams`: pictures of calibration and of that risk.
 """

@@ -1,17 +1,18 @@
-"""Pictures of how far predictions can be trusted.
+"""Pictures of how far predictions can be trusted, and of what that is worth.
 
 A figure is free of pyplot's global state: it opens no window, needs no closing and works without a
 display.
 """
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tfbnn import arguments
 from tfbnn.scores.class_scores import Reliability, calibration_error, reliability
+from tfbnn.scores.risk_coverage import risk_coverage
 from tfbnn.whole_files import picture_path, save_figure
 
 if TYPE_CHECKING:
@@ -54,13 +55,9 @@ def reliability_diagram(
     Reference:
         Guo et al. 2017, "On Calibration of Modern Neural Networks".
     """
-    # Here and not above: scores are needed where nothing is drawn.
-    from matplotlib.figure import Figure
-
-    path = None if path is None else picture_path("path", path)
-    title = None if title is None else arguments.text("title", title)
+    path, title = _checked(path, title)
     bins = reliability(probabilities, labels, num_bins, weights)
-    figure = Figure(figsize=(5.0, 6.2), dpi=150, layout="constrained")
+    figure = _figure(5.0, 6.2)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])
     _draw_gaps(top, bins)
     _draw_counts(bottom, bins)
@@ -70,6 +67,69 @@ def reliability_diagram(
     if path is not None:
         save_figure(figure, path)
     return figure
+
+
+def risk_coverage_diagram(
+    wrong: ArrayLike,
+    uncertainty: ArrayLike,
+    path: str | os.PathLike | None = None,
+    title: str | None = None,
+    risk: float | None = None,
+    coverage: float | None = None,
+) -> "Figure":
+    """Picture of `risk_coverage`: how many answers can be given at which risk.
+
+    Args:
+        wrong, uncertainty: As in `risk_coverage`.
+        path, title: As in `reliability_diagram`.
+        risk: A risk that is asked for, drawn as a line; none if None.
+        coverage: The share of the rows that are accepted, drawn as a line; none if None.
+
+    Returns:
+        The Matplotlib figure.
+
+    Raises:
+        ValueError: If the inputs are empty, not finite, out of range or do not fit.
+
+    Example:
+
+    >>> from tfbnn.scores import diagrams
+    >>> figure = diagrams.risk_coverage_diagram([True, False], [0.9, 0.1], risk=0.05)
+    >>> figure.axes[0].get_ylabel()
+    'share of wrong answers among them'
+    """
+    path, title = _checked(path, title)
+    risk = None if risk is None else arguments.share("risk", risk)
+    coverage = None if coverage is None else arguments.share("coverage", coverage)
+    curve = risk_coverage(wrong, uncertainty)
+    figure = _figure(5.0, 4.0)
+    axes = figure.subplots()
+    axes.plot(curve.coverage, curve.risk, color=_BAR, label="most certain first")
+    axes.axhline(curve.risk[-1], color="#9aa5b1", linestyle=":", label="in any order")
+    if risk is not None:
+        axes.axhline(risk, color=_OVER, linestyle="--", label=f"risk asked for: {risk:g}")
+    if coverage is not None:
+        axes.axvline(coverage, color=_INK, linewidth=1.0, label=f"accepted: {coverage:.1%}")
+    axes.set(xlim=(0, 1.01), xlabel="share of rows that are answered")
+    axes.set(ylim=(0, None), ylabel="share of wrong answers among them")
+    axes.legend(loc="best", frameon=False)
+    axes.set_title(f"{title or f'{len(curve.risk):,} rows'}\narea {curve.risk.mean():.4f}")
+    _tidy(axes)
+    if path is not None:
+        save_figure(figure, path)
+    return figure
+
+
+def _checked(path: Any, title: Any) -> tuple[Any, str | None]:
+    path = None if path is None else picture_path("path", path)
+    return path, None if title is None else arguments.text("title", title)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    # Here and not above: scores are needed where nothing is drawn.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def _draw_gaps(axes: "Axes", bins: Reliability) -> None:

@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 import tfbnn
 from tfbnn.scores import class_uncertainty
+from tfbnn.scores.risk_coverage import area_under_risk_coverage
 from trainers.comparison.tasks import Task
 
 
@@ -51,23 +52,3 @@ def area_under_roc(low: np.ndarray, high: np.ndarray) -> float | None:
         return None
     labels = np.repeat([0, 1], [len(low), len(high)])
     return float(roc_auc_score(labels, np.concatenate([low, high])))
-
-
-def area_under_risk_coverage(wrong: np.ndarray, uncertainty: np.ndarray) -> float:
-    """The mean, over all numbers of answers that are given, of the share of wrong ones.
-
-    The most certain answers are given first; of those that are as certain, in any order.
-
-    Example:
-
-    >>> area_under_risk_coverage(np.array([True, False]), np.array([0.9, 0.1]))
-    0.25
-
-    Reference:
-        Geifman et al. 2019, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers",
-        sec. 2.
-    """
-    _, level = np.unique(uncertainty, return_inverse=True)
-    shares = np.bincount(level, weights=wrong) / np.bincount(level)
-    expected = shares[np.sort(level)]
-    return float((np.cumsum(expected) / np.arange(1, len(wrong) + 1)).mean())

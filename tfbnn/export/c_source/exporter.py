@@ -7,7 +7,10 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tfbnn.export import agreement, modes
+from tfbnn.export.c_source import decisions
 from tfbnn.export.c_source.agreement import (
     MOMENTS_TOLERANCES,
     TOLERANCES,
@@ -30,7 +33,9 @@ from tfbnn.export.options import Inputs, Storage
 from tfbnn.export.shipping import AbstractTarget, Shipment, ship
 from tfbnn.export.variances import FORMS
 from tfbnn.layers.steps import steps_of
+from tfbnn.lite_rules import Rule
 from tfbnn.posterior.base import AbstractPosterior
+from tfbnn.whole_files import whole_file
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Of C11 and POSIX; a file `math.h` would be found in their place.
@@ -170,6 +175,17 @@ class C(AbstractTarget):
             "scratch_bytes": source.sizes["SCRATCH_BYTES"],
             **_checked(shipment, source, settings, check),
         }
+
+    def answers(
+        self, path: pathlib.Path, described: dict[str, Any], x: Any
+    ) -> dict[str, np.ndarray]:
+        return decisions.answers(path, described, x)
+
+    def write_rules(
+        self, path: pathlib.Path, described: dict[str, Any], rules: Sequence[Rule]
+    ) -> None:
+        with whole_file(path / f"{path.name}_decisions.h") as file:
+            file.write(decisions.header(path, rules).encode())
 
 
 def settings_of(shipment: Shipment) -> Settings:
