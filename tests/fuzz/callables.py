@@ -449,11 +449,12 @@ def _training(made: World) -> list[Entry]:
             dict,
             {
                 "learning_rate": values.anything(),
-                "prior_scale": values.scale(),
+                "prior_scale": values.any_of(values.scale(), values.choice("fan_in")),
                 "initial_hessian": values.real(0, inside=True),
                 "beta_1": values.real(0, 0.9999),
                 "beta_2": values.optional(values.real(0, 1)),
                 "clip": values.real(0, inside=True),
+                "examples_per_weight": values.real(0),
                 "seed": values.optional(values.whole(-(2**63), 2**63 - 1)),
                 "name": values.text(),
             },
