@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 import tfbnn
 from tfbnn.whole_files import save_figure
@@ -52,6 +53,9 @@ def _draw_score(axes: Axes, summary: Summary, name: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if shown.relative:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
 
 
 def draw_plane(posteriors: dict[str, pathlib.Path], settings: Any, path: pathlib.Path) -> None:
@@ -65,7 +69,9 @@ def draw_plane(posteriors: dict[str, pathlib.Path], settings: Any, path: pathlib
     x, y = load(settings.dataset, smoke=settings.smoke).train
     line = np.linspace(-_PLANE, _PLANE, _GRID, dtype="float32")
     points = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
-    columns = min(_IN_A_ROW, len(posteriors))
+    # As few empty places as possible.
+    columns = min(range(_IN_A_ROW, 1, -1), key=lambda columns: -len(posteriors) % columns)
+    columns = min(columns, len(posteriors))
     count = math.ceil(len(posteriors) / columns)
     figure = Figure(figsize=(2.9 * columns + 0.9, 3.0 * count), layout="constrained")
     panels = figure.subplots(count, columns, squeeze=False, sharex=True, sharey=True).ravel()
