@@ -91,4 +91,4 @@ def draw_plane(posteriors: dict[str, pathlib.Path], settings: Any, path: pathlib
     for axes in panels[len(posteriors) :]:
         axes.set_axis_off()
     figure.colorbar(shades, ax=panels.tolist(), label="predictive entropy, nats", shrink=0.8)
-    save_figure(figure, path, dpi=150)
+    save_figure(figure, path, dpi=90)
