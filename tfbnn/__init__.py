@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tfbnn.decisions.selective import selective as selective
     from tfbnn.export.deciding import decide as decide
     from tfbnn.inspection.layer_uncertainty import layer_uncertainty as layer_uncertainty
+    from tfbnn.inspection.network_picture import plot_network as plot_network
     from tfbnn.posterior.routes import load_posterior as load_posterior
     from tfbnn.prediction.calibration import calibrate as calibrate
     from tfbnn.prediction.evaluation import evaluate as evaluate
@@ -70,6 +71,7 @@ _HOMES = {
     "selective": "tfbnn.decisions.selective",
     "decide": "tfbnn.export.deciding",
     "layer_uncertainty": "tfbnn.inspection.layer_uncertainty",
+    "plot_network": "tfbnn.inspection.network_picture",
     "prune": "tfbnn.pruning.prune",
     "compact": "tfbnn.pruning.compaction",
     "distill": "tfbnn.pruning.distillation",
