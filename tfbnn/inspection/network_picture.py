@@ -18,9 +18,9 @@ _MOST_EDGES = 120
 # Told apart by red-green blind readers, as in `tfbnn.scores.diagrams`.
 _SIGNAL, _NOISE, _INK, _EDGE = "#0072b2", "#d55e00", "#333333", "#bbbbbb"
 # In units of the distance of two nodes above each other.
-_COLUMNS_APART, _CURVE_WIDTH, _CURVE_HEIGHT = 3.2, 0.8, 0.34
+_COLUMNS_APART, _CURVE_WIDTH, _CURVE_HEIGHT = 4.0, 0.85, 0.36
 # Where on its edge a curve is, in turns, so that those of edges that cross keep apart.
-_PLACES = (0.36, 0.5, 0.64)
+_PLACES = (0.26, 0.5, 0.74, 0.38, 0.62)
 _SIGMAS_SHOWN = 2.5
 
 
@@ -39,7 +39,7 @@ def plot_network(
     Args:
         model: A trained model, or a posterior with the law of each weight.
         path: Where to save it; the ending gives the format. None saves nothing.
-        after: The same network pruned, to be drawn beside it.
+        after: The same network pruned, to be drawn below it.
         title: Above the figure.
 
     Returns:
@@ -64,9 +64,9 @@ def plot_network(
     networks = [_chain(one) for one in (model, after) if one is not None]
     largest = max(_largest(laws) for laws in networks)
     columns, rows = len(networks[0]) + 1, max(max(law.loc.shape) for law in networks[0])
-    size = (1.6 + 2.4 * columns) * len(networks), 1.2 + 0.85 * rows
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    panels = figure.subplots(1, len(networks), squeeze=False)[0]
+    size = 0.6 + 2.6 * columns, (0.5 + 0.75 * rows) * len(networks)
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    panels = figure.subplots(len(networks), squeeze=False)[:, 0]
     for axes, laws in zip(panels, networks, strict=True):
         _draw(axes, laws, largest)
     if title:
@@ -109,7 +109,7 @@ def _draw(axes: Any, laws: list[NormalLaw], largest: float) -> None:
     heights = [(size - 1) / 2 - np.arange(size) for size in sizes]
     for column, law in enumerate(laws):
         for (start, end), loc in np.ndenumerate(law.loc):
-            scale, number = law.scale[start, end], start + end
+            scale, number = law.scale[start, end], 2 * start + end
             ends = np.array(
                 [
                     (column * _COLUMNS_APART, heights[column][start]),
@@ -130,11 +130,13 @@ def _draw(axes: Any, laws: list[NormalLaw], largest: float) -> None:
 
 def _draw_curve(axes: Any, place: np.ndarray, loc: float, scale: float, largest: float) -> None:
     """The density of a weight about a place, zero in the middle."""
-    weights = np.linspace(-largest, largest, 201)
-    heights = _CURVE_HEIGHT * np.exp(-0.5 * np.square((weights - loc) / scale))
-    across = place[0] + _CURVE_WIDTH * weights / (2 * largest)
+    deviations = np.linspace(-_SIGMAS_SHOWN, _SIGMAS_SHOWN, 61)
+    heights = _CURVE_HEIGHT * np.exp(-0.5 * np.square(deviations))
+    unit = 0.5 * _CURVE_WIDTH / largest
+    across = place[0] + unit * (loc + scale * deviations)
     colour = _SIGNAL if abs(loc) > scale else _NOISE
     axes.fill_between(across, place[1], place[1] + heights, color=colour, alpha=0.75, zorder=3)
-    axes.plot(across[[0, -1]], place[[1, 1]], color=_INK, linewidth=0.6, zorder=3)
+    ends = place[0] + 0.5 * _CURVE_WIDTH * np.array([-1, 1])
+    axes.plot(ends, place[[1, 1]], color=_INK, linewidth=0.6, zorder=3)
     zero = place[1] + np.array([-0.06, _CURVE_HEIGHT])
     axes.plot(place[[0, 0]], zero, color=_INK, linewidth=0.6, zorder=3)
