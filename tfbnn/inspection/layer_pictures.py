@@ -19,6 +19,7 @@ _BLUE, _ORANGE, _INK = "#0072b2", "#d55e00", "#333333"
 _MOST_LAYERS = 12
 _MOST_IMAGES = 36
 _LEVELS = (0.05, 0.5, 0.95)
+_LEAST_SNR = -60.0
 # From here on a logarithmic scale says more.
 _WIDE = 5.0
 
@@ -59,6 +60,8 @@ def _draw_layers(figure: Any, layers: list[LayerRecord]) -> None:
         axes.plot(middle, places, "|", color=_INK, markersize=14, markeredgewidth=2)
         axes.set_title(f"{label}: 5 to 95 % of the weights, median", fontsize=10)
     _scale(sigma.xaxis, *sigma.get_xlim())
+    # Weights that are zero have no ratio.
+    snr.set_xlim(max(snr.get_xlim()[0], _LEAST_SNR), None)
     snr.axvline(0, color=_INK, linewidth=0.8)
     sigma.set_yticks(places, [layer.name for layer in layers])
     sigma.invert_yaxis()
