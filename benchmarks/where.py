@@ -109,6 +109,8 @@ def _show(title: str, posterior: Any, data: Dataset, letters: Any, settings: Any
     found = _layers(posterior, data, settings)
     print(f"\n{title}\n\n{found}", flush=True)
     print(f"unidentified: {found.unidentified or 'none'}\n")
+    header = ["within a layer, 5 to 95 %", "sigma by unit", "by input", "dB by unit", "by input"]
+    print(measuring.table(header, [_within(layer) for layer in found]) + "\n")
     names = [layer.name for layer in found]
     drawn = {"all layers": names, "the last layer": names[-1:], "all but the last": names[:-1]}
     rows = []
@@ -118,6 +120,15 @@ def _show(title: str, posterior: Any, data: Dataset, letters: Any, settings: Any
         rows.append([words, *_scores(partly_drawn(posterior, layers), data, letters, number)])
     header = ["drawn", "error", "NLL", "ECE", "letters by entropy", "by information"]
     print(measuring.table(header, rows), flush=True)
+
+
+def _within(layer: Any) -> list[str]:
+    """How far apart units, and input positions, of a layer are."""
+    numbers = (layer.sigma_by_unit, layer.sigma_by_input)
+    ratios = (layer.snr_db_by_unit, layer.snr_db_by_input)
+    ends = [np.quantile(one, (0.05, 0.95)) for one in (*numbers, *ratios)]
+    texts = [f"{low:.3g} to {high:.3g}" for low, high in ends[:2]]
+    return [layer.name, *texts, *(f"{low:.1f} to {high:.1f}" for low, high in ends[2:])]
 
 
 def _layers(posterior: Any, data: Dataset, settings: Any) -> Any:

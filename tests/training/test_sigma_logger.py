@@ -138,9 +138,9 @@ def test_the_correlation_knows_ties():
 
 
 def test_unidentified_are_those_at_the_start_or_at_the_prior_about_any_likely_mean():
-    loc = [[0.0, 0.9, 1.2, 0.9, 3.0]]
-    scale = [[0.2505, 1.05, 0.95, 0.5, 0.25]]
-    assert unidentified([layer_with(loc, scale).kernel]) == pytest.approx(3 / 5)
+    loc = [[0.0, 0.9, 2.9, 3.1, 0.9, 3.0]]
+    scale = [[0.2505, 1.05, 0.95, 0.95, 0.5, 0.25]]
+    assert unidentified([layer_with(loc, scale).kernel]) == pytest.approx(4 / 6)
 
 
 def test_shares_at_start_and_at_prior():

@@ -21,7 +21,7 @@ class LayerRecord:
         name: The name of the layer, with that of the kernel where it has several.
         statistics: Those of `tfbnn.callbacks.sigma_statistics`, of all random weights of the layer.
         unidentified: Share of the weights of which the data have said nothing: sigma is at its
-            start, or within 10 % of the prior's about a mean that the prior would give.
+            start, or within 10 % of the prior's about a mean that the prior gives, too.
         kl_share: The layer's share of the KL of all layers.
         variance_share: Predictive variance with this layer drawn and the others at their means, as
             a share of that with all drawn; NaN without data.

@@ -89,7 +89,7 @@ class LayerUncertainty:
             for row in rows
         ]
         weights, kl = (sum(layer.statistics[n] for layer in self.layers) for n in ("weights", "kl"))
-        below = f"{weights:,.0f} weights, KL {kl:,.6g} nats"
+        below = f"{weights:,.0f} weights, KL {kl:,.0f} nats"
         if not math.isnan(self.interaction):
             below += (
                 f"; variance: {100 * (1 - self.interaction):.1f} % by layers alone, "

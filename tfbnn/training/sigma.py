@@ -113,13 +113,13 @@ def joint_statistics(
 def unidentified(weights: Sequence[NormalWeight]) -> float:
     """Share of the weights of which the data have said nothing, NaN if none is left.
 
-    Their sigma is at its start, or that of the prior within 10 %, about a mean that the prior would
-    give as well, within one scale: training from a random start, under no prior, leaves it there.
+    Their sigma is at its start, or that of the prior within 10 %, about a mean that the prior
+    gives, too, within three scales: a plain training leaves such means where they began.
     """
 
     def found(weight: NormalWeight) -> np.ndarray:
         # Of a prior that is each weight's own nothing is known, which is not less than it.
-        return _at_start(weight) | (_at_prior(weight, 1.0) > 0)
+        return _at_start(weight) | (_at_prior(weight, 3.0) > 0)
 
     return _or_nan(np.mean, _joined(found, weights))
 
