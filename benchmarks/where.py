@@ -9,6 +9,7 @@ others are at their means.
 """
 
 import argparse
+import io
 import os
 import pathlib
 import sys
@@ -22,6 +23,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import keras
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
+from sklearn.datasets import make_moons
 from sklearn.metrics import roc_auc_score
 
 import tfbnn
@@ -31,7 +34,6 @@ from benchmarks.laplace import NETWORKS
 from tfbnn.posterior.gaussian import gaussian
 from tfbnn.posterior.routes import posterior_of
 from tfbnn.scores import class_scores
-from tfbnn.whole_files import save_figure
 from trainers.data import Dataset, load
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -57,6 +59,7 @@ def main() -> None:
                 _draw(name, posterior, data, settings)
     _print_training(logs)
     _draw_training(logs, settings.pictures / "where_training.png")
+    _draw_edges(settings.pictures / "where_edges.png")
 
 
 def _settings() -> argparse.Namespace:
@@ -173,7 +176,32 @@ def _scores(posterior: Any, data: Dataset, letters: Any, num_samples: int) -> li
 def _draw(name: str, posterior: Any, data: Dataset, settings: Any) -> None:
     found = _layers(posterior, data, settings)
     title = f"{name}, MNIST, variational, {settings.epochs} epochs"
-    found.plot(settings.pictures / f"where_{name}.png", title)
+    _save(found.plot(title=title), settings.pictures / f"where_{name}.png")
+
+
+def _draw_edges(path: pathlib.Path) -> None:
+    """A network of two moons, edge by edge, before and after pruning."""
+    keras.utils.set_random_seed(SEED)
+    x, y = make_moons(400, noise=0.2, random_state=SEED)
+    x = x.astype("float32")
+    layers = [tfbnn.layers.Dense(4, "tanh"), tfbnn.layers.Dense(4, "tanh"), tfbnn.layers.Dense(1)]
+    model = tfbnn.Sequential([keras.Input((2,)), *layers])
+    model.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True), recipe="calibrated")
+    model.fit(x, y, epochs=200, verbose=0)
+    pruned = tfbnn.prune(model, sparsity=0.25)
+    errors = [
+        100 * tfbnn.evaluate(one, x, y, seed=SEED, verbose=0).error for one in (model, pruned)
+    ]
+    print("\ntwo moons, training error: {:.1f} %, pruned {:.1f} %".format(*errors))
+    _save(tfbnn.plot_network(model, after=pruned), path)
+
+
+def _save(figure: Figure, path: pathlib.Path) -> None:
+    """Write a picture of few colours, which is all that there are."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer)
+    buffer.seek(0)
+    Image.open(buffer).convert("RGB").quantize(96).save(path, optimize=True)
 
 
 def _print_training(logs: dict[str, Any]) -> None:
@@ -210,7 +238,7 @@ def _draw_training(logs: dict[str, Any], path: pathlib.Path) -> None:
         right.legend(fontsize=8, frameon=False)
     for axes in rows[-1]:
         axes.set_xlabel("epoch")
-    save_figure(figure, path)
+    _save(figure, path)
 
 
 if __name__ == "__main__":

@@ -178,17 +178,28 @@ def test_every_route_with_laws_is_taken_and_others_are_told(name):
         assert np.isfinite([layer.kl_share, *layer.sigma_by_unit]).all()
 
 
+def _kl(loc, sigma, scale):
+    """From `N(0, scale**2)`, summed."""
+    ratio = np.square(sigma) + np.square(loc)
+    return np.sum(np.log(scale / sigma) + ratio / (2 * scale**2) - 0.5)
+
+
 def test_the_kl_of_ivon_is_from_the_prior_of_its_optimizer():
     posterior = made("ivon")
-    scale = posterior.model.optimizer.prior_scale
-    found = tfbnn.layer_uncertainty(posterior)
-    variables, sigmas = posterior.variables, posterior.model.optimizer.scales(posterior.variables)
-    exact = sum(
-        np.sum(np.log(scale / s) + (np.square(s) + np.square(m)) / (2 * scale**2) - 0.5)
-        for m, s in zip(map(np.array, variables), map(np.array, sigmas), strict=True)
-    )
-    total = sum(layer.statistics["kl"] for layer in found)
+    optimizer = posterior.model.optimizer
+    pairs = zip(posterior.variables, optimizer.scales(posterior.variables), strict=True)
+    exact = sum(_kl(np.array(m), np.array(s), optimizer.prior_scale) for m, s in pairs)
+    total = sum(layer.statistics["kl"] for layer in tfbnn.layer_uncertainty(posterior))
     assert total == pytest.approx(exact, rel=1e-4)
+
+
+def test_the_kl_of_laplace_is_from_the_prior_that_its_precision_is_of():
+    posterior = made("laplace, diagonal")
+    laws = gaussian(posterior, "a test").laws().values()
+    exact = sum(_kl(np.array(m), np.array(s), 1.0) for m, s in laws)
+    total = sum(layer.statistics["kl"] for layer in tfbnn.layer_uncertainty(posterior))
+    assert total == pytest.approx(exact, rel=1e-4)
+    assert posterior.prior_precisions == [1.0] * len(posterior.prior_precisions)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def plot_network(
     """
     path = None if path is None else picture_path("path", path)
     title = arguments.text("title", title)
-    networks = [_chain(one) for one in (model, after) if one is not None]
+    networks = [_chain(one) for one in (model, *([] if after is None else [after]))]
     largest = max(_largest(laws) for laws in networks)
     columns, rows = len(networks[0]) + 1, max(max(law.loc.shape) for law in networks[0])
     size = 0.6 + 2.6 * columns, (0.5 + 0.75 * rows) * len(networks)
