@@ -185,10 +185,14 @@ def _kl(loc, sigma, scale):
 
 
 def test_the_kl_of_ivon_is_from_the_prior_of_its_optimizer():
-    posterior = made("ivon")
-    optimizer = posterior.model.optimizer
+    layers = [keras.layers.Dense(4, "relu"), keras.layers.Dense(2)]
+    model = tfbnn.Sequential([keras.Input((3,)), *layers])
+    optimizer = tfbnn.optimizers.IVON(0.1, prior_scale=0.4, seed=0)
+    model.compile(optimizer, loss=LOSS)
+    model.fit(np.eye(3), np.arange(3) % 2, verbose=0)
+    posterior = tfbnn.posteriors.IVON(model)
     pairs = zip(posterior.variables, optimizer.scales(posterior.variables), strict=True)
-    exact = sum(_kl(np.array(m), np.array(s), optimizer.prior_scale) for m, s in pairs)
+    exact = sum(_kl(np.array(m), np.array(s), 0.4) for m, s in pairs)
     total = sum(layer.statistics["kl"] for layer in tfbnn.layer_uncertainty(posterior))
     assert total == pytest.approx(exact, rel=1e-4)
 
