@@ -49,6 +49,8 @@ def main() -> None:
     logs = {}
     for name in settings.network:
         for route, train in ROUTES.items():
+            # Names of layers begin anew.
+            keras.utils.clear_session()
             keras.utils.set_random_seed(SEED)
             layers = [keras.Input((28, 28, 1)), *NETWORKS[name]()]
             posterior, log = train(layers, data, settings.epochs)
@@ -201,7 +203,7 @@ def _save(figure: Figure, path: pathlib.Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer)
     buffer.seek(0)
-    Image.open(buffer).convert("RGB").quantize(96).save(path, optimize=True)
+    Image.open(buffer).convert("RGB").quantize(192).save(path, optimize=True)
 
 
 def _print_training(logs: dict[str, Any]) -> None:
@@ -232,7 +234,6 @@ def _draw_training(logs: dict[str, Any], path: pathlib.Path) -> None:
             start = found[0]["sigma_q50"]
             left.plot([one["sigma_q50"] / start for one in found], label=weight)
             right.plot([one["snr_db_q50"] for one in found], label=weight)
-        left.set_yscale("log")
         left.set_title(f"{name}: median sigma, over that of the start")
         right.set_title("median of |mu| / sigma, dB")
         right.legend(fontsize=8, frameon=False)
