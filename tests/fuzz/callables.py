@@ -765,6 +765,10 @@ def _decisions(made: World, drawing: dict[str, Kind], y: Kind) -> list[Entry]:
             {**right, "risk": 0.5},
             common | acceptance,
             aliases=aliases,
+        ),
+    ]
+
+
 def _inspection(made: World) -> list[Entry]:
     picture = {"path": values.optional(values.path()), "title": values.text()}
     found = tfbnn.layer_uncertainty(made.model)
