@@ -12,7 +12,7 @@ import tfbnn
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "tfbnn"
 FLOW = ["weights", "layers", "scores", "likelihoods", "training", "conversion", "posterior"]
-FLOW += ["prediction", "decisions", "pruning", "export"]
+FLOW += ["prediction", "decisions", "inspection", "pruning", "export"]
 STAGES = [*FLOW, "search"]
 FILES = sorted(path for stage in STAGES for path in (PACKAGE / stage).rglob("*.py"))
 

@@ -3,7 +3,7 @@
 The flow is the layout:
 
     weights -> layers -> scores -> likelihoods -> training -> conversion -> posterior -> prediction
-    -> decisions -> pruning -> export
+    -> decisions -> inspection -> pruning -> export
 
 with `search`, which needs keras-tuner, and the trainers on top. Names are loaded when they are
 first used, so that `import tfbnn.lite` works on a device without TensorFlow.
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tfbnn.decisions.conformal import conformal as conformal
     from tfbnn.decisions.selective import selective as selective
     from tfbnn.export.deciding import decide as decide
+    from tfbnn.inspection.layer_uncertainty import layer_uncertainty as layer_uncertainty
+    from tfbnn.inspection.network_picture import plot_network as plot_network
     from tfbnn.posterior.routes import load_posterior as load_posterior
     from tfbnn.prediction.calibration import calibrate as calibrate
     from tfbnn.prediction.evaluation import evaluate as evaluate
@@ -68,6 +70,8 @@ _HOMES = {
     "conformal": "tfbnn.decisions.conformal",
     "selective": "tfbnn.decisions.selective",
     "decide": "tfbnn.export.deciding",
+    "layer_uncertainty": "tfbnn.inspection.layer_uncertainty",
+    "plot_network": "tfbnn.inspection.network_picture",
     "prune": "tfbnn.pruning.prune",
     "compact": "tfbnn.pruning.compaction",
     "distill": "tfbnn.pruning.distillation",

@@ -159,6 +159,7 @@ def table(made: World) -> list[Entry]:
         *_training(made),
         *_posteriors(made),
         *_prediction(made),
+        *_inspection(made),
         *_scores(made),
         *_pruning(made),
         *_exports(made),
@@ -472,7 +473,7 @@ def _training(made: World) -> list[Entry]:
             },
             after=lambda recipe: json.dumps(_serialized(recipe)),
         ),
-        _one("tfbnn.recipes.get", tfbnn.recipes.get, "identifier", None),
+        _one("tfbnn.recipes.get", tfbnn.recipes.get, "identifier", None, aliases=("recipe",)),
         _one("tfbnn.schedules.get", tfbnn.schedules.get, "identifier", None, after=_use_schedule),
         Entry(
             "tfbnn.callbacks.SigmaLogger",
@@ -492,6 +493,12 @@ def _training(made: World) -> list[Entry]:
             lambda: {"folder": made.new("state")},
             {"folder": values.path(), "every": values.whole(), "keep": values.boolean()},
             state=made.files,
+        ),
+        Entry(
+            "tfbnn.callbacks.StopWhenSigmaSettles",
+            tfbnn.callbacks.StopWhenSigmaSettles,
+            dict,
+            {"largest_pull": values.real(0, inside=True), "patience": values.whole()},
         ),
         Entry(
             "tfbnn.callbacks.SWAG",
@@ -648,7 +655,11 @@ def _prediction(made: World) -> list[Entry]:
         "seed": seed,
         "verbose": values.verbosity(),
     }
-    kept = {"keep_samples": values.optional(values.boolean())}
+    kept = {
+        "keep_samples": values.optional(values.boolean()),
+        # No bad value is the name of a layer.
+        "layers": values.optional(Kind("names of layers", lambda v: False)),
+    }
     right = {"x": made.x, "num_samples": 1, "verbose": 0}
     labelled = {**right, "y": made.y}
     y = values.optional(values.array())
@@ -754,6 +765,43 @@ def _decisions(made: World, drawing: dict[str, Kind], y: Kind) -> list[Entry]:
             {**right, "risk": 0.5},
             common | acceptance,
             aliases=aliases,
+        ),
+    ]
+
+
+def _inspection(made: World) -> list[Entry]:
+    picture = {"path": values.optional(values.path()), "title": values.text()}
+    found = tfbnn.layer_uncertainty(made.model)
+    posterior = tfbnn.posteriors.MeanFieldPosterior(made.model)
+    return [
+        _of_model(
+            "tfbnn.layer_uncertainty",
+            tfbnn.layer_uncertainty,
+            made,
+            {"x": made.x, "num_samples": 2, "verbose": 0},
+            {
+                "x": values.optional(values.rows()),
+                "num_samples": values.whole(2),
+                "batch_size": values.whole(),
+                "seed": values.optional(values.whole(-(2**63), 2**63 - 1)),
+                "verbose": values.verbosity(),
+            },
+            after=str,
+        ),
+        Entry("LayerUncertainty.plot", found.plot, dict, picture, slow=True),
+        _of_model(
+            "tfbnn.plot_network",
+            tfbnn.plot_network,
+            made,
+            kinds={"after": values.optional(values.thing(keras.Model)), **picture},
+            aliases=("model",),
+        ),
+        *(
+            Entry(name, call, lambda: {"mass": 0.5}, {"mass": _PROBABILITY})
+            for name, call in (
+                ("LayerRecord.interval", found.layers[0].interval),
+                ("posterior.interval", posterior.interval),
+            )
         ),
     ]
 

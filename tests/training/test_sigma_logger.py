@@ -11,6 +11,7 @@ import keras
 import matplotlib.image
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -18,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import tfbnn
 from tfbnn.callbacks import SigmaLogger, sigma_statistics
 from tfbnn.training import sigma, sigma_logger, sigma_runs
+from tfbnn.training.sigma import unidentified
 from tfbnn.weights import divergences
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -116,6 +118,7 @@ def test_statistics_agree_with_numpy():
         "snr_db_q10": np.quantile(snr, 0.1),
         "snr_db_q50": np.median(snr),
         "snr_db_q97.5": np.quantile(snr, 0.975),
+        "correlation": scipy.stats.spearmanr(np.abs(loc).ravel(), scale.ravel()).statistic,
         "kl": np.sum(np.log(1 / scale) + (scale**2 + loc**2 - 1) / 2),
         "kl_is_exact": 1,
         "share_at_start": np.mean(np.abs(scale - 0.25) <= 0.0025),
@@ -124,6 +127,20 @@ def test_statistics_agree_with_numpy():
     assert list(statistics) == list(expected)
     for name, value in expected.items():
         assert statistics[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+def test_the_correlation_knows_ties():
+    loc, scale = np.arange(12).reshape(3, 4) % 5 + 1.0, np.arange(12).reshape(3, 4) % 4 + 1.0
+    found = sigma_statistics(layer_with(loc, scale).kernel)["correlation"]
+    assert found == pytest.approx(scipy.stats.spearmanr(loc.ravel(), scale.ravel()).statistic)
+    # At the start every sigma is the same.
+    assert np.isnan(sigma_statistics(layer_with(loc, np.ones((3, 4))).kernel)["correlation"])
+
+
+def test_unidentified_are_those_at_the_start_or_at_the_prior_about_any_likely_mean():
+    loc = [[0.0, 0.9, 2.9, 3.1, 0.9, 3.0]]
+    scale = [[0.2505, 1.05, 0.95, 0.95, 0.5, 0.25]]
+    assert unidentified([layer_with(loc, scale).kernel]) == pytest.approx(4 / 6)
 
 
 def test_shares_at_start_and_at_prior():
@@ -380,7 +397,7 @@ def test_long_runs_keep_a_bounded_number_of_records(tmp_path, monkeypatch):
     logger = csv_logger(tmp_path, every=1)
     fit(new_model(), logger, epochs=2)
     assert steps_of(tmp_path) == list(range(9))
-    kept = [step for step, _ in logger._records]
+    kept = [step for step, _ in logger.records]
     assert len(kept) <= 4 and (kept[0], kept[-1]) == (0, 8) and kept == sorted(kept)
 
 

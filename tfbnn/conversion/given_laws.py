@@ -13,15 +13,18 @@ from tfbnn.layers.keras_internals import all_layers
 from tfbnn.layers.variational import variational_weights
 
 
-def with_scales(model: keras.Model, scales: Sequence[Any]) -> Any | None:
+def with_scales(
+    model: keras.Model, scales: Sequence[Any], prior: Any = "automatic_relevance"
+) -> Any | None:
     """A model of tfbnn whose weights are normal, about what those of a Keras model are.
 
     A route that finds a normal law for each weight of a plain model gives it so to pruning, moments
-    and C. The priors are those that layers have by default.
+    and C.
 
     Args:
         model: A built Keras model.
         scales: A standard deviation for each element of its `trainable_variables`.
+        prior: The prior of all weights, where the route has one.
 
     Returns:
         The model, compiled as `model` was; None if it has trained weights in layers without a
@@ -33,7 +36,7 @@ def with_scales(model: keras.Model, scales: Sequence[Any]) -> Any | None:
     if any(id(variable) not in known for variable in trained):
         return None
     # Given, because of a regularizer the number of examples would be asked.
-    bayesian = to_bayesian(model, prior="automatic_relevance", verbose=0)
+    bayesian = to_bayesian(model, prior=prior, verbose=0)
     weights = variational_weights(bayesian)
     for weight, variable, scale in zip(weights, trained, scales, strict=True):
         # One of 0 would stand for a pruned weight.

@@ -8,11 +8,18 @@ deviations of real numbers, whose squares do.
 import abc
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from tfbnn import arguments
+
+
+class Activations(NamedTuple):
+    """What a layer gives, over drawn networks, arrays `(rows, ...)`."""
+
+    mean: np.ndarray
+    standard_deviation: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +34,8 @@ class Prediction(abc.ABC):
             None if they were not kept.
         mask: Booleans `(rows, ...)`: True at the steps of a sequence that count, False at those
             that Keras' masking leaves out and `tfbnn.evaluate` does not score. None without masks.
+        layers: For each layer that `tfbnn.predict` was asked for, the mean and the standard
+            deviation of what it gives, over the networks.
     """
 
     prediction: np.ndarray
@@ -34,6 +43,9 @@ class Prediction(abc.ABC):
     num_samples: int
     samples: tuple[np.ndarray, ...] | None = dataclasses.field(repr=False)
     mask: np.ndarray | None = dataclasses.field(default=None, repr=False, kw_only=True)
+    layers: dict[str, Activations] | None = dataclasses.field(
+        default=None, repr=False, kw_only=True
+    )
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter((self.prediction, self.uncertainty))

@@ -10,12 +10,14 @@
 """
 
 import abc
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbnn.layers.activity import recorded
 from tfbnn.layers.keras_internals import mask_of, put_mask, variables_as
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior import files
@@ -94,6 +96,12 @@ class AbstractPosterior(abc.ABC):
     @abc.abstractmethod
     def network(self, values: Any, inputs: Any) -> Any:
         """The outputs `(batch, ...)` of one network, with Keras' masks."""
+
+    def activations(self, values: Any, inputs: Any, layers: Sequence[str]) -> list[tf.Tensor]:
+        """What the layers of these names give in one network, `(batch, ...)` each."""
+        with recorded(self.model, layers) as found:
+            self.network(values, inputs)
+        return found.outputs
 
     @abc.abstractmethod
     def mean(self) -> Any | None:

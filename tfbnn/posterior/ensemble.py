@@ -121,6 +121,12 @@ class Ensemble(AbstractPosterior):
         index, own = values
         return self._in_common(index, self.members[index].network(own, inputs))
 
+    def activations(
+        self, values: tuple[int, Any], inputs: Any, layers: Sequence[str]
+    ) -> list[tf.Tensor]:
+        index, own = values
+        return self.members[index].activations(own, inputs, layers)
+
     def mean(self) -> None:
         """None: the mean of the weights of several networks is no network of theirs."""
 

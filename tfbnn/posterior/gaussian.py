@@ -1,7 +1,10 @@
 """Gaussian posteriors: every random number is a weight with a normal law of its own."""
 
 import abc
+import contextlib
 import math
+import statistics
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
 import keras
@@ -16,8 +19,10 @@ from tfbnn.posterior.base import AbstractPosterior, AbstractRandomVariables
 from tfbnn.training.copies import copy_state, rebuilt, remake_constants
 from tfbnn.training.data import check_arrays
 from tfbnn.training.plain_models import likelihoods_of
+from tfbnn.training.sigma import named_weights
 from tfbnn.weights import noise, priors
 from tfbnn.weights.families import NormalWeight
+from tfbnn.weights.softplus import inverse_softplus
 
 # Draws that are compared with the laws, and by how many standard errors they may differ: a chance
 # of 1e-9, and far from what laws of another posterior give.
@@ -32,6 +37,31 @@ class NormalLaw(NamedTuple):
 
     loc: tf.Tensor
     scale: tf.Tensor
+
+    def interval(self, mass: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """The central interval that holds `mass` of each weight's law.
+
+            loc -+ scale * quantile((1 + mass) / 2)
+
+        Args:
+            mass: A probability, strictly between 0 and 1.
+
+        Returns:
+            Lower and upper ends, arrays of the shape of the weights.
+
+        Raises:
+            ValueError: If `mass` is no such number.
+
+        Example:
+
+        >>> from tfbnn.posterior.gaussian import NormalLaw
+        >>> low, high = NormalLaw(0.0, 1.0).interval(0.9)
+        >>> round(float(low), 3), round(float(high), 3)
+        (-1.645, 1.645)
+        """
+        mass = arguments.real_number("mass", mass, 0, 1, exclusive=True, single=False)
+        half = statistics.NormalDist().inv_cdf((1 + mass) / 2) * np.asarray(self.scale)
+        return np.asarray(self.loc) - half, np.asarray(self.loc) + half
 
 
 class AbstractGaussianPosterior(AbstractRandomVariables):
@@ -54,6 +84,33 @@ class AbstractGaussianPosterior(AbstractRandomVariables):
     @abc.abstractmethod
     def laws(self) -> dict[NormalWeight, NormalLaw]:
         """The law of each of `weights`."""
+
+    def interval(self, mass: float = 0.9) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The central intervals that hold `mass` of each weight's law.
+
+        Args:
+            mass: A probability, strictly between 0 and 1.
+
+        Returns:
+            For each tensor, `"<layer>/kernel"` or `"<layer>/bias"`, its lower and upper ends.
+
+        Raises:
+            ValueError: If `mass` is no such number.
+        """
+        laws = self.laws()
+        return {name: laws[w].interval(mass) for name, w in named_weights(self.model).items()}
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within this block the weights of the model have these laws, whatever they had before."""
+        values: list[tuple[Any, Any]] = []
+        for weight, (loc, scale) in self.laws().items():
+            values.append((weight.loc_variable, loc))
+            # A scale of 0 has no `rho`; no smaller one is told from it.
+            known = tf.maximum(scale, arguments.SMALLEST_SCALE)
+            values.append((weight.rho_variable, inverse_softplus(known)))
+        with variables_as(values):
+            yield
 
     def as_model(self) -> Any:
         """A `tfbnn` model whose layers hold these laws, a copy of the posterior's."""

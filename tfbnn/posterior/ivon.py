@@ -74,7 +74,7 @@ class IVON(AbstractRandomVariables):
         """
         step = int(self.model.optimizer.iterations)
         if self._known[0] != step:
-            bayesian = with_scales(self.model, self._scales())
+            bayesian = with_scales(self.model, self._scales(), self.model.optimizer.prior)
             self._known = step, bayesian and MeanFieldPosterior(bayesian)
         found = self._known[1]
         if found is not None:

@@ -5,12 +5,14 @@ process: each unit that is dropped has its weights set to zero. A draw is one se
 """
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.layers.activity import recorded
 from tfbnn.layers.keras_internals import all_layers
 from tfbnn.layers.variational import variational_layers
 from tfbnn.likelihoods.base import AbstractLikelihood
@@ -119,11 +121,25 @@ class MCDropout(AbstractRandomNetwork):
         return [value for place in self._places for value in place.without_noise()]
 
     def network(self, values: list[tf.Tensor], inputs: Any) -> Any:
+        with self._fixed(values):
+            return self.model(inputs, training=False)
+
+    def activations(
+        self, values: list[tf.Tensor], inputs: Any, layers: Sequence[str]
+    ) -> list[tf.Tensor]:
+        # Inside, so that layers of noise are recorded with what they do here.
+        with self._fixed(values), recorded(self.model, layers) as found:
+            self.model(inputs, training=False)
+        return found.outputs
+
+    @contextlib.contextmanager
+    def _fixed(self, values: list[tf.Tensor]) -> Iterator[None]:
+        """Within this block noise has these values."""
         rest = iter(values)
         with contextlib.ExitStack() as stack:
             for place in self._places:
                 stack.enter_context(place.fixed([next(rest) for _ in place.shapes]))
-            return self.model(inputs, training=False)
+            yield
 
     def get_config(self) -> dict[str, Any]:
         return {"loss": self._loss}

@@ -3,6 +3,9 @@
 `p(y | x) = mean over draws w of p(y | x, w)`
 """
 
+import dataclasses
+import random
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -12,6 +15,7 @@ from tfbnn.layers.keras_internals import outputs_structure
 from tfbnn.likelihoods.results import Prediction
 from tfbnn.posterior.base import AbstractPosterior
 from tfbnn.posterior.routes import posterior_of
+from tfbnn.prediction.hidden import HiddenActivations
 from tfbnn.prediction.sampling import SAMPLE_BYTES, sampled_blocks
 
 
@@ -23,6 +27,7 @@ def predict(
     seed: int | None = None,
     keep_samples: bool | None = None,
     verbose: Any = "auto",
+    layers: Sequence[str] | None = None,
 ) -> Any:
     """Prediction and uncertainty, averaged over networks drawn from the posterior.
 
@@ -40,6 +45,8 @@ def predict(
         keep_samples: Whether the result keeps the parameters that each network predicted, which
             `quantile` needs. None keeps them up to 256 MB.
         verbose: 0 for no progress bar, 1 for one, `"auto"` for one on work of more than 2 s.
+        layers: Names of layers inside the network; the `layers` of the result have the mean and the
+            standard deviation of what each gives, over the networks.
 
     Returns:
         A `Prediction`, which unpacks into two arrays. Classes: mean probabilities
@@ -50,8 +57,8 @@ def predict(
 
     Raises:
         TypeError: If `model` is neither a model nor a posterior.
-        ValueError: If `x` is empty, infinite, not finite or of the wrong shape, or an argument is
-            out of range.
+        ValueError: If `x` is empty, infinite, not finite or of the wrong shape, an argument is out
+            of range, or there is no layer of a name, or it gives several tensors.
 
     Example:
 
@@ -61,6 +68,9 @@ def predict(
     >>> prediction, uncertainty = tfbnn.predict(model, np.eye(3), num_samples=8)
     >>> prediction.shape, uncertainty.shape
     ((3, 2), (3,))
+    >>> hidden = tfbnn.predict(model, np.eye(3), num_samples=8, layers=[model.layers[0].name])
+    >>> [activations.standard_deviation.shape for activations in hidden.layers.values()]
+    [(3, 2)]
 
     Reference:
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 2, and Gal 2016,
@@ -69,13 +79,21 @@ def predict(
     posterior = posterior_of(model)
     if keep_samples is not None:
         keep_samples = arguments.boolean("keep_samples", keep_samples)
+    hidden = None if layers is None else HiddenActivations(posterior, layers)
+    # Hidden activations are those of the same networks.
+    seed = random.randrange(2**62) if seed is None else arguments.seed("seed", seed)
     parts: list[list[Prediction]] = []
     samples_bytes = 0
     for block in sampled_blocks(posterior, x, num_samples, batch_size, seed, verbose):
         samples_bytes += sum(array.nbytes for one in block.answers for array in one.parameters)
         keep = samples_bytes <= SAMPLE_BYTES if keep_samples is None else keep_samples
         parts.append([one.prediction(keep) for one in block.answers])
+        if hidden is not None:
+            hidden.add(block, len(block.answers[0].outputs), seed)
     predictions = [Prediction.concatenate(list(part)) for part in zip(*parts, strict=True)]
+    if hidden is not None:
+        found = hidden.result()
+        predictions = [dataclasses.replace(one, layers=found) for one in predictions]
     return like_outputs(posterior, predictions)
 
 

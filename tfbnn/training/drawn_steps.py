@@ -20,10 +20,16 @@ from tfbnn.training import distribution
 from tfbnn.training.recipes import Plan
 from tfbnn.training.updates import apply_gradients
 from tfbnn.weights import noise
+from tfbnn.weights.abstract_prior import AbstractPrior
 
 
 class AbstractVariationalOptimizer(keras.optimizers.Optimizer):
     """An optimizer of the normal law of each weight, whose mean the variable holds."""
+
+    @property
+    @abc.abstractmethod
+    def prior(self) -> AbstractPrior:
+        """The prior of every weight."""
 
     @abc.abstractmethod
     def follow(self, model: Any) -> None:

@@ -12,7 +12,9 @@ from tfbnn import arguments
 from tfbnn.layers.keras_internals import index_in
 from tfbnn.training.drawn_steps import AbstractVariationalOptimizer
 from tfbnn.weights import noise
+from tfbnn.weights.abstract_prior import AbstractPrior
 from tfbnn.weights.fan_in_priors import FanIn
+from tfbnn.weights.loc_scale_priors import Normal
 from tfbnn.weights.tracing import LARGE, compiled, inside_xla
 
 # How many times the memory of the Hessian fades over a `fit`: with less it stays at its start, with
@@ -105,6 +107,11 @@ class IVON(AbstractVariationalOptimizer):
             seed = int(keras.random.SeedGenerator().state.numpy()[0])
         self.seed = arguments.seed("seed", seed)
         self.__dict__["_objective"] = None
+
+    @property
+    def prior(self) -> AbstractPrior:
+        # That of biases is wider here, where they have no inputs: layers know those of the kernel.
+        return FanIn() if self.prior_scale == "fan_in" else Normal(scale=self.prior_scale)
 
     def follow(self, model: Any) -> None:
         self.__dict__["_objective"] = model.objective

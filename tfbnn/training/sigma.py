@@ -6,20 +6,20 @@ was learnt about it, and each has a share among the statistics:
 * at its start: sigma is within 1 % of `weight.initial_scale`;
 * at the prior: sigma is within 10 % of the scale of a normal law nearest to the prior, and `loc`
   within 0.1 of these scales from its mean. Nearest means the smallest `KL(q || p)`: it is where a
-  posterior goes when the data say nothing. See `nearest_normals`.
+  posterior goes when the data say nothing. See `tfbnn.training.nearest_normals`.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.layers.random_maps import RandomMap
 from tfbnn.layers.variational import variational_layers
+from tfbnn.training.nearest_normals import nearest_normals
 from tfbnn.weights import noise, priors
 from tfbnn.weights.families import NormalWeight
 
@@ -55,6 +55,8 @@ def sigma_statistics(
           0.05 and so on.
         * `snr_db_mean`, `snr_db_q5`, ...: `20 * log10(abs(loc) / sigma)` in dB. Below -120 dB, so
           also for `loc = 0`, it counts as -120 dB.
+        * `correlation`: rank correlation (Spearman) of `abs(loc)` and sigma, from -1 to 1; NaN
+          where either is the same number for all.
         * `kl`: KL divergence from the prior in nats, summed.
         * `kl_is_exact`: 1 if it has a closed form, 0 if it is a Monte Carlo estimate. The estimate
           always uses the same noise, so that changes over time are not noise.
@@ -81,10 +83,16 @@ def sigma_statistics(
         Blundell et al. 2015, "Weight Uncertainty in Neural Networks", sec. 5.1, for the ratio.
     """
     arguments.instance("weight", weight, NormalWeight, "a random weight, such as `layer.kernel`")
-    quantiles = checked_quantiles(quantiles)
-    loc, scale = _kept(weight)
-    snr = _snr_db(loc, scale)
-    at_start = np.abs(scale / weight.initial_scale - 1) <= 0.01
+    return joint_statistics([weight], checked_quantiles(quantiles))
+
+
+def joint_statistics(
+    weights: Sequence[NormalWeight], quantiles: Sequence[float]
+) -> dict[str, float]:
+    """`sigma_statistics` of several tensors together, such as those of a layer."""
+    loc, scale = map(np.concatenate, zip(*map(kept, weights), strict=True))
+    snr = snr_decibels(loc, scale)
+    at_start, at_prior = (_joined(share, weights) for share in (_at_start, _at_prior))
     return {
         "weights": float(scale.size),
         "sigma_mean": _or_nan(np.mean, scale),
@@ -94,21 +102,40 @@ def sigma_statistics(
         **_quantiles("sigma", scale, quantiles),
         "snr_db_mean": _or_nan(np.mean, snr),
         **_quantiles("snr_db", snr, quantiles),
-        "kl": float(weight.kl(noise.as_seed(0))) if scale.size else 0.0,
-        "kl_is_exact": float(weight.kl_is_exact),
+        "correlation": _rank_correlation(np.abs(loc), scale),
+        "kl": float(sum(weight.kl(noise.as_seed(0)) for weight in weights)) if scale.size else 0.0,
+        "kl_is_exact": float(all(weight.kl_is_exact for weight in weights)),
         "share_at_start": _or_nan(np.mean, at_start),
-        "share_at_prior": _share_at_prior(weight, loc, scale),
+        "share_at_prior": _or_nan(np.mean, at_prior),
     }
 
 
-def snr_decibels(weight: NormalWeight) -> np.ndarray:
-    """`20 * log10(abs(loc) / scale)` of the weights that are not pruned, at least `SNR_FLOOR`."""
-    return _snr_db(*_kept(weight))
+def unidentified(weights: Sequence[NormalWeight]) -> float:
+    """Share of the weights of which the data have said nothing, NaN if none is left.
+
+    Their sigma is at its start, or that of the prior within 10 %, about a mean that the prior
+    gives, too, within three scales: a plain training leaves such means where they began.
+    """
+
+    def found(weight: NormalWeight) -> np.ndarray:
+        # Of a prior that is each weight's own nothing is known, which is not less than it.
+        return _at_start(weight) | (_at_prior(weight, 3.0) > 0)
+
+    return _or_nan(np.mean, _joined(found, weights))
 
 
-def sigma_values(weight: NormalWeight) -> np.ndarray:
-    """Posterior standard deviations of the weights that are not pruned, a flat array."""
-    return _kept(weight)[1]
+def kept(weight: NormalWeight) -> tuple[np.ndarray, np.ndarray]:
+    """`loc` and `scale` of the weights that are not pruned, flat."""
+    loc, scale = weight.loc.numpy().ravel(), weight.scale.numpy().ravel()
+    if weight.mask is None:
+        return loc, scale
+    left = weight.mask.numpy().ravel() > 0
+    return loc[left], scale[left]
+
+
+def snr_decibels(loc: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """`20 * log10(abs(loc) / scale)`, at least `SNR_FLOOR`."""
+    return 20 * np.log10(np.maximum(np.abs(loc) / scale, 10 ** (SNR_FLOOR / 20)))
 
 
 def named_layers(model: keras.Layer) -> dict[str, Any]:
@@ -121,6 +148,15 @@ def named_layers(model: keras.Layer) -> dict[str, Any]:
             name = f"{layer.name}_{number}"
         named[name] = layer
     return named
+
+
+def named_maps(model: keras.Layer) -> dict[str, RandomMap]:
+    """The random maps of a built model by name: that of the layer, and theirs if it has more."""
+    return {
+        name if len(layer.maps) == 1 else f"{name}/{one.name}": one
+        for name, layer in named_layers(model).items()
+        for one in layer.maps.values()
+    }
 
 
 def named_weights(model: keras.Layer) -> dict[str, NormalWeight]:
@@ -152,37 +188,6 @@ def _levels(quantiles: Sequence[float]) -> tuple[float, ...]:
 def quantile_name(statistic: str, level: float) -> str:
     """The key of a quantile: `sigma_q5` for the level 0.05."""
     return f"{statistic}_q{100 * level:.6g}"
-
-
-@functools.singledispatch
-def nearest_normals(prior: priors.AbstractPrior) -> list[tuple[float, float]]:
-    """Normal laws `(loc, scale)` that a posterior falls back to when the data say nothing.
-
-    `Normal`: the prior itself. `ScaleMixture`: each of its components. `AutomaticRelevance`: the
-    one with the smallest scale. Any other prior: the normal law around its mean (its mode, if it
-    has no mean) with the smallest `KL(q || p)`. For a Laplace prior that is
-    `sqrt(pi / 2) * prior.scale`, 11 % below the prior's standard deviation; a Cauchy prior has one
-    too. None if each weight has a prior of its own.
-    """
-    distribution = prior.distribution()
-    if distribution.batch_shape.rank != 0:
-        return []
-    return [_nearest_normal(prior)]
-
-
-@nearest_normals.register
-def _(prior: priors.Normal) -> list[tuple[float, float]]:
-    return [(prior.loc, prior.scale)]
-
-
-@nearest_normals.register
-def _(prior: priors.ScaleMixture) -> list[tuple[float, float]]:
-    return [(0.0, prior.sigma1), (0.0, prior.sigma2)]
-
-
-@nearest_normals.register
-def _(prior: priors.AutomaticRelevance) -> list[tuple[float, float]]:
-    return [(0.0, prior.smallest_scale)]
 
 
 def sigma_warnings(
@@ -222,65 +227,58 @@ def sigma_warnings(
     return messages
 
 
-def _kept(weight: NormalWeight) -> tuple[np.ndarray, np.ndarray]:
-    """`loc` and `scale` of the weights that are not pruned, flat."""
-    loc, scale = weight.loc.numpy().ravel(), weight.scale.numpy().ravel()
-    if weight.mask is None:
-        return loc, scale
-    kept = weight.mask.numpy().ravel() > 0
-    return loc[kept], scale[kept]
-
-
-def _snr_db(loc: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return 20 * np.log10(np.maximum(np.abs(loc) / scale, 10 ** (SNR_FLOOR / 20)))
+def _joined(found: Any, weights: Sequence[NormalWeight]) -> np.ndarray:
+    return np.concatenate([found(weight) for weight in weights])
 
 
 def _quantiles(statistic: str, values: np.ndarray, levels: Sequence[float]) -> dict[str, float]:
     names = [quantile_name(statistic, level) for level in levels]
     if not values.size:
         return dict.fromkeys(names, math.nan)
-    if values.size > _EXACT_QUANTILES:
-        # Not every k-th: that would be always the same units.
-        values = values[np.random.default_rng(0).integers(values.size, size=_EXACT_QUANTILES)]
-    return dict(zip(names, np.quantile(values, levels).tolist(), strict=True))
+    return dict(zip(names, np.quantile(_some(values), levels).tolist(), strict=True))
+
+
+def _some(values: np.ndarray) -> np.ndarray:
+    """All values, or of more than `_EXACT_QUANTILES` random ones, always the same places."""
+    if values.size <= _EXACT_QUANTILES:
+        return values
+    # Not every k-th: that would be always the same units.
+    return values[np.random.default_rng(0).integers(values.size, size=_EXACT_QUANTILES)]
+
+
+def _rank_correlation(values: np.ndarray, others: np.ndarray) -> float:
+    """Spearman's: the correlation of the ranks, which of equal numbers are their mean."""
+    ranks = []
+    for one in map(_some, (values, others)):
+        _, places, counts = np.unique(one, return_inverse=True, return_counts=True)
+        if len(counts) < 2:
+            return math.nan
+        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[places])
+    return float(np.corrcoef(ranks)[0, 1])
 
 
 def _or_nan(function: Any, values: np.ndarray) -> float:
     return float(function(values)) if values.size else math.nan
 
 
-def _share_at_prior(weight: NormalWeight, loc: np.ndarray, scale: np.ndarray) -> float:
-    laws = nearest_normals(weight.prior)
-    if not laws or not scale.size:
-        return math.nan
+def _at_start(weight: NormalWeight) -> np.ndarray:
+    """Whether sigma is at its start, of each weight that is not pruned."""
+    return np.abs(kept(weight)[1] / weight.initial_scale - 1) <= 0.01
+
+
+def _at_prior(weight: NormalWeight, distance: float = 0.1) -> np.ndarray:
+    """1 of each weight that is at the prior, its `loc` within so many scales, 0 of others.
+
+    NaN where no nearest normal is known.
+    """
+    (loc, scale), laws = kept(weight), nearest_normals(weight.prior)
+    if not laws:
+        return np.full(scale.size, math.nan)
     near = [
-        (np.abs(loc - law_loc) < 0.1 * law_scale) & (np.abs(scale / law_scale - 1) <= 0.1)
+        (np.abs(loc - law_loc) < distance * law_scale) & (np.abs(scale / law_scale - 1) <= 0.1)
         for law_loc, law_scale in laws
     ]
-    return float(np.mean(np.logical_or.reduce(near)))
-
-
-@functools.lru_cache(maxsize=64)
-def _nearest_normal(prior: priors.AbstractPrior) -> tuple[float, float]:
-    """The normal law around the prior's mean or mode with the smallest KL, its scale to 1 %.
-
-    `KL = -log(s) - E[log(p(loc + s * z))] + constant`, the expectation by Gauss-Hermite quadrature.
-    """
-    distribution = prior.distribution()
-    loc = float(_mean_or_mode(distribution))
-    nodes, shares = np.polynomial.hermite_e.hermegauss(64)
-    scales = np.geomspace(1e-6, 1e6, 2801)  # in steps of 1 %
-    log_prob = prior.log_prob(tf.constant(loc + scales[:, None] * nodes)).numpy()
-    kl = -np.log(scales) - log_prob @ (shares / shares.sum())
-    return loc, float(scales[np.nanargmin(kl)])
-
-
-def _mean_or_mode(distribution: Any) -> tf.Tensor:
-    try:
-        mean = distribution.mean()
-        return mean if np.isfinite(mean) else distribution.mode()
-    except NotImplementedError:
-        return distribution.mode()
+    return np.logical_or.reduce(near).astype(float)
 
 
 def _allowed_at_prior(prior: priors.AbstractPrior) -> float:

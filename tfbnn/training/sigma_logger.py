@@ -51,6 +51,11 @@ class SigmaLogger(keras.callbacks.Callback):
     If a file cannot be written during training (a full disk), it warns, and training goes on.
     Under `tf.distribute` only the chief writes.
 
+    Attributes:
+        records: What was logged: a list of `(step, {weight: statistics})`, in the order of time; of
+            more than 2000 times every other one.
+        folder: Where the files are.
+
     Args:
         log_dir: Folder for the files of all runs; made if it is missing.
         every: `"epoch"`, or a number of batches.
@@ -100,7 +105,7 @@ class SigmaLogger(keras.callbacks.Callback):
         self.picture = arguments.boolean("picture", picture)
         self.append = arguments.boolean("append", append)
         self.folder: str | None = None
-        self._records: Records = []
+        self.records: Records = []
         self._weights: dict[str, NormalWeight] = {}
         self._snr_at_start: dict[str, np.ndarray] = {}
         self._file: SigmaFile | None = None
@@ -130,7 +135,7 @@ class SigmaLogger(keras.callbacks.Callback):
             return
         if not self._started:
             self._start()
-        elif self.every != "epoch" and self._step() - self._records[-1][0] >= self.every:
+        elif self.every != "epoch" and self._step() - self.records[-1][0] >= self.every:
             self._record()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -168,7 +173,7 @@ class SigmaLogger(keras.callbacks.Callback):
     def _find_log(self) -> None:
         """Continue the log of this object, or find the one to continue or to begin."""
         if self._file is None:
-            self._file, self._records = find_run(
+            self._file, self.records = find_run(
                 self.log_dir,
                 list(next(iter(self._statistics().values()))),
                 set(self._weights),
@@ -177,10 +182,10 @@ class SigmaLogger(keras.callbacks.Callback):
                 claim=self.csv,
             )
             self.folder = os.path.dirname(self._file.path)
-        if self._records and set(self._records[-1][1]) != set(self._weights):
+        if self.records and set(self.records[-1][1]) != set(self._weights):
             raise ValueError(
                 "The log to be continued is that of a model with other layers; choose another "
-                f"`log_dir`. Received: {self._file.path} with {sorted(self._records[-1][1])}, a "
+                f"`log_dir`. Received: {self._file.path} with {sorted(self.records[-1][1])}, a "
                 f"model with {sorted(self._weights)}"
             )
 
@@ -191,7 +196,7 @@ class SigmaLogger(keras.callbacks.Callback):
         if self.tensorboard:
             self._writer = tf.summary.create_file_writer(self.folder)
         # The optimizer counts from 0 again if the model was compiled anew, or is another one.
-        last = self._records[-1][0] if self._records else 0
+        last = self.records[-1][0] if self.records else 0
         self._offset = max(0, last - self._iterations()) if self._snr_at_start else 0
         if not self._snr_at_start:
             self._snr_at_start = self._snr_shares()
@@ -200,13 +205,13 @@ class SigmaLogger(keras.callbacks.Callback):
 
     def _record(self) -> None:
         step = self._step()
-        if self._records and self._records[-1][0] == step:
+        if self.records and self.records[-1][0] == step:
             return
         statistics = self._statistics()
-        self._records.append((step, statistics))
-        if len(self._records) > _MOST_RECORDS:
+        self.records.append((step, statistics))
+        if len(self.records) > _MOST_RECORDS:
             # The first and the last stay.
-            self._records = [*self._records[:-1:2], self._records[-1]]
+            self.records = [*self.records[:-1:2], self.records[-1]]
         if self.csv:
             self._write(lambda: self._file.add(step, self._epoch, statistics))
         if self._writer is not None:
@@ -237,19 +242,20 @@ class SigmaLogger(keras.callbacks.Callback):
                 for statistic, value in statistics[name].items():
                     if math.isfinite(value):
                         tf.summary.scalar(f"{name}/{statistic}", value)
-                tf.summary.histogram(f"{name}/sigma", sigma.sigma_values(weight))
-                tf.summary.histogram(f"{name}/snr_db", sigma.snr_decibels(weight))
+                tf.summary.histogram(f"{name}/sigma", sigma.kept(weight)[1])
+                tf.summary.histogram(f"{name}/snr_db", sigma.snr_decibels(*sigma.kept(weight)))
         self._writer.flush()
 
     def _snr_shares(self) -> dict[str, np.ndarray]:
         return {
-            n: sigma_picture.snr_shares(sigma.snr_decibels(w)) for n, w in self._weights.items()
+            n: sigma_picture.snr_shares(sigma.snr_decibels(*sigma.kept(w)))
+            for n, w in self._weights.items()
         }
 
     def _draw(self) -> None:
         sigma_picture.draw(
             os.path.join(self.folder, PICTURE),
-            self._records,
+            self.records,
             self._weights,
             self.quantiles,
             self._snr_at_start,

@@ -7,7 +7,8 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfbnn.training.sigma import nearest_normals, quantile_name
+from tfbnn.training.nearest_normals import nearest_normals
+from tfbnn.training.sigma import quantile_name
 from tfbnn.training.sigma_csv import Records
 from tfbnn.weights.families import NormalWeight
 from tfbnn.whole_files import save_figure

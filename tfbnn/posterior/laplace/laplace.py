@@ -1,5 +1,6 @@
 """Laplace's approximation: a normal law around the weights that training has found."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbnn import arguments
+from tfbnn.layers.activity import recorded
 from tfbnn.layers.variational import variational_layers
 from tfbnn.posterior.laplace import evidence, prior_choice
 from tfbnn.posterior.laplace.around_mode import AbstractAroundMode
@@ -200,7 +202,23 @@ class Laplace(AbstractAroundMode):
     def network(self, values: list[tf.Tensor], inputs: Any) -> Any:
         if self.predictive == "sampled":
             return super().network(values, inputs)
-        return linearised(self.model, self.variables, values, inputs)
+        return self._linearised(values, lambda: self.model(inputs, training=False))
+
+    def activations(
+        self, values: list[tf.Tensor], inputs: Any, layers: Sequence[str]
+    ) -> list[tf.Tensor]:
+        if self.predictive == "sampled":
+            return super().activations(values, inputs, layers)
+
+        def computation() -> list[tf.Tensor]:
+            with recorded(self.model, layers) as found:
+                self.model(inputs, training=False)
+            return found.outputs
+
+        return self._linearised(values, computation)
+
+    def _linearised(self, values: list[tf.Tensor], computation: Callable[[], Any]) -> Any:
+        return linearised(self.model, self.variables, values, computation)
 
     def with_laws(self) -> Any | None:
         """With `structure="diagonal"` and `predictive="sampled"` the weights are independent.

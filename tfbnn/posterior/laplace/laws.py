@@ -30,7 +30,7 @@ def independent_weights(
         prior_scale: Standard deviation of the prior.
     """
     by_layer = {id(part.layer): number for number, part in enumerate(parts)}
-    prior = priors.Normal(prior_scale)
+    prior = priors.Normal(scale=prior_scale)
     try:
         copy = to_bayesian(model, prior=prior, layers=lambda one: id(one) in by_layer, verbose=0)
     # Of no layer, or of a model that cannot be made anew.

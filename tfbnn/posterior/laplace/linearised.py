@@ -10,7 +10,7 @@ Reference:
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -21,15 +21,19 @@ from tfbnn.layers.overriding import overridden
 
 
 def linearised(
-    model: keras.Model, variables: list[keras.Variable], values: list[tf.Tensor], inputs: Any
+    model: keras.Model,
+    variables: list[keras.Variable],
+    values: list[tf.Tensor],
+    computation: Callable[[], Any],
 ) -> Any:
-    """Outputs of a network that is linear in its weights, by one pass of forward-mode derivatives.
+    """What a network that is linear in its weights computes, by one pass of forward-mode
+    derivatives.
 
     Args:
         model: The network at the mode.
         variables: Those that have other values.
         values: The values.
-        inputs: A batch.
+        computation: Calls the model, and gives what is wanted of it.
     """
     modes = [tf.convert_to_tensor(variable) for variable in variables]
     steps = [value - mode for value, mode in zip(values, modes, strict=True)]
@@ -38,7 +42,7 @@ def linearised(
         variables_as(list(zip(variables, modes, strict=True))),
         tf.autodiff.ForwardAccumulator(modes, steps) as accumulator,
     ):
-        outputs = model(inputs, training=False)
+        outputs = computation()
 
     def moved(output: tf.Tensor) -> tf.Tensor:
         slope = accumulator.jvp(output, unconnected_gradients=tf.UnconnectedGradients.ZERO)
