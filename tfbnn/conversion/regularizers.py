@@ -66,3 +66,26 @@ def prior_of(regularizer: Any, num_examples: int | None, name: str) -> priors.Ab
     if kinds == ["l2"]:
         return priors.Normal(scale=(2 * num_examples * strengths["l2"]) ** -0.5)
     return priors.Laplace(scale=1 / (num_examples * strengths["l1"]))
+
+
+def checked_prior(name: str, value: Any) -> priors.AbstractPrior:
+    """A prior that is a density: an object, a name, or the standard deviation of a normal one."""
+    if isinstance(value, str | dict | priors.AbstractPrior) or hasattr(value, "log_prob"):
+        prior = arguments.interpreted(name, value, priors.get, "a prior of `tfbnn.priors`")
+        check_density(prior)
+        return prior
+    try:
+        return priors.Normal(scale=arguments.standard_deviation(name, value))
+    except ValueError as error:
+        raise ValueError(f"A prior of `tfbnn.priors`, or its scale: {error}") from None
+
+
+def check_density(prior: priors.AbstractPrior) -> None:
+    """Raise a `ValueError` if a prior is no density by itself."""
+    try:
+        prior.log_prob(0.0)
+    except ValueError as error:
+        raise ValueError(
+            f"What is asked for needs the density of each weight. {error}. A prior that depends on "
+            "the layer comes with `tfbnn.to_bayesian(model, prior='fan_in')`"
+        ) from error

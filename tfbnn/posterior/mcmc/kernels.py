@@ -18,8 +18,8 @@ import tensorflow_probability as tfp
 
 Density = Callable[[tf.Tensor], tf.Tensor]
 
-LEAPFROG_STEPS = 16
-"""The most that an iteration of HMC takes: about a quarter turn, at the length that is adapted."""
+LEAPFROG_STEPS = 32
+"""The most that an iteration of HMC takes."""
 
 
 class Moved(NamedTuple):

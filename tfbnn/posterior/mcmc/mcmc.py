@@ -190,7 +190,7 @@ class MCMC(AbstractFiniteNetworks, AbstractRandomVariables):
         steps = sampled.steps
         outputs = self._outputs_of_chains(x)
         least = int(np.argmax(mixing.r_hat(outputs)))
-        self._traces = {"log_density": steps.log_density, "output": outputs[..., least]}
+        self._traces = {"log density": steps.log_density, "least mixed output": outputs[..., least]}
         quantities = {"outputs": outputs, "log_density": steps.log_density, "weights": steps.draws}
         self.diagnostics = Diagnostics(
             *worst(quantities),

@@ -4,8 +4,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from tfbnn import arguments
-from tfbnn.conversion.regularizers import prior_of
+from tfbnn.conversion.regularizers import check_density, checked_prior, prior_of
 from tfbnn.layers.variational import variational_weights
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.training.noise_variables import learned_noise
@@ -57,7 +56,7 @@ def sampled_weights(
             f"The model has no weights that are trained. Received: model={model.name!r}"
         )
     for one in found:
-        _check_density(one)
+        check_density(one.prior)
     return found
 
 
@@ -72,16 +71,6 @@ def sampled_variables(
     return [one for one in model.trainable_variables if id(one) not in noise]
 
 
-def checked_prior(name: str, value: Any) -> priors.AbstractPrior:
-    """A prior, of an object, a name, or the standard deviation of a normal one."""
-    if isinstance(value, str | dict | priors.AbstractPrior) or hasattr(value, "log_prob"):
-        return arguments.interpreted(name, value, priors.get, "a prior of `tfbnn.priors`")
-    try:
-        return priors.Normal(scale=arguments.standard_deviation(name, value))
-    except ValueError as error:
-        raise ValueError(f"A prior of `tfbnn.priors`, or its scale: {error}") from None
-
-
 def _own_prior(variable: keras.Variable, num_rows: int) -> priors.AbstractPrior:
     if variable.regularizer is None:
         raise ValueError(
@@ -90,14 +79,3 @@ def _own_prior(variable: keras.Variable, num_rows: int) -> priors.AbstractPrior:
             f"`tfbnn.with_prior` does. Received: prior=None, and {variable.path!r} has none"
         )
     return prior_of(variable.regularizer, num_rows, variable.path)
-
-
-def _check_density(weight: SampledWeight) -> None:
-    try:
-        weight.prior.log_prob(0.0)
-    except ValueError as error:
-        raise ValueError(
-            f"Chains need the density of each weight. {error} A prior that depends on the layer "
-            "comes with `tfbnn.to_bayesian(model, prior=...)`, whose result is taken as well. "
-            f"Received: the prior of {weight.variable.path!r}"
-        ) from error
