@@ -75,7 +75,7 @@ class Diagnostics:
                 "at `posterior.plot(path)`.",
                 ConvergenceWarning,
                 # Of the caller of the posterior.
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def __str__(self) -> str:
