@@ -16,6 +16,7 @@
 * `routes`: the table of all, and the posterior of a model.
 * `noisy_places`: where a Keras model draws noise.
 * `swag_callback`: collects the moments that `SWAG` is made of.
+* `next_prior`: a model that goes on from a posterior.
 * `files`: posteriors on the disk.
 
 To add a route: one file with a subclass of one of the classes in `base` or `gaussian`, and a row in
