@@ -672,6 +672,7 @@ def _posteriors(made: World) -> list[Entry]:
             lambda: {"posterior": made.model},
             {"posterior": values.thing(keras.Model)},
             state=made.state,
+            aliases=("model",),
         ),
         Entry(
             "tfbnn.load_posterior",

@@ -92,7 +92,7 @@ def _penalise(config: Any, penalty: dict[str, Any]) -> bool:
         return any([_penalise(one, penalty) for one in config])
     if not isinstance(config, dict):
         return False
-    names = [n for n in config if n.endswith("_regularizer") and n != "activity_regularizer"]
+    names = [n for n in config if n.endswith("regularizer") and n != "activity_regularizer"]
     inside = [_penalise(value, penalty) for name, value in config.items() if name not in names]
     config.update(dict.fromkeys(names, penalty))
     return bool(names) or any(inside)

@@ -32,11 +32,18 @@ def batches(model: keras.Model, x: Any, y: Any) -> Iterator[tuple[Any, ...]]:
     """
     if isinstance(x, tf.data.Dataset) and x.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError("`x` never ends: use `.take(...)`. Received: an infinite data set")
+    if y is not None and not is_arrays(y):
+        raise ValueError(
+            "`y` must be an array, or a list or dict with one for each output. "
+            f"Received: y={y!r} of type {type(y).__name__}"
+        )
     if is_arrays(x):
-        counts = {len(one) for one in tf.nest.flatten((x, [] if y is None else y))}
-        if len(counts) != 1:
+        shapes = [tuple(one.shape) for one in tf.nest.flatten((x, [] if y is None else y))]
+        rows = {shape[:1] for shape in shapes}
+        if len(rows) != 1 or rows <= {(), (None,)}:
             raise ValueError(
-                f"`x` and `y` must have the same number of rows. Received: {sorted(counts)} rows"
+                "`x` and `y` must have the same number of rows. "
+                f"Received: x and y of shapes {shapes}"
             )
     specs = input_specs(model)
     num_rows = _batch_size(x) if is_arrays(x) else 0
@@ -46,6 +53,8 @@ def batches(model: keras.Model, x: Any, y: Any) -> Iterator[tuple[Any, ...]]:
                 "A posterior is that of the data it is learnt from: pass arrays `x` and "
                 "`y`, or a batched `tf.data.Dataset` that has both. Received: y=None"
             )
+        if any(one.dtype.is_complex for one in tf.nest.flatten(inputs)):
+            raise ValueError("`x` must be real numbers. Received: x of complex ones")
         check_arrays("x", tf.nest.map_structure(_as_numpy, inputs))
         inputs = _as_model_takes(inputs, specs)
         found = tf.nest.flatten(in_order(model, targets))
@@ -73,9 +82,17 @@ def all_rows(model: keras.Model, x: Any, y: Any) -> tuple[Any, Any, Any]:
     """
     found = list(batches(model, x, y))
     if not found:
-        raise ValueError("There is no row to learn from. Received: empty data")
+        raise no_rows(x)
     joined = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *found)
     return keras.utils.unpack_x_y_sample_weight(joined)
+
+
+def no_rows(x: Any) -> ValueError:
+    """The error for data without a row, or which are no data."""
+    return ValueError(
+        "There is no row to learn from: `x` must be arrays or a batched `tf.data.Dataset`. "
+        f"Received: x of type {type(x).__name__}, empty"
+    )
 
 
 def _as_numpy(one: Any) -> Any:

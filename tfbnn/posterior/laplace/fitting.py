@@ -14,7 +14,7 @@ from tfbnn.posterior.laplace.any_rows import AnyRows
 from tfbnn.posterior.laplace.curvature import CURVATURES, judged
 from tfbnn.posterior.laplace.recording import recorded
 from tfbnn.posterior.laplace.structures import AbstractStructure, Pairs
-from tfbnn.posterior.learnt_rows import batches, num_batches
+from tfbnn.posterior.learnt_rows import batches, no_rows, num_batches
 from tfbnn.requirements import clear_errors
 from tfbnn.training.data_term import counted, log_probs
 from tfbnn.training.outputs import loss_weights
@@ -107,7 +107,7 @@ class Pass:
                 if bar is not None:
                     bar.update()
         if not num_rows:
-            raise ValueError("There is no row to learn from. Received: empty data")
+            raise no_rows(x)
         length = math.sqrt(sum(float(tf.reduce_sum(tf.square(one))) for one in gradient))
         by_chance = self.structure.trace(totals) * seen / num_rows
         distance = length / math.sqrt(max(by_chance, np.finfo(np.float32).tiny))
