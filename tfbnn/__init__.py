@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tfbnn import search as search
     from tfbnn.conversion.to_bayesian import to_bayesian as to_bayesian
     from tfbnn.conversion.to_deterministic import to_deterministic as to_deterministic
+    from tfbnn.conversion.with_prior import with_prior as with_prior
     from tfbnn.decisions.conformal import conformal as conformal
     from tfbnn.decisions.selective import selective as selective
     from tfbnn.export.deciding import decide as decide

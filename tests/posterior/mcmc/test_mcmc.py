@@ -81,6 +81,7 @@ def network():
     return tfbnn.with_prior(model, 1.0, len(x)), x, y.astype("float32")
 
 
+@pytest.mark.slow
 def test_nuts_agrees_with_a_long_run_of_another_kernel(tmp_path):
     model, x, y = network()
     posterior = MCMC(model, x, y, seed=0, warmup=500, verbose=0)
