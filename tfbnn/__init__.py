@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from tfbnn.export.deciding import decide as decide
     from tfbnn.inspection.layer_uncertainty import layer_uncertainty as layer_uncertainty
     from tfbnn.inspection.network_picture import plot_network as plot_network
-    from tfbnn.conversion.with_prior import with_prior as with_prior
     from tfbnn.posterior.next_prior import continue_from as continue_from
     from tfbnn.posterior.routes import load_posterior as load_posterior
     from tfbnn.prediction.calibration import calibrate as calibrate
