@@ -173,6 +173,13 @@ def laplace(structure="last_layer", predictive="linearised", hidden=plain):
     )
 
 
+def mcmc(make=dense):
+    """Chains of a small network, as short as they may be."""
+    x, y = np.random.default_rng(4).normal(size=(30, 5)), np.arange(30) % 3
+    options = {"samples": 200, "warmup": 200, "seed": 0, "verbose": 0}
+    return tfbnn.posteriors.MCMC(make(), x, y, "hmc", 0.5, **options)
+
+
 CLASSES, NETWORK = frozenset({"classes"}), frozenset({"mean"})
 LAWS = frozenset({"laws", "layers", "mean", "drawn", "C"})
 
@@ -210,6 +217,7 @@ ROUTES = {
     "laplace, diagonal": Route(
         lambda: laplace("diagonal", "sampled", dense), CLASSES | LAWS | {"own"}
     ),
+    "mcmc": Route(mcmc, CLASSES | {"C"}),
     "map": Route(
         lambda: tfbnn.posteriors.MAP(plain()), CLASSES | {"mean", "C", "taught", "own"}
     ),

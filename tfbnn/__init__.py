@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from tfbnn import search as search
     from tfbnn.conversion.to_bayesian import to_bayesian as to_bayesian
     from tfbnn.conversion.to_deterministic import to_deterministic as to_deterministic
+    from tfbnn.conversion.with_prior import with_prior as with_prior
     from tfbnn.decisions.conformal import conformal as conformal
     from tfbnn.decisions.selective import selective as selective
     from tfbnn.export.deciding import decide as decide
     from tfbnn.inspection.layer_uncertainty import layer_uncertainty as layer_uncertainty
     from tfbnn.inspection.network_picture import plot_network as plot_network
+    from tfbnn.posterior.next_prior import continue_from as continue_from
     from tfbnn.posterior.routes import load_posterior as load_posterior
     from tfbnn.prediction.calibration import calibrate as calibrate
     from tfbnn.prediction.evaluation import evaluate as evaluate
@@ -60,6 +62,8 @@ _HOMES = {
     "load_model": "tfbnn.training.models",
     "to_bayesian": "tfbnn.conversion.to_bayesian",
     "to_deterministic": "tfbnn.conversion.to_deterministic",
+    "with_prior": "tfbnn.conversion.with_prior",
+    "continue_from": "tfbnn.posterior.next_prior",
     "load_posterior": "tfbnn.posterior.routes",
     "check_elbo": "tfbnn.training.diagnostics",
     "ConvergenceWarning": "tfbnn.training.convergence",

@@ -170,6 +170,7 @@ def table(made: World) -> list[Entry]:
 
 # Prior, family and schedule by a name, an object or a configuration.
 _NAMED = values.anything()
+_PRIOR_OR_SCALE = values.any_of(values.scale(), _NAMED)
 _TITLE = values.optional(values.text())
 _PROBABILITY = values.real(0, 1, inside=True, single=False)
 
@@ -396,6 +397,16 @@ def _training(made: World) -> list[Entry]:
             },
         ),
         _of_model("tfbnn.to_deterministic", tfbnn.to_deterministic, made),
+        Entry(
+            "tfbnn.with_prior",
+            tfbnn.with_prior,
+            lambda: {"model": made.plain, "prior": 1.0, "num_examples": 6},
+            {
+                "model": values.thing(keras.Model),
+                "prior": _PRIOR_OR_SCALE,
+                "num_examples": values.whole(),
+            },
+        ),
         Entry(
             "tfbnn.load_model",
             tfbnn.load_model,
@@ -635,6 +646,33 @@ def _posteriors(made: World) -> list[Entry]:
             },
             ("validation_data", *of_base),
             slow=True,
+        ),
+        Entry(
+            "tfbnn.posteriors.MCMC",
+            posteriors.MCMC,
+            lambda: {"model": made.plain, "x": made.x, "y": made.y, "prior": 1.0, "verbose": 0},
+            {
+                "model": values.thing(),
+                "x": values.rows(),
+                "y": values.array(),
+                "kernel": values.choice("nuts", "hmc", "random_walk"),
+                "prior": _PRIOR_OR_SCALE,
+                "chains": values.whole(2),
+                "samples": values.whole(4),
+                "warmup": values.whole(4),
+                "seed": values.optional(values.whole(-(2**63), 2**63 - 1)),
+                "verbose": values.verbosity(),
+            },
+            of_base,
+            slow=True,
+        ),
+        Entry(
+            "tfbnn.continue_from",
+            tfbnn.continue_from,
+            lambda: {"posterior": made.model},
+            {"posterior": values.thing(keras.Model)},
+            state=made.state,
+            aliases=("model",),
         ),
         Entry(
             "tfbnn.load_posterior",

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tfbnn import layers
+from tfbnn.conversion.regularizers import prior_of
 from tfbnn.layers.linear_layer import AbstractLinearLayer
 from tfbnn.training.copies import named_code
 from tfbnn.weights import priors
@@ -50,7 +51,7 @@ def random_layer(
         for ours in ("kernel_regularizer", "bias_regularizer"):
             regularizer = getattr(layer, _keras_name(layer, ours))
             config[ours] = None
-            law = prior if prior is not None else _prior_of(regularizer, num_examples, layer)
+            law = prior if prior is not None else prior_of(regularizer, num_examples, layer.name)
             if law is not None:
                 config[ours.replace("regularizer", "prior")] = priors.serialize(law)
         accepted = _accepted(cls)
@@ -103,31 +104,6 @@ def _take_law(weight: Any, value: Any, scale: float | None) -> None:
 
 # Of the root mean square of a tensor: a tenth of a typical weight.
 _FLOOR = 0.1
-
-
-def _prior_of(regularizer: Any, num_examples: int | None, layer: Any) -> Any:
-    """The prior whose `-log(p(w)) / num_examples` is the penalty, up to a constant."""
-    if regularizer is None:
-        return None
-    strengths = {name: float(getattr(regularizer, name, 0.0)) for name in ("l1", "l2")}
-    kinds = [name for name, strength in strengths.items() if strength]
-    if len(kinds) != 1 or not isinstance(regularizer, _REGULARIZERS):
-        raise ValueError(
-            "Only an L1 or an L2 regularizer is a prior: give `prior=`. Received: layer "
-            f"{layer.name!r} with {type(regularizer).__name__} {regularizer.get_config()}"
-        )
-    if num_examples is None:
-        raise ValueError(
-            "A regularizer is a prior once the number of training examples is known: give "
-            f"`num_examples=`, or another `prior=`. Received: layer {layer.name!r} with "
-            f"{type(regularizer).__name__} {regularizer.get_config()}, num_examples=None"
-        )
-    if kinds == ["l2"]:
-        return priors.Normal(scale=(2 * num_examples * strengths["l2"]) ** -0.5)
-    return priors.Laplace(scale=1 / (num_examples * strengths["l1"]))
-
-
-_REGULARIZERS = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 
 
 def _accepted(cls: type) -> set[str]:

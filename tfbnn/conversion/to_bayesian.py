@@ -104,7 +104,7 @@ def to_bayesian(
             return None
         return random_layer(layer, estimator, prior, num_examples)
 
-    replacement = Replacement(replace, Sequential, Model, _bayesian_class)
+    replacement = Replacement(replace, Sequential, Model, bayesian_class)
     bayesian = replacement.of(model)
     if not fresh:
         for old, new in replacement.pairs:
@@ -112,7 +112,7 @@ def to_bayesian(
                 take_weights(new, old, scale)
     if num_examples is not None:
         bayesian.num_examples = num_examples
-    _compile(model, bayesian)
+    compile_if_likelihood(model, bayesian)
     bayesian.coverage = _coverage(selection, replacement.pairs)
     if verbose:
         print(bayesian.coverage)
@@ -136,7 +136,7 @@ def _coverage(selection: Selection, pairs: list[tuple[Any, Any]]) -> Coverage:
     return Coverage(rows)
 
 
-def _compile(plain: keras.Model, bayesian: Any) -> None:
+def compile_if_likelihood(plain: keras.Model, bayesian: Any) -> None:
     """Compile the model as the plain one was, if its losses are likelihoods."""
     if not plain.compiled:
         return
@@ -149,7 +149,7 @@ def _compile(plain: keras.Model, bayesian: Any) -> None:
     compile_like(plain, bayesian, not isinstance(plain.optimizer, AbstractVariationalOptimizer))
 
 
-def _bayesian_class(cls: type) -> type:
+def bayesian_class(cls: type) -> type:
     """A class of models of tfbnn with the methods of a subclass of `keras.Model`."""
     if issubclass(cls, BayesianModel):
         return cls

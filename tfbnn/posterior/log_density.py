@@ -1,5 +1,6 @@
 """The log posterior density of a network, for routes that need it as a function of the weights."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 from tfbnn.posterior.gaussian import AbstractGaussianPosterior
 from tfbnn.training.data_term import DataTerm, global_batch_size
 from tfbnn.training.plain_models import objective_of
+from tfbnn.weights.abstract_prior import AbstractPrior
 
 
 def log_posterior(
@@ -50,6 +52,11 @@ def log_posterior(
     outputs = posterior.network(values, x)
     data = DataTerm(known.likelihoods, known.loss_weights)
     nll = data.nll(y, outputs, sample_weight, global_batch_size(outputs))
-    pairs = zip(posterior.weights, values, strict=True)
-    prior = [tf.reduce_sum(weight.prior.log_prob(value)) for weight, value in pairs]
-    return tf.add_n(prior) / known.num_examples - nll
+    prior = log_prior([weight.prior for weight in posterior.weights], values)
+    return prior / known.num_examples - nll
+
+
+def log_prior(priors: Sequence[AbstractPrior], values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """`log p(w)` of the weights of a network, a float32 scalar in nats."""
+    pairs = zip(priors, values, strict=True)
+    return tf.add_n([tf.reduce_sum(prior.log_prob(value)) for prior, value in pairs])

@@ -12,8 +12,9 @@ from tfbnn.training.plain_models import likelihoods_of
 class MAP(AbstractFiniteNetworks):
     """The network that training has found, and no other: all uncertainty is that of the labels.
 
-    With weight decay it is at the maximum of a posterior density (maximum a posteriori). It is what
-    a plain Keras model is as a member of an ensemble.
+    Trained with the prior of `tfbnn.with_prior`, or with weight decay, it is at the maximum of a
+    posterior density (maximum a posteriori). It is what a plain Keras model is as a member of an
+    ensemble.
 
     Args:
         model: A built Keras model, compiled with a likelihood.

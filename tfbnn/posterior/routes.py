@@ -13,6 +13,7 @@ from tfbnn.posterior.gaussian import GaussianPosterior, gaussian
 from tfbnn.posterior.ivon import IVON
 from tfbnn.posterior.laplace.laplace import Laplace
 from tfbnn.posterior.mc_dropout import MCDropout
+from tfbnn.posterior.mcmc.mcmc import MCMC
 from tfbnn.posterior.mean_field import MeanFieldPosterior
 from tfbnn.posterior.point import MAP
 from tfbnn.posterior.swag import SWAG
@@ -31,6 +32,7 @@ ROUTES: dict[str, type[AbstractPosterior]] = {
         IVON,
         Laplace,
         MAP,
+        MCMC,
     )
 }
 """The routes by name; the tests of all uses run over this table."""

@@ -1,13 +1,12 @@
 """A copy of a model whose variational layers have masks."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from tfbnn.layers.variational import mask_unbuilt_layers, random_maps, variational_weights
+from tfbnn.layers.variational import mask_unbuilt_layers, random_maps
 from tfbnn.pruning.masks import mask_of, prunable_weights
-from tfbnn.training.copies import copy_state, rebuilt, remake_constants
+from tfbnn.training.copies import copy_state, copy_variables, rebuilt
 from tfbnn.training.models import BayesianModel
 
 
@@ -47,19 +46,6 @@ def _set_masked_layers(clone: keras.Model) -> None:
 
 
 def _copy_variables(source: keras.Model, target: keras.Model) -> None:
-    pairs = zip(_shared_variables(source), _shared_variables(target), strict=True)
-    for old, new in pairs:
-        new.assign(old)
-    remake_constants(target)
+    copy_variables(source, target, lambda weight: [weight.mask_variable])
     for old, new in zip(prunable_weights(source), prunable_weights(target), strict=True):
         new.mask_variable.assign(mask_of(old))
-
-
-def _shared_variables(model: BayesianModel) -> Iterator[keras.Variable]:
-    """The variables that a model and its masked clone have, in the same order in both."""
-    masks = [weight.mask_variable for weight in variational_weights(model)]
-    # Those of the noise: `compile` makes them, before or after the model's own variables.
-    noise = [v for one in model.likelihoods for v in getattr(one.loss, "variables", [])]
-    apart = {id(variable) for variable in (*masks, *noise)}
-    yield from (variable for variable in model.weights if id(variable) not in apart)
-    yield from noise

@@ -15,7 +15,7 @@ LARGEST_NOISE_RATIO = 2.0
 
 
 class ConvergenceWarning(UserWarning):
-    """Training ended before the posterior was what the objective asks for."""
+    """Training, or drawing by chains, ended before the posterior was what was asked for."""
 
 
 REMEDY = (

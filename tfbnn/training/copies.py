@@ -20,6 +20,7 @@ from tfbnn.layers.keras_internals import (
     all_layers,
     compile_arguments,
 )
+from tfbnn.layers.variational import variational_weights
 
 _NUMBERS = itertools.count()
 # Names belong to the process.
@@ -71,6 +72,30 @@ def copy_state(source: Any, target: Any, for_training: bool = True) -> None:
     for old, new in zip(source.likelihoods, target.likelihoods, strict=True):
         new.take_temperatures(old)
     target.example_rows = source.example_rows
+
+
+def copy_variables(source: Any, target: Any, apart: Callable[[Any], list[Any]]) -> None:
+    """Let a copy have the values of a model's variables, but for some of each random weight's.
+
+    Args:
+        source: A model of tfbnn.
+        target: The copy.
+        apart: Gives those of a random weight that only one of the two has.
+    """
+    pairs = zip(_shared(source, apart), _shared(target, apart), strict=True)
+    for old, new in pairs:
+        new.assign(old)
+    remake_constants(target)
+
+
+def _shared(model: Any, apart: Callable[[Any], list[Any]]) -> Iterator[keras.Variable]:
+    """The variables that a model and its copy have, in the same order in both."""
+    own = [variable for weight in variational_weights(model) for variable in apart(weight)]
+    # Those of the noise: `compile` makes them, before or after the model's own variables.
+    noise = [v for one in model.likelihoods for v in getattr(one.loss, "variables", [])]
+    left_out = {id(variable) for variable in (*own, *noise)}
+    yield from (variable for variable in model.weights if id(variable) not in left_out)
+    yield from noise
 
 
 def remake_constants(model: Any) -> None:

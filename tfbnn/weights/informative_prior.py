@@ -21,7 +21,8 @@ class Informative(AbstractPrior):
 
     A layer keeps both as variables that are not trained, beside the weight, so they are in its
     files; the configuration has the scale at the start only. `loc` starts at zero, until
-    `tfbnn.to_bayesian` puts the trained weights there.
+    `tfbnn.to_bayesian` puts the trained weights there; `tfbnn.continue_from` sets both to the law
+    that a posterior has.
 
     Args:
         scale: Standard deviation of every weight at the start, positive.

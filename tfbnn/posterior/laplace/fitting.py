@@ -3,30 +3,26 @@
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbnn.layers.keras_internals import input_specs
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior.laplace.any_rows import AnyRows
 from tfbnn.posterior.laplace.curvature import CURVATURES, judged
 from tfbnn.posterior.laplace.recording import recorded
 from tfbnn.posterior.laplace.structures import AbstractStructure, Pairs
+from tfbnn.posterior.learnt_rows import batches, no_rows, num_batches
 from tfbnn.requirements import clear_errors
-from tfbnn.training.data import check_arrays, in_batches, is_arrays
 from tfbnn.training.data_term import counted, log_probs
-from tfbnn.training.outputs import in_order, loss_weights
+from tfbnn.training.outputs import loss_weights
 from tfbnn.training.progress_bar import progress_bar
 from tfbnn.weights import noise
 
 # Rows by which it is seen whether the weights are near a mode, and how far the curvature holds.
 _SOME_ROWS = 2048
-# Of arrays at a time: rows, and numbers of their inputs.
-_MOST_ROWS, _MOST_NUMBERS = 1024, 2**20
 # Any draws serve: each row has targets of its own.
 _SEED = 0
 # How many times as long as by chance their gradient may be.
@@ -111,7 +107,7 @@ class Pass:
                 if bar is not None:
                     bar.update()
         if not num_rows:
-            raise ValueError("There is no row to learn from. Received: empty data")
+            raise no_rows(x)
         length = math.sqrt(sum(float(tf.reduce_sum(tf.square(one))) for one in gradient))
         by_chance = self.structure.trace(totals) * seen / num_rows
         distance = length / math.sqrt(max(by_chance, np.finfo(np.float32).tiny))
@@ -161,69 +157,3 @@ class Pass:
         weights = loss_weights(self.model)
         by_output = log_probs(self.likelihoods, y, outputs, sample_weight)
         return tf.add_n([w * tf.reduce_sum(one) for w, one in zip(weights, by_output, strict=True)])
-
-
-def num_batches(x: Any) -> int | None:
-    """Number of batches, where it is known without reading them."""
-    if is_arrays(x):
-        return -(-len(tf.nest.flatten(x)[0]) // _batch_size(x))
-    known = int(x.cardinality()) if isinstance(x, tf.data.Dataset) else -1
-    return known if known >= 0 else None
-
-
-def batches(model: keras.Model, x: Any, y: Any) -> Iterator[tuple[Any, ...]]:
-    """`(x, y)` or `(x, y, sample_weight)`, batch by batch, targets in the order of the outputs.
-
-    Raises:
-        ValueError: If there are no targets, numbers are not finite, or the data never end.
-    """
-    if isinstance(x, tf.data.Dataset) and x.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError("`x` never ends: use `.take(...)`. Received: an infinite data set")
-    if is_arrays(x):
-        counts = {len(one) for one in tf.nest.flatten((x, [] if y is None else y))}
-        if len(counts) != 1:
-            raise ValueError(
-                f"`x` and `y` must have the same number of rows. Received: {sorted(counts)} rows"
-            )
-    specs = input_specs(model)
-    num_rows = _batch_size(x) if is_arrays(x) else 0
-    for inputs, targets, weights in in_batches(x, y, None, num_rows):
-        if targets is None:
-            raise ValueError(
-                "The curvature is that of the data a model was trained on: pass arrays `x` and "
-                "`y`, or a batched `tf.data.Dataset` that has both. Received: y=None"
-            )
-        check_arrays("x", tf.nest.map_structure(_as_numpy, inputs))
-        inputs = _as_model_takes(inputs, specs)
-        found = tf.nest.flatten(in_order(model, targets))
-        yield (
-            (inputs, found)
-            if weights is None
-            else (
-                inputs,
-                found,
-                tf.nest.flatten(in_order(model, weights)),
-            )
-        )
-
-
-def _batch_size(x: Any) -> int:
-    numbers = sum(math.prod(np.shape(one)[1:]) for one in tf.nest.flatten(x))
-    return min(_MOST_ROWS, max(1, _MOST_NUMBERS // max(1, numbers)))
-
-
-def _as_numpy(one: Any) -> Any:
-    return one.numpy() if one.dtype.is_floating else None
-
-
-def _as_model_takes(inputs: Any, specs: Any) -> Any:
-    """Inputs of the types that a model takes, so that one trace is enough."""
-    flat, types = tf.nest.flatten(inputs), [spec.dtype for spec in tf.nest.flatten(specs)]
-    if len(flat) != len(types):
-        return inputs
-    numbers = [one.dtype.is_floating or one.dtype.is_integer for one in flat]
-    cast = [
-        tf.cast(one, dtype) if number and (dtype.is_floating or dtype.is_integer) else one
-        for one, dtype, number in zip(flat, types, numbers, strict=True)
-    ]
-    return tf.nest.pack_sequence_as(inputs, cast)

@@ -14,10 +14,11 @@ from tfbnn.posterior.laplace import evidence, prior_choice
 from tfbnn.posterior.laplace.around_mode import AbstractAroundMode
 from tfbnn.posterior.laplace.coverage import covered
 from tfbnn.posterior.laplace.curvature import CURVATURES
-from tfbnn.posterior.laplace.fitting import Fitted, Pass, batches
+from tfbnn.posterior.laplace.fitting import Fitted, Pass
 from tfbnn.posterior.laplace.laws import independent_weights
 from tfbnn.posterior.laplace.linearised import linearised
 from tfbnn.posterior.laplace.structures import STRUCTURES, Diagonal
+from tfbnn.posterior.learnt_rows import batches
 from tfbnn.training.data import check_arrays
 from tfbnn.training.plain_models import likelihoods_of
 
