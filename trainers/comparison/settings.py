@@ -85,7 +85,7 @@ BY_DATASET = {
         dataset="mnist",
         epochs=5,
         batch_size=128,
-        learning_rate=1e-3,
+        learning_rate=1e-2,
         swag_learning_rate=1e-3,
     ),
 }
