@@ -37,7 +37,7 @@ class CompareSettings:
     mc_dropout_rate: float = option(0.1, "share of units that MC dropout drops")
     ensemble_members: int = option(5, "networks of an ensemble")
     swag_learning_rate: float = option(3e-3, "of SWAG, constant in the second half of its epochs")
-    ivon_learning_rate: float = option(0.1, "of IVON at the start, from which it falls to 0")
+    ivon_learning_rate: float = option(0.3, "of IVON at the start, from which it falls to 0")
     num_samples: int = option(32, "networks drawn for a prediction")
     output: str = option("saved_models", "folder that runs are written to")
     name: str | None = option(None, "folder of the comparison in it; else <dataset>-compare")
@@ -80,6 +80,7 @@ BY_DATASET = {
         epochs=200,
         learning_rate=1e-2,
         swag_learning_rate=3e-2,
+        ivon_learning_rate=0.1,
     ),
     "mnist": CompareSettings(
         dataset="mnist",
