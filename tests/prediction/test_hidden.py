@@ -1,6 +1,7 @@
 """Hidden activations of drawn networks against the networks, one by one, for every route."""
 
 import functools
+import math
 
 import keras
 import numpy as np
@@ -88,7 +89,8 @@ def test_every_route_has_them(name):
         return
     last = known[0][-1]
     found = tfbnn.predict(posterior, x, layers=[known[0][0], last], **OPTIONS).layers
-    draws = posterior.draws(noise.as_seed(1), 0, posterior.num_draws or 6)
+    count = min(OPTIONS["num_samples"], posterior.num_draws or math.inf)
+    draws = posterior.draws(noise.as_seed(1), 0, count)
     outputs = posterior.outputs(draws, x).numpy()
     np.testing.assert_allclose(found[last].mean, outputs.mean(0), atol=1e-4)
     np.testing.assert_allclose(found[last].standard_deviation, outputs.std(0), atol=1e-4)
