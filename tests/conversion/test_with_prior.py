@@ -7,7 +7,8 @@ import tensorflow as tf
 
 import tfbnn
 from tests.conversion.architectures import ARCHITECTURES, trained
-from tfbnn.conversion.regularizers import NegativeLogPrior, prior_of
+from tfbnn.conversion.regularizers import prior_of
+from tfbnn.weights.negative_log_prior import NegativeLogPrior
 
 K = keras.layers
 NOISE, PRIOR, ROWS = 0.5, 0.7, 30

@@ -5,12 +5,13 @@ from typing import Any
 import keras
 
 from tfbnn import arguments
-from tfbnn.conversion.regularizers import NegativeLogPrior, checked_prior
+from tfbnn.conversion.regularizers import checked_prior
 from tfbnn.conversion.replacing import Replacement
 from tfbnn.conversion.to_bayesian import bayesian_class, compile_if_likelihood
 from tfbnn.layers.variational import variational_layers
 from tfbnn.training.copies import named_code
 from tfbnn.training.models import Model, Sequential
+from tfbnn.weights.negative_log_prior import NegativeLogPrior
 
 
 def with_prior(model: keras.Model, prior: Any, num_examples: int) -> Any:
