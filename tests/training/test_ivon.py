@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfbnn
 from tfbnn.posterior.routes import posterior_of
@@ -207,14 +206,10 @@ def test_beta_tempers(beta):
         np.testing.assert_allclose(scale, 1 / np.sqrt(n * hessian + 1 / 0.3**2), rtol=1e-5)
 
 
-def test_replicas_draw_apart_and_end_alike(monkeypatch):
-    cpus = tf.config.list_logical_devices("CPU")
-    if len(cpus) < 2:
-        pytest.skip("one logical device")
+def test_replicas_draw_apart_and_end_alike(mirrored, monkeypatch):
     drawn = []
     original = noise.standard_normal
-    strategy = tf.distribute.MirroredStrategy([cpu.name for cpu in cpus[:2]])
-    with strategy.scope():
+    with mirrored.scope():
         model = network(run_eagerly=True)
 
     def noted(shape, seed):
@@ -226,7 +221,7 @@ def test_replicas_draw_apart_and_end_alike(monkeypatch):
     kernels = [value for shape, value in drawn if shape == (3, 4)]
     assert len(kernels) == 2 and not np.allclose(*kernels)
     for variable in model.trainable_variables:
-        one, other = strategy.experimental_local_results(variable.value)
+        one, other = mirrored.experimental_local_results(variable.value)
         np.testing.assert_array_equal(one, other)
 
 
