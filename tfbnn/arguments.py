@@ -11,6 +11,7 @@ import numbers
 import operator
 import os
 import pathlib
+import random
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -61,6 +62,11 @@ def count(name: str, value: Any, minimum: int = 1, most: int = LARGEST_COUNT) ->
 def seed(name: str, value: Any, minimum: int = -(2**63), maximum: int = 2**63 - 1) -> int:
     """`whole_number`, of 64 bits."""
     return whole_number(name, value, minimum, maximum)
+
+
+def seed_or_any(name: str, value: Any) -> int:
+    """`seed`, or any other each time for None."""
+    return random.randrange(2**62) if value is None else seed(name, value)
 
 
 def real_number(

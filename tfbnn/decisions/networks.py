@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import random
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ class Networks:
         """As they are now; a seed is chosen if there is none."""
         num_samples = arguments.count("num_samples", num_samples)
         batch_size = arguments.count("batch_size", batch_size)
-        seed = random.randrange(2**62) if seed is None else arguments.seed("seed", seed)
+        seed = arguments.seed_or_any("seed", seed)
         return cls(model, num_samples, batch_size, seed, digest_of(posterior_of(model)))
 
     @property

@@ -1,7 +1,6 @@
 """`tfbnn.selective`: the uncertainty up to which predictions keep to a risk."""
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,10 +58,10 @@ class Selective:
         """The share of the labelled rows that is accepted."""
         return self.num_kept / self.num_rows
 
-    @functools.cached_property
+    @property
     def area(self) -> float:
         """The area under the curve, from 0; the error, if the uncertainty tells nothing."""
-        return float(self.curve.risk.mean())
+        return self.curve.area
 
     def predict(self, x: Any) -> Selected:
         """Prediction, uncertainty, and whether each row is accepted.

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +152,7 @@ def layer_uncertainty(
         "num_samples": arguments.count("num_samples", num_samples, 2),
         "batch_size": arguments.count("batch_size", batch_size),
         # All layers are drawn from one series.
-        "seed": random.randrange(2**62) if seed is None else arguments.seed("seed", seed),
+        "seed": arguments.seed_or_any("seed", seed),
         "verbose": arguments.verbosity("verbose", verbose),
     }
     posterior = gaussian(posterior_of(model), "The uncertainty of layers")

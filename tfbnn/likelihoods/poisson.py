@@ -59,7 +59,7 @@ class PoissonPrediction(NumberPrediction):
 
     def quantile(self, q: float) -> np.ndarray:
         """Quantile of the predictive distribution: the least count with `P(y <= count) >= q`."""
-        q = arguments.real_number("q", q, 0, 1, exclusive=True, single=False)
+        q = arguments.probability("q", q)
         return mixture_quantile(self._kept_samples()[0], q)
 
 

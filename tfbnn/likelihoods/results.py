@@ -88,7 +88,7 @@ class Prediction(abc.ABC):
 
     def credible_interval(self, mass: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Central interval that holds `mass` of what `quantile` is of."""
-        mass = arguments.real_number("mass", mass, 0, 1, exclusive=True, single=False)
+        mass = arguments.probability("mass", mass)
         return self.quantile((1 - mass) / 2), self.quantile((1 + mass) / 2)
 
     def _kept_samples(self) -> tuple[np.ndarray, ...]:

@@ -59,7 +59,7 @@ class NormalLaw(NamedTuple):
         >>> round(float(low), 3), round(float(high), 3)
         (-1.645, 1.645)
         """
-        mass = arguments.real_number("mass", mass, 0, 1, exclusive=True, single=False)
+        mass = arguments.probability("mass", mass)
         half = statistics.NormalDist().inv_cdf((1 + mass) / 2) * np.asarray(self.scale)
         return np.asarray(self.loc) - half, np.asarray(self.loc) + half
 

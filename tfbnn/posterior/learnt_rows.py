@@ -57,16 +57,8 @@ def batches(model: keras.Model, x: Any, y: Any) -> Iterator[tuple[Any, ...]]:
             raise ValueError("`x` must be real numbers. Received: x of complex ones")
         check_arrays("x", tf.nest.map_structure(_as_numpy, inputs))
         inputs = _as_model_takes(inputs, specs)
-        found = tf.nest.flatten(in_order(model, targets))
-        yield (
-            (inputs, found)
-            if weights is None
-            else (
-                inputs,
-                found,
-                tf.nest.flatten(in_order(model, weights)),
-            )
-        )
+        given = [targets] if weights is None else [targets, weights]
+        yield (inputs, *(tf.nest.flatten(in_order(model, one)) for one in given))
 
 
 def _batch_size(x: Any) -> int:

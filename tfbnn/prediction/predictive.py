@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,7 +80,7 @@ def predict(
         keep_samples = arguments.boolean("keep_samples", keep_samples)
     hidden = None if layers is None else HiddenActivations(posterior, layers)
     # Hidden activations are those of the same networks.
-    seed = random.randrange(2**62) if seed is None else arguments.seed("seed", seed)
+    seed = arguments.seed_or_any("seed", seed)
     parts: list[list[Prediction]] = []
     samples_bytes = 0
     for block in sampled_blocks(posterior, x, num_samples, batch_size, seed, verbose):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -87,7 +86,7 @@ def sampled_blocks(
     """
     num_samples = num_networks(posterior, arguments.count("num_samples", num_samples))
     batch_size = arguments.count("batch_size", batch_size)
-    seed = random.randrange(2**62) if seed is None else arguments.seed("seed", seed)
+    seed = arguments.seed_or_any("seed", seed)
     seed_tensor, verbose = noise.as_seed(seed), arguments.verbosity("verbose", verbose)
     total = _num_batches(x, batch_size)
     data = _batches(x, y, sample_weight, batch_size)

@@ -113,7 +113,7 @@ def risk_coverage_diagram(
     axes.set(xlim=(0, 1.01), xlabel="share of rows that are answered")
     axes.set(ylim=(0, None), ylabel="share of wrong answers among them")
     axes.legend(loc="best", frameon=False)
-    axes.set_title(f"{title or f'{len(curve.risk):,} rows'}\narea {curve.risk.mean():.4f}")
+    axes.set_title(f"{title or f'{len(curve.risk):,} rows'}\narea {curve.area:.4f}")
     _tidy(axes)
     if path is not None:
         save_figure(figure, path)

@@ -166,7 +166,7 @@ def mixture_quantile(loc: ArrayLike, scale: ArrayLike, q: float) -> np.ndarray:
         Chandrupatla 1997, "A new hybrid quadratic/bisection algorithm for finding the zero of a
         nonlinear function without using derivatives" (the root search).
     """
-    q = arguments.real_number("q", q, 0, 1, exclusive=True, single=False)
+    q = arguments.probability("q", q)
     checked_loc, checked_scale = checked_normals(loc, scale)
     if not (checked_scale > 0).all():
         raise ValueError(
@@ -203,7 +203,7 @@ def credible_interval(
     >>> lower.round(2).tolist(), upper.round(2).tolist()
     ([[-1.96]], [[1.96]])
     """
-    mass = arguments.real_number("mass", mass, 0, 1, exclusive=True, single=False)
+    mass = arguments.probability("mass", mass)
     tail = 0.5 * (1.0 - mass)
     loc = finite_array("loc", loc, min_rank=2)
     # Mirrored: 1 - tail would round a small tail away.

@@ -32,6 +32,11 @@ class RiskCoverage(NamedTuple):
     risk: np.ndarray
     uncertainty: np.ndarray
 
+    @property
+    def area(self) -> float:
+        """The mean risk over all numbers of answers."""
+        return float(self.risk.mean())
+
 
 def risk_coverage(wrong: ArrayLike, uncertainty: ArrayLike) -> RiskCoverage:
     """The share of wrong answers among the `k` most certain ones, for each `k`.
@@ -96,4 +101,4 @@ def area_under_risk_coverage(wrong: ArrayLike, uncertainty: ArrayLike) -> float:
         Geifman et al. 2019, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers",
         sec. 2.
     """
-    return float(risk_coverage(wrong, uncertainty).risk.mean())
+    return risk_coverage(wrong, uncertainty).area

@@ -41,11 +41,10 @@ class IVON(AbstractVariationalOptimizer):
 
     with `n = max(num_examples, examples_per_weight * weights) / beta`, of the model, and
     `delta = 1 / (n * prior_scale**2)`: the prior is `N(0, prior_scale**2)`, or that of
-    `tfbnn.priors.FanIn()`. Where there are more
-    weights than rows, the law of each weight alone cannot do justice to the ELBO, whose best one is
-    the prior; the rows then count as more of them. `h` starts at `initial_hessian`. A step is
-    clipped, element by element: where `h` is small, it would be far too long. `fit`, validation and
-    checkpoints see the mean; `tfbnn.predict` draws.
+    `tfbnn.priors.FanIn()`. Where there are more weights than rows, the law of each weight alone
+    cannot do justice to the ELBO, whose best one is the prior; the rows then count as more of them.
+    `h` starts at `initial_hessian`. A step is clipped, element by element: where `h` is small, it
+    would be far too long. `fit`, validation and checkpoints see the mean; `tfbnn.predict` draws.
 
     Args:
         learning_rate: As in Keras; a hundredth of it is the largest step that a weight takes.
@@ -173,13 +172,9 @@ class IVON(AbstractVariationalOptimizer):
             )
         least = self.examples_per_weight * self._num_weights
         n = self._objective.tempered_num_examples(least)
-        delta = 1.0 / (n * self._prior_scale_of(variable) ** 2)
+        prior = self.prior.at_fan_in(math.prod(variable.shape[:-1]))
+        delta = 1.0 / (n * prior.scale**2)
         return [n, delta, tf.where(self.iterations == 0, self.initial_hessian + delta, 0.0)]
-
-    def _prior_scale_of(self, variable: Any) -> float:
-        if self.prior_scale == "fan_in":
-            return FanIn().at_fan_in(math.prod(variable.shape[:-1])).scale
-        return self.prior_scale
 
     def _beta_2(self) -> Any:
         if self.beta_2 is not None:

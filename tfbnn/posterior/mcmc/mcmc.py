@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import random
 from typing import Any, Self
 
 import keras
@@ -109,7 +108,7 @@ class MCMC(AbstractFiniteNetworks, AbstractRandomVariables):
         samples, warmup = (
             arguments.count(n, v, 4) for n, v in (("samples", samples), ("warmup", warmup))
         )
-        seed = random.randrange(2**62) if seed is None else arguments.seed("seed", seed)
+        seed = arguments.seed_or_any("seed", seed)
         verbose = arguments.verbosity("verbose", verbose)
         batch = all_rows(model, x, y)
         rows = len(tf.nest.flatten(batch[0])[0])
