@@ -148,6 +148,18 @@ def test_randomised_sets_repeat_with_a_seed():
     assert (one != other).any()
 
 
+def test_another_prior_of_laplace_is_another_network():
+    x, y = labelled("classes", 60)
+    model = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Dense(3)])
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    posterior = tfbnn.posteriors.Laplace(model, x, y, prior_precision=1.0, verbose=0)
+    found = tfbnn.conformal(posterior, x, y, num_samples=2)
+    found.predict(x)
+    posterior.prior_precisions = [100.0]
+    with pytest.raises(ValueError, match="the network has changed since.*another prior"):
+        found.predict(x)
+
+
 def test_a_network_that_has_changed_is_an_error():
     x, y = labelled("classes", 60)
     model = make_model("classes", 0, 0.1)

@@ -17,6 +17,7 @@ from tfbnn.training.bayesian_model import BayesianModel
 from tfbnn.training.copies import compile_like
 from tfbnn.training.drawn_steps import AbstractVariationalOptimizer
 from tfbnn.training.models import Model, Sequential
+from tfbnn.training.plain_models import check_built
 from tfbnn.weights import priors
 
 
@@ -82,11 +83,7 @@ def to_bayesian(
         Empirical Bayes", sec. 3.
     """
     arguments.instance("model", model, keras.Model, "a Keras model")
-    if not model.built:
-        raise ValueError(
-            "The model has no weights yet: train it, or build it by calling it on a batch. "
-            f"Received: model={model.name!r}, built=False"
-        )
+    check_built(model)
     if estimator is not None:
         estimator = arguments.one_of("estimator", estimator, tuple(ESTIMATORS))
     if prior is not None:

@@ -11,6 +11,7 @@ from tfbnn.conversion.to_bayesian import bayesian_class, compile_if_likelihood
 from tfbnn.layers.variational import variational_layers
 from tfbnn.training.copies import named_code
 from tfbnn.training.models import Model, Sequential
+from tfbnn.training.plain_models import check_built
 from tfbnn.weights.negative_log_prior import NegativeLogPrior
 
 
@@ -55,11 +56,7 @@ def with_prior(model: keras.Model, prior: Any, num_examples: int) -> Any:
         MacKay 1992, "A Practical Bayesian Framework for Backpropagation Networks", sec. 2.
     """
     arguments.instance("model", model, keras.Model, "a Keras model")
-    if not model.built:
-        raise ValueError(
-            "The model has no weights yet: train it, or build it by calling it on a batch. "
-            f"Received: model={model.name!r}, built=False"
-        )
+    check_built(model)
     if any(True for _ in variational_layers(model)):
         raise TypeError(
             "The weights of this model are random already and have priors, `kernel_prior` and "

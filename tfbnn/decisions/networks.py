@@ -47,8 +47,8 @@ class Networks:
         if digest_of(posterior_of(self.model)) != self.digest:
             raise ValueError(
                 "The guarantee is one about the network as it was when the threshold was computed, "
-                "and the network has changed since, by a fit or another temperature: compute it "
-                "anew, on rows that the network was not trained on. "
+                "and the network has changed since, by a fit, another temperature or another "
+                "prior: compute it anew, on rows that the network was not trained on. "
                 f"Received: model={posterior_of(self.model).model.name!r}"
             )
         num_samples, batch_size, seed, verbose = self.draws
@@ -56,10 +56,10 @@ class Networks:
 
 
 def digest_of(posterior: AbstractPosterior) -> str:
-    """A text that changes if a weight or a temperature does."""
+    """A text that changes if a weight, a temperature or a setting of the posterior does."""
     found = hashlib.sha256()
     for model in posterior.models:
         for weight in model.weights:
             found.update(np.ascontiguousarray(weight.numpy()).tobytes())
-    found.update(repr(posterior.temperatures).encode())
+    found.update(repr((posterior.temperatures, posterior.describe())).encode())
     return found.hexdigest()

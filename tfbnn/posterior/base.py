@@ -21,6 +21,7 @@ from tfbnn.layers.activity import recorded
 from tfbnn.layers.keras_internals import mask_of, put_mask, variables_as
 from tfbnn.likelihoods.base import AbstractLikelihood
 from tfbnn.posterior import files
+from tfbnn.training.plain_models import check_built
 from tfbnn.weights import noise
 from tfbnn.weights.tracing import traced
 
@@ -49,11 +50,7 @@ class AbstractPosterior(abc.ABC):
     num_draws: int | None = None
 
     def __init__(self, model: keras.Model, likelihoods: list[AbstractLikelihood]):
-        if not model.built:
-            raise ValueError(
-                "The model has no weights yet: train it, or build it by calling it on a batch. "
-                f"Received: model={model.name!r}, built=False"
-            )
+        check_built(model)
         if not likelihoods:
             raise ValueError(
                 "The model has no likelihood: call `compile(loss=...)` first. "

@@ -68,6 +68,15 @@ def objective_of(model: keras.Model) -> KnownObjective:
     return KnownObjective(found, weights, model.num_examples, model.objective.beta, kl_weight)
 
 
+def check_built(model: keras.Model) -> None:
+    """Raise a `ValueError` if a model has no weights yet."""
+    if not model.built:
+        raise ValueError(
+            "The model has no weights yet: train it, or build it by calling it on a batch. "
+            f"Received: model={model.name!r}, built=False"
+        )
+
+
 def check_bayesian(model: Any, what: str) -> None:
     """Raise a `TypeError` if a model is none of tfbnn; of a plain one it says how to make one.
 
